@@ -1,0 +1,1 @@
+"""Stores, long tails and the order in which images are seen."""

@@ -1,0 +1,1 @@
+"""Pure mathematics of diffusion: processes, parameterisations, guidance, samplers."""

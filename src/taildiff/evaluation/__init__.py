@@ -1,0 +1,1 @@
+"""Judging a model by class and by group."""

@@ -1,0 +1,155 @@
+"""The layout of a run on disk: every path inside a run is named here and nowhere else."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taildiff.errors import RunError
+from taildiff.spec import read_json
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """`runs/<name>/`; no method creates the run, so that looking at a wrong path leaves nothing behind."""
+
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        """run.json: spec, command, versions, hardware, hash of the split."""
+        return self.root / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """metrics.jsonl: one line a logged step, append-only."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def split(self) -> Path:
+        """split.json: which images of the store were trained on."""
+        return self.root / "split.json"
+
+    @property
+    def report(self) -> Path:
+        """report.html."""
+        return self.root / "report.html"
+
+    @property
+    def states(self) -> Path:
+        """state/: what training resumes from, one folder a checkpoint."""
+        return self.root / "state"
+
+    def state(self, step: int) -> Path:
+        """The checkpoint of one step."""
+        return self.states / f"step-{step:07d}"
+
+    @property
+    def weights_dir(self) -> Path:
+        """weights/: EMA weights with the spec in their metadata; all that sampling needs."""
+        return self.root / "weights"
+
+    def weights(self, step: int, kind: str = "ema") -> Path:
+        """The weights file of one step; `kind` is `ema` or `raw`."""
+        return self.weights_dir / f"{kind}-{step:07d}.safetensors"
+
+    @property
+    def samples(self) -> Path:
+        """samples/: grids drawn during training."""
+        return self.root / "samples"
+
+    def sample_grid(self, step: int) -> Path:
+        """The grid drawn at one step."""
+        return self.samples / f"step-{step:07d}.png"
+
+    @property
+    def evals(self) -> Path:
+        """evals/: one folder a definition."""
+        return self.root / "evals"
+
+    def evaluation(self, definition: str) -> "EvalDir":
+        """The folder of one evaluation."""
+        return EvalDir(self.evals / definition)
+
+    def evaluations(self) -> Iterator["EvalDir"]:
+        """All finished evaluations, oldest first."""
+        found = [EvalDir(path.parent) for path in self.evals.glob("*/table.json")]
+        yield from sorted(found, key=lambda folder: (folder.table_json.stat().st_mtime_ns, folder.root.name))
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps that have a checkpoint folder, ascending; half-written ones have a temporary name and do not count."""
+        return _steps(self.states, r"step-(\d+)")
+
+    def weight_steps(self, kind: str = "ema") -> list[int]:
+        """Steps that have a weights file, ascending."""
+        return _steps(self.weights_dir, rf"{kind}-(\d+)\.safetensors")
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.spec.is_file()
+
+    def info(self) -> dict[str, Any]:
+        """run.json's content; `RunError` when there is none."""
+        if not self.exists():
+            raise RunError(f"{self.root} is not a run (no run.json there). Make one: taildiff train RECIPE --out {self.root}")
+        return read_json(self.spec)
+
+
+@dataclass(frozen=True)
+class EvalDir:
+    """`evals/<definition>/`: one evaluation of one run."""
+
+    root: Path
+
+    @property
+    def table_csv(self) -> Path:
+        """The table for people and spreadsheets."""
+        return self.root / "table.csv"
+
+    @property
+    def table_json(self) -> Path:
+        """The same rows with the definition; written last, so its presence means finished."""
+        return self.root / "table.json"
+
+    def images(self, guidance: float) -> Path:
+        """Generated images and labels at one guidance."""
+        return self.root / f"images-g{guidance:g}.npz"
+
+
+def _steps(folder: Path, pattern: str) -> list[int]:
+    if not folder.is_dir():
+        return []
+    found = (re.fullmatch(pattern, entry.name) for entry in folder.iterdir())
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash at any moment, sees either the old content or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_dir(path.parent)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """`write_atomic` of readable JSON; NaN is refused, since JSON has none."""
+    write_atomic(path, (json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def fsync_dir(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
