@@ -94,7 +94,9 @@ class RunDir:
     def info(self) -> dict[str, Any]:
         """run.json's content; `RunError` when there is none."""
         if not self.exists():
-            raise RunError(f"{self.root} is not a run (no run.json there). Make one: taildiff train RECIPE --out {self.root}")
+            raise RunError(
+                f"{self.root} is not a run (no run.json there). Make one: taildiff train RECIPE --out {self.root}"
+            )
         return read_json(self.spec)
 
 

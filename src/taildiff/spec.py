@@ -1,7 +1,7 @@
 """What a run is: frozen specs, from which the command line, `run.json` and the objects themselves are made.
 
-The unions (`PathSpec`, `ModelSpec`) are the registry: `build.py` has one `match` a union. Nothing here imports torch, so
-that `taildiff --help` and the reading of a run cost nothing.
+The unions (`PathSpec`, `ModelSpec`) are the registry: `build.py` has one `match` a union. Nothing here imports torch,
+so that `taildiff --help` and the reading of a run cost nothing.
 """
 
 import json
@@ -248,7 +248,7 @@ S = TypeVar("S", bound="Spec")
 
 
 def parse(cls: type[S], values: Any, source: str = "") -> S:
-    """Build a spec; raise `SpecError` with one line a problem, the nearest field named, instead of pydantic's report."""
+    """Build a spec; raise `SpecError` with one line a problem and the nearest field named."""
     try:
         return cls.model_validate(values)
     except ValidationError as error:
@@ -267,7 +267,7 @@ def _explain(cls: type[Spec], problem: Any) -> str:
 
 
 def field_names(cls: type[Spec], prefix: str = "") -> list[str]:
-    """Dotted names of all leaf fields, in order; of a union, those of each member (with its kind where pydantic has it)."""
+    """Dotted names of all leaf fields, in order; of a union, those of each member."""
     names: list[str] = []
     for name, info in cls.model_fields.items():
         members = _spec_types(info.annotation)
