@@ -42,7 +42,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
     >>> unknown("sampler", "heum", ["euler", "heun"])
     "unknown sampler 'heum': did you mean 'heun'? Choices: euler, heun"
     """
-    known = list(choices)
+    known = list(dict.fromkeys(choices))
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"unknown {kind} '{name}': {hint}Choices: {', '.join(known)}"
+    hint = f"did you mean '{near[0]}'?" if near else ""
+    choose = f"Choices: {', '.join(known)}" if not near or len(known) <= 15 else ""  # a long list hides the hint
+    return f"unknown {kind} '{name}': {' '.join(part for part in (hint, choose) if part)}"
