@@ -1,0 +1,187 @@
+"""Long tails: which images of a store a run trains on, the class laws of resampling, and groups of classes.
+
+Exponential tail (Cao et al. 2019): n_k = min(available, int(n_max ρ^(k/(C-1)))), classes k in label order, n_max = N/C.
+Class law (CCUA, arXiv 2507.09052): p_k ∝ f^(k/(C-1)), k the rank of the class from the commonest to the rarest.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from taildiff.data.store import Store
+from taildiff.errors import DataError, SpecError
+from taildiff.runs import write_json
+from taildiff.spec import DataSpec, read_json
+
+
+def exponential_counts(available: Sequence[int], ratio: float, n_max: float | None = None) -> tuple[int, ...]:
+    """Images that stay of each class; 0 is possible. `n_max` is N/C unless given, before the cut to what there is."""
+    classes = len(available)
+    if classes < 2:
+        raise DataError("an exponential tail needs at least two classes")
+    if not 0 < ratio <= 1:
+        raise DataError(f"ratio {ratio} is not in (0, 1]: it is the rarest class's count over the commonest's")
+    peak = sum(available) / classes if n_max is None else n_max
+    return tuple(min(n, int(peak * ratio ** (k / (classes - 1)))) for k, n in enumerate(available))
+
+
+def exponential(
+    labels: np.ndarray,
+    ratio: float,
+    seed: int = 0,
+    max_per_class: int | None = None,
+    min_per_class: int = 0,
+    classes: int | None = None,
+) -> np.ndarray:
+    """Positions in `labels` that stay, int64, class after class in label order.
+
+    `min_per_class` floors the counts as far as there are images; `DataError` for a class that would get none.
+    numpy's legacy generator is meant: the published splits are made with it (one for all classes, one shuffle a class).
+    """
+    total = int(labels.max()) + 1 if classes is None else classes
+    available = np.bincount(labels, minlength=total)
+    counts = exponential_counts(available.tolist(), ratio, max_per_class)
+    random = np.random.RandomState(seed % 2**32)
+    kept: list[np.ndarray] = []
+    for label, count in enumerate(counts):
+        floored = min(max(count, min_per_class), int(available[label]))
+        if floored == 0:
+            why = "there is none to begin with" if available[label] == 0 else f"ratio {ratio:g} is too small"
+            raise DataError(
+                f"class {label} would keep no image: {why}. Raise --data.ratio, or --data.min-per-class to 1"
+            )
+        members = np.flatnonzero(labels == label)
+        random.shuffle(members)
+        kept.append(members[:floored])
+    return np.concatenate(kept)
+
+
+def natural(labels: np.ndarray) -> np.ndarray:
+    """All positions, int64, ascending."""
+    return np.arange(len(labels))
+
+
+def class_law(classes: int, factor: float) -> np.ndarray:
+    """p_k ∝ f^(k/(C-1)), float64 (C,), for classes that are in order from head to tail; f = 1 is balanced."""
+    if classes < 1 or not 0 < factor <= 1:
+        raise DataError(f"a class law needs at least one class and a factor in (0, 1], not {classes} and {factor}")
+    weights = factor ** (np.arange(classes) / max(classes - 1, 1))
+    return weights / weights.sum()
+
+
+def class_law_by_count(counts: Sequence[int], factor: float) -> np.ndarray:
+    """`class_law` with the rank of each class by its count, most first, ties by label; float64 (C,) by label."""
+    law = np.empty(len(counts))
+    law[rank(counts)] = class_law(len(counts), factor)
+    return law
+
+
+def rank(counts: Sequence[int]) -> np.ndarray:
+    """Labels from the commonest class to the rarest; ties by label."""
+    return np.argsort(-np.asarray(counts, np.int64), kind="stable")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The training images of one run; saved with it, so that no later change of the rules can change the run."""
+
+    store_hash: str
+    tail: str
+    """In words."""
+    index: np.ndarray
+    """int64 (n,), positions in the store."""
+    counts: tuple[int, ...]
+    """Images of each class."""
+    hash: str
+    """Of the store's hash and the index."""
+
+    @classmethod
+    def cut(cls, store: Store, data: DataSpec) -> Self:
+        """The split that `data` describes; `DataError` when it leaves a class empty."""
+        train = store.train_index
+        labels = store.labels[train]
+        classes = len(store.meta.class_names)
+        match data.tail:
+            case "exp":
+                floor = data.min_per_class
+                kept = exponential(labels, data.ratio, data.tail_seed, min_per_class=floor, classes=classes)
+                tail = f"exp ratio={data.ratio:g} seed={data.tail_seed} min_per_class={data.min_per_class}"
+            case "natural":
+                kept = natural(labels)
+                tail = "natural"
+        index = train[kept]
+        counts = np.bincount(store.labels[index], minlength=classes)
+        return cls(store.meta.hash, tail, index, tuple(counts.tolist()), _hash(store.meta.hash, index))
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        values = {"store_hash": self.store_hash, "tail": self.tail, "hash": self.hash, "counts": list(self.counts)}
+        write_json(path, values | {"index": self.index.tolist()})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; `DataError` when it is missing or not what was written."""
+        try:
+            values: Any = read_json(path)
+            index = np.array(values["index"], np.int64)
+            counts = tuple(int(count) for count in values["counts"])
+            split = cls(values["store_hash"], values["tail"], index, counts, values["hash"])
+            intact = _hash(split.store_hash, index) == split.hash and sum(counts) == len(index)
+        except SpecError as error:
+            raise DataError(str(error)) from None
+        except (KeyError, TypeError, ValueError, OverflowError):
+            intact, split = False, None
+        if split is None or not intact:
+            raise DataError(f"{path} is not a split, or was changed by hand; cut it again by beginning a new run")
+        return split
+
+
+def _hash(store_hash: str, index: np.ndarray) -> str:
+    return hashlib.sha256(store_hash.encode() + index.astype("<i8").tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Classes in named groups, from the commonest to the rarest; a group without classes is left out."""
+
+    scheme: str
+    """`thirds` or `shots`."""
+    names: tuple[str, ...]
+    labels: tuple[tuple[int, ...], ...]
+    """Of each group, from the commonest class to the rarest."""
+
+    @classmethod
+    def thirds(cls, counts: Sequence[int]) -> Self:
+        """Head and tail: the first and last ⌊C/3⌋ classes by count (with two classes one each); body: the rest."""
+        order = rank(counts).tolist()
+        third = max(len(order) // 3, 1 if len(order) == 2 else 0)
+        cut = len(order) - third
+        return cls._of("thirds", {"head": order[:third], "body": order[third:cut], "tail": order[cut:]})
+
+    @classmethod
+    def shots(cls, counts: Sequence[int]) -> Self:
+        """Many: over 100 training images; medium: 20..100; few: under 20."""
+        order = rank(counts).tolist()
+        many = [label for label in order if counts[label] > 100]
+        few = [label for label in order if counts[label] < 20]
+        return cls._of("shots", {"many": many, "medium": [k for k in order if 20 <= counts[k] <= 100], "few": few})
+
+    @classmethod
+    def _of(cls, scheme: str, members: dict[str, list[int]]) -> Self:
+        filled = {name: tuple(labels) for name, labels in members.items() if labels}
+        return cls(scheme, tuple(filled), tuple(filled.values()))
+
+    def __iter__(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """(name, labels) of each group."""
+        return iter(zip(self.names, self.labels, strict=True))
+
+    def of(self, label: int) -> str:
+        """The name of the group that a class is in."""
+        for name, labels in self:
+            if label in labels:
+                return name
+        raise DataError(f"class {label} is in none of the groups {', '.join(self.names)}")
