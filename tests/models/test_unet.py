@@ -1,0 +1,102 @@
+"""The U-Net: equal to diffusers' own forward pass, taps, early stop, sizes."""
+
+import pytest
+import torch
+
+from taildiff import build
+from taildiff.errors import SpecError
+from taildiff.models.unet import UNet
+from taildiff.recipes import recipe
+from taildiff.spec import DataFacts, UNetSpec
+
+
+def small(dtype=torch.float64, **changes):
+    torch.manual_seed(0)
+    options = {"channels": (8, 16), "blocks": 1, "attention": (1,), **changes}
+    return UNet(size=(8, 8), image_channels=2, classes=3, **options).to(dtype)
+
+
+def inputs(n=4, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(n, 2, 8, 8, dtype=dtype, generator=generator)
+    return x, torch.rand(n, generator=generator), torch.arange(n) % 4
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("attention", [(), (0,), (0, 1)])
+def test_equals_the_library_it_walks(blocks, attention):
+    net = small(blocks=blocks, attention=attention)
+    x, s, y = inputs()
+    assert torch.equal(net.predict(x, s, y), net.net(x, 1000 * s, y).sample)
+
+
+def test_every_tap_has_the_activation_of_its_place():
+    net = small()
+    seen = {}
+
+    def watch(name):
+        return lambda _module, _inputs, out: seen.update({name: out[0] if isinstance(out, tuple) else out})
+
+    net.net.mid_block.register_forward_hook(watch("middle"))
+    net.net.down_blocks[1].register_forward_hook(watch("down.1"))
+    net.net.down_blocks[0].resnets[-1].register_forward_hook(watch("down.0"))
+    net.net.up_blocks[0].register_forward_hook(watch("up.1"))
+    net.net.up_blocks[1].register_forward_hook(watch("up.0"))
+    out = net(*inputs(), taps=net.tap_names)
+    assert net.tap_names == ("down.0", "down.1", "middle", "up.1", "up.0")
+    for name, feature in zip(net.tap_names, out.features, strict=True):
+        assert torch.equal(feature, seen[name]), name
+
+
+@pytest.mark.parametrize("tap", ["down.0", "down.1", "middle", "up.1", "up.0"])
+@pytest.mark.parametrize("full", [0, 1, 3, 4])
+def test_rows_wanted_for_taps_stop_there_and_change_nothing(tap, full):
+    net = small()
+    x, s, y = inputs()
+    whole = net(x, s, y, [tap])
+    part = net(x, s, y, [tap], full=full)
+    torch.testing.assert_close(part.features[0], whole.features[0], rtol=1e-10, atol=1e-12)
+    if full == 0:
+        assert part.prediction is None
+    else:
+        assert part.prediction.shape[0] == full
+        torch.testing.assert_close(part.prediction, whole.prediction[:full], rtol=1e-10, atol=1e-12)
+
+
+def test_rows_that_stop_cost_nothing_deeper():
+    net = small()
+    rows = []
+    net.net.up_blocks[1].register_forward_hook(lambda _m, args, _o: rows.append(len(args[0])))
+    net(*inputs(), taps=["middle"], full=1)
+    assert rows == [1]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_batched_rows_equal_separate_ones(dtype, tolerance):
+    net = small(dtype)
+    x, s, y = inputs(dtype=dtype)
+    alone = torch.cat([net.predict(x[i : i + 1], s[i : i + 1], y[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(net.predict(x, s, y), alone, rtol=tolerance, atol=tolerance)
+
+
+def test_the_null_label_is_learned():
+    net = small()
+    x, s, _ = inputs()
+    net.predict(x, s, torch.full((4,), net.null_label)).sum().backward()
+    touched = net.net.class_embedding.weight.grad.abs().sum(1) > 0
+    assert touched.tolist() == [False, False, False, True]
+
+
+def test_parameter_counts_of_the_recipes():
+    digits = DataFacts(height=28, width=28, channels=1, class_names=tuple("0123456789"), counts=(1,) * 10)
+    cifar = digits.model_copy(update={"height": 32, "width": 32, "channels": 3})
+    assert build.parameters(build.denoiser(recipe("mnist5k-ccua").model, digits)) == pytest.approx(0.637e6, rel=0.01)
+    assert build.parameters(build.denoiser(recipe("cifar10lt-ccua").model, cifar)) == pytest.approx(35.7e6, rel=0.01)
+
+
+def test_a_size_that_does_not_divide_is_explained():
+    facts = DataFacts(height=30, width=30, channels=1, class_names=("a", "b"), counts=(1, 1))
+    with pytest.raises(SpecError, match=r"3 levels.*30x30 is not divisible by 4.*--size"):
+        build.denoiser(UNetSpec(), facts)
+    with pytest.raises(ValueError, match=r"attention at level 3, but there are levels 0\.\.2"):
+        UNetSpec(attention=(3,))
