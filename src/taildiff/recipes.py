@@ -1,7 +1,7 @@
-"""Named runs: small ones that work anywhere, and the papers' settings. A docstring gives the command, the cost, the result.
+"""Named runs: small ones that work anywhere, and the papers' settings; a docstring gives the command and the cost.
 
-A recipe is a function that returns a `RunSpec`; those that start with `auto` are made for given data. Every field can be
-changed on the command line.
+A recipe is a function that returns a `RunSpec`; those that start with `auto` are made for given data. Every field can
+be changed on the command line.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """What every network looks like from outside.
 
-Labels are 0..C-1; C is the learned null label, "no label". A *tap* is a place inside the network whose activation can be
-asked for. Rows from `full` on are wanted for their taps only, and stop at the deepest one: that is what makes a second
+Labels are 0..C-1; C is the learned null label, "no label". A *tap* is a place inside the network whose activation can
+be asked for. Rows from `full` on are wanted for their taps only, and stop at the deepest one: that makes a second
 view of the batch cheap when a loss needs features alone.
 """
 

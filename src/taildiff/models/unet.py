@@ -15,7 +15,7 @@ from taildiff.models.denoiser import Denoiser, Output
 
 
 class UNet(Denoiser):
-    """Taps: `down.i` and `up.i` are what level i (0 = full resolution) ends with, `middle` the middle block's output."""
+    """Taps: `down.i` and `up.i` are what level i (0 = full resolution) ends with, `middle` the block between."""
 
     def __init__(
         self,
