@@ -18,15 +18,18 @@ from taildiff.runs import write_json
 from taildiff.spec import DataSpec, read_json
 
 
-def exponential_counts(available: Sequence[int], ratio: float, n_max: float | None = None) -> tuple[int, ...]:
-    """Images that stay of each class; 0 is possible. `n_max` is N/C unless given, before the cut to what there is."""
+def exponential_counts(
+    available: Sequence[int], ratio: float, n_max: float | None = None, min_per_class: int = 0
+) -> tuple[int, ...]:
+    """Images that stay of each class; 0 is possible. `n_max` is N/C unless given; no class gets more than it has."""
     classes = len(available)
     if classes < 2:
         raise DataError("an exponential tail needs at least two classes")
     if not 0 < ratio <= 1:
         raise DataError(f"ratio {ratio} is not in (0, 1]: it is the rarest class's count over the commonest's")
     peak = sum(available) / classes if n_max is None else n_max
-    return tuple(min(n, int(peak * ratio ** (k / (classes - 1)))) for k, n in enumerate(available))
+    wanted = [max(int(peak * ratio ** (k / (classes - 1))), min_per_class) for k in range(classes)]
+    return tuple(min(n, count) for n, count in zip(available, wanted, strict=True))
 
 
 def exponential(
@@ -44,19 +47,18 @@ def exponential(
     """
     total = int(labels.max()) + 1 if classes is None else classes
     available = np.bincount(labels, minlength=total)
-    counts = exponential_counts(available.tolist(), ratio, max_per_class)
+    counts = exponential_counts(available.tolist(), ratio, max_per_class, min_per_class)
     random = np.random.RandomState(seed % 2**32)
     kept: list[np.ndarray] = []
     for label, count in enumerate(counts):
-        floored = min(max(count, min_per_class), int(available[label]))
-        if floored == 0:
+        if count == 0:
             why = "there is none to begin with" if available[label] == 0 else f"ratio {ratio:g} is too small"
             raise DataError(
                 f"class {label} would keep no image: {why}. Raise --data.ratio, or --data.min-per-class to 1"
             )
         members = np.flatnonzero(labels == label)
         random.shuffle(members)
-        kept.append(members[:floored])
+        kept.append(members[:count])
     return np.concatenate(kept)
 
 
