@@ -1,0 +1,163 @@
+"""The table of an evaluation: one row a number, with everything that the number depends on beside it.
+
+Written as `table.csv` for people and spreadsheets and `table.json`, which is read back. No torch here, so that a report
+can be made anywhere.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from taildiff.errors import RunError, SpecError
+from taildiff.runs import EvalDir, write_atomic, write_json
+from taildiff.spec import EvalSpec, Spec, parse, read_json
+
+Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]
+Metric = Literal["accuracy", "frechet", "precision", "recall", "judge_accuracy"]
+
+
+class Row(Spec):
+    """One number."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    run: str
+    """Name of the run's folder."""
+    step: int
+    """Of the weights."""
+    metric: Metric
+    """`accuracy`: share of generated images recognised as what was asked for; `judge_accuracy`: the judge's own, on
+    real images it was not trained on."""
+    group: Group
+    """`head`, `body`, `tail` are thirds of the classes by training count; `many`, `medium`, `few` go by shots."""
+    class_name: str = Field(default="", validation_alias="class", serialization_alias="class")
+    """Only where `group` is `class`."""
+    value: float | None
+    """None where it could not be computed (too few images)."""
+    low: float | None = None
+    """95 % interval, where there is one."""
+    high: float | None = None
+    n_real: int
+    """Real images in this very number."""
+    n_generated: int
+    """Generated images in this very number."""
+    sampler: str
+    steps: int
+    """Of the sampler."""
+    guidance: float | None
+    """None for what has to do with real images only."""
+    ema: bool
+    """Averaged weights, or those of the last step."""
+    seed: int
+    """Of the sampling."""
+    definition: str
+    """Name of the evaluation; numbers of different definitions of the same run differ in more than chance."""
+
+
+class ExtractorRecord(Spec):
+    """Which features the numbers are made with."""
+
+    name: str
+    dim: int
+    hash: str
+
+
+class Definition(Spec):
+    """Everything that the numbers of one evaluation depend on."""
+
+    name: str
+    """Readable, and ends in a hash over all the rest."""
+    run: str
+    step: int
+    spec: EvalSpec
+    weights_hash: str
+    store_hash: str
+    extractor: ExtractorRecord
+    class_names: tuple[str, ...]
+    counts: tuple[int, ...]
+    """Training images of each class in this run, after any tail was cut; decides the groups."""
+
+
+class _File(Spec):
+    definition: Definition
+    notes: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All numbers of one evaluation."""
+
+    rows: tuple[Row, ...]
+    definition: Definition
+    notes: tuple[str, ...] = ()
+    """What a reader has to know before believing the numbers."""
+
+    def write(self, folder: EvalDir) -> None:
+        """table.csv, then table.json, whose presence means that the evaluation is finished."""
+        write_atomic(folder.table_csv, to_csv(self.rows).encode())
+        file = _File(definition=self.definition, notes=self.notes, rows=self.rows)
+        write_json(folder.table_json, file.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def read(cls, folder: EvalDir) -> "Table":
+        """A finished evaluation; `RunError` when it is not finished or its file is damaged."""
+        try:
+            file = parse(_File, read_json(folder.table_json), source=str(folder.table_json))
+        except SpecError as error:
+            raise RunError(f"{error}. Evaluate again: taildiff evaluate RUN") from None
+        return cls(file.rows, file.definition, file.notes)
+
+    def select(
+        self,
+        metric: Metric | None = None,
+        group: Group | None = None,
+        guidance: float | None = None,
+        class_name: str | None = None,
+    ) -> tuple[Row, ...]:
+        """Rows that agree with all that is given, in the table's order."""
+        return tuple(
+            row
+            for row in self.rows
+            if (metric is None or row.metric == metric)
+            and (group is None or row.group == group)
+            and (guidance is None or row.guidance == guidance)
+            and (class_name is None or row.class_name == class_name)
+        )
+
+    def value(self, metric: Metric, group: Group, guidance: float | None = None, class_name: str = "") -> float | None:
+        """One number; None when it is not there or could not be computed."""
+        rows = self.select(metric, group, guidance, class_name)
+        return rows[0].value if rows else None
+
+    @property
+    def guidances(self) -> tuple[float, ...]:
+        """Swept values, in the order they were given."""
+        return self.definition.spec.guidance
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Groups that have rows, in the table's order; without `class`."""
+        return tuple(dict.fromkeys(row.group for row in self.rows if row.group != "class"))
+
+
+def columns() -> tuple[str, ...]:
+    """Names of the columns, in order."""
+    return tuple(str(info.serialization_alias or name) for name, info in Row.model_fields.items())
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """Comma-separated text with a header; what is None is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns(), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        values: dict[str, Any] = row.model_dump(by_alias=True)
+        writer.writerow(
+            {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
+        )
+    return text.getvalue()
