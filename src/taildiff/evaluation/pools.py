@@ -1,0 +1,104 @@
+"""Which images a number is taken over: the real reference, the generated ones, and their parts by class and group."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taildiff.data.longtail import Groups
+from taildiff.data.store import Store
+from taildiff.errors import DataError
+from taildiff.evaluation.table import Group
+from taildiff.streams import stream
+
+NEARLY_EQUAL = 1.5  # commonest class over rarest, up to which the reference is cut to exactly equal numbers
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Features (N, D) with labels (N,), in an order of which every beginning has the classes as even as they can be."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def interleaved(cls, features: NDArray[np.float32], labels: NDArray[np.int64]) -> "Pool":
+        """Bring into that order: all first images of each class, then all second ones, and so on."""
+        order = interleave(labels)
+        return cls(features[order], labels[order])
+
+    def of(self, classes: Sequence[int]) -> "Pool":
+        """The part of some classes."""
+        member = np.isin(self.labels, classes)
+        return Pool(self.features[member], self.labels[member])
+
+    def first(self, n: int) -> "Pool":
+        """The first n images, classes as even as they can be."""
+        return Pool(self.features[:n], self.labels[:n])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Which images of a store the generated ones are held against."""
+
+    index: NDArray[np.intp]
+    """Positions in the store, interleaved by class."""
+    balanced: bool
+    """Exactly equal numbers of each class."""
+    note: str
+    """What a reader has to know of it; empty if nothing."""
+
+
+def reference(store: Store, column: Literal["train", "test", "all"]) -> Reference:
+    """The real images of a column of the store, never the long-tailed cut.
+
+    Where the classes are about equally frequent they are cut to equal numbers (the same ones always); a natural folder
+    is taken as it is, since its rare classes would leave next to nothing. `DataError` for a column without images.
+    """
+    test = np.asarray(store.test)
+    index = np.flatnonzero({"train": ~test, "test": test, "all": np.ones_like(test)}[column])
+    if not len(index):
+        raise DataError(f"the store {store.root} has no {column} images: choose another --reference")
+    labels = np.asarray(store.labels)[index]
+    counts = np.bincount(labels, minlength=len(store.meta.class_names))
+    shuffled = stream(0, "evaluation/reference").permutation(len(index))
+    index, labels = index[shuffled], labels[shuffled]
+    index = index[interleave(labels)]
+    least, most = int(counts.min()), int(counts.max())
+    if most <= NEARLY_EQUAL * least:
+        return Reference(index[: least * len(counts)], True, "")
+    note = f"no balanced reference: all {len(index)} real images are it ({least} to {most} a class, n_real names them)"
+    return Reference(index, False, note)
+
+
+def interleave(labels: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The order (N,) that takes the first image of each class, then the second of each, and so on."""
+    by_class = np.argsort(labels, kind="stable")
+    sizes = np.bincount(labels)
+    rank = np.empty(len(labels), dtype=np.intp)
+    rank[by_class] = np.concatenate([np.arange(size) for size in sizes])
+    return np.lexsort((labels, rank))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The classes that a number is taken over."""
+
+    group: Group
+    labels: tuple[int, ...]
+    class_name: str = ""
+
+
+def scopes(counts: Sequence[int], class_names: Sequence[str]) -> Iterator[Scope]:
+    """All classes, the groups of both schemes by training count, each class."""
+    yield Scope("all", tuple(range(len(counts))))
+    for groups in (Groups.thirds(counts), Groups.shots(counts)):
+        for name, labels in groups:
+            yield Scope(cast(Group, name), labels)
+    for label, name in enumerate(class_names):
+        yield Scope("class", (label,), name)

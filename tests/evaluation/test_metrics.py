@@ -1,0 +1,166 @@
+"""Metrics against golden numbers, scipy, closed forms, and cases whose answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taildiff.errors import InputError
+from taildiff.metrics import (
+    GaussianStatistics,
+    density_coverage,
+    frechet_distance,
+    frechet_from_statistics,
+    precision_recall,
+)
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
+
+
+def normal(seed: int, n: int, dim: int, mean: float = 0.0, scale: float = 1.0) -> np.ndarray:
+    return mean + scale * np.random.default_rng(seed).normal(size=(n, dim))
+
+
+def dense(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[float, float, float, float]:
+    """Precision, recall, density, coverage by the definition: every distance from its difference."""
+
+    def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return ((a[:, None] - b[None]) ** 2).sum(axis=2)
+
+    def radii(a: np.ndarray) -> np.ndarray:
+        return np.sort(distances(a, a) + np.diag(np.full(len(a), np.inf)), axis=1)[:, k - 1]
+
+    cross = distances(real, generated)
+    in_real, in_generated = cross < radii(real)[:, None], cross < radii(generated)[None]
+    return (
+        in_real.any(0).mean(),
+        in_generated.any(1).mean(),
+        in_real.sum() / (k * len(generated)),
+        in_real.any(1).mean(),
+    )
+
+
+def test_frechet_equals_golden_and_scipy():
+    real, fake = GOLDEN["real"], GOLDEN["fake"]
+    assert frechet_distance(real, fake) == pytest.approx(GOLDEN["frechet"], rel=1e-6)  # golden means are float32
+    a, b = real.astype(float), fake.astype(float)
+    s1, s2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = scipy.linalg.sqrtm(s1 @ s2).real
+    oracle = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s1 + s2 - 2 * root)
+    assert frechet_distance(real, fake) == pytest.approx(oracle, rel=1e-10)
+
+
+def test_frechet_of_known_gaussians():
+    first = GaussianStatistics(np.array([1.0, 2.0]), np.diag([4.0, 9.0]), 100)
+    second = GaussianStatistics(np.array([4.0, 6.0]), np.diag([1.0, 16.0]), 100)
+    assert frechet_from_statistics(first, second) == pytest.approx(25 + (2 - 1) ** 2 + (3 - 4) ** 2, abs=1e-12)
+    found = frechet_distance(normal(0, 200_000, 3), normal(1, 200_000, 3, mean=1, scale=2))
+    assert found == pytest.approx(3 * 1 + 3 * 1, rel=0.02)
+
+
+@pytest.mark.parametrize("n", [50, 10])  # 10 points in 20 dimensions: a singular covariance
+def test_frechet_of_equal_statistics_is_zero(n: int):
+    points = 5 + normal(0, n, 20)
+    assert 0 <= frechet_distance(points, points[::-1]) < 1e-6
+    statistics = GaussianStatistics.of(points)
+    assert statistics.n == n
+    assert 0 <= frechet_from_statistics(statistics, statistics) < 1e-6
+
+
+@pytest.mark.parametrize("k", [3, 5])
+@pytest.mark.parametrize("chunk", [2048, 64, 7])
+def test_neighbour_metrics_equal_prdc(k: int, chunk: int):
+    found = precision_recall(GOLDEN["real"], GOLDEN["fake"], k, chunk=chunk)
+    assert found.precision == GOLDEN[f"precision_prdc{k}"]
+    assert found.recall == GOLDEN[f"recall_prdc{k}"]
+    spread = density_coverage(GOLDEN["real"], GOLDEN["fake"], k, chunk=chunk)
+    assert spread.density == pytest.approx(GOLDEN[f"density_prdc{k}"], rel=1e-12)
+    assert spread.coverage == GOLDEN[f"coverage_prdc{k}"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 2**31), st.integers(5, 30), st.integers(5, 30), st.integers(1, 4), st.integers(1, 12), st.booleans()
+)
+def test_any_block_size_and_order_gives_the_definition(seed, n, m, k, chunk, grid):
+    rng = np.random.default_rng(seed)
+    real, generated = rng.normal(size=(n, 3)), rng.normal(size=(m, 3))
+    if grid:  # full of ties and duplicates, far from 0: where the product form fails
+        real, generated = np.round(real) + 1e5, np.round(generated) + 1e5
+    expected = dense(real, generated, k)
+    shuffled = rng.permutation(real), rng.permutation(generated)
+    for a, b in ((real, generated), shuffled):
+        found, spread = precision_recall(a, b, k, chunk=chunk), density_coverage(a, b, k, chunk=chunk)
+        assert (found.precision, found.recall, spread.density, spread.coverage) == pytest.approx(expected, abs=1e-12)
+
+
+def test_copies_are_inside_and_equal_points_have_empty_balls():
+    points = 1e6 + normal(0, 300, 16)
+    found = precision_recall(points, points.copy())
+    assert (found.precision, found.recall) == (1, 1)
+    same = np.full((50, 16), 0.1)
+    found = precision_recall(same, same)
+    assert (found.precision, found.recall) == (0, 0)  # radius 0, and inside is strict
+
+
+def test_collapsed_modes_lower_recall_not_precision():
+    real = np.concatenate([normal(0, 200, 8), normal(1, 200, 8, mean=20)])
+    whole = np.concatenate([normal(2, 200, 8), normal(3, 200, 8, mean=20)])
+    half = normal(4, 400, 8)
+    good, collapsed = precision_recall(real, whole), precision_recall(real, half)
+    assert collapsed.precision == pytest.approx(good.precision, abs=0.1)
+    assert collapsed.recall < 0.6 * good.recall
+    assert density_coverage(real, half).coverage <= 0.5
+
+
+def test_samples_of_the_wrong_class_raise_recall_where_variety_is_missing():
+    """Why recall never stands alone: images of another class widen the balls over a rare class."""
+    real = normal(0, 300, 4)
+    narrow = normal(1, 300, 4, scale=0.2)
+    wrong = np.concatenate([narrow[:200], normal(2, 100, 4, scale=4)])
+    assert precision_recall(real, wrong).recall > precision_recall(real, narrow).recall + 0.1
+    assert precision_recall(real, wrong).precision < precision_recall(real, narrow).precision
+
+
+def test_torch_tensors_in_any_precision():
+    real, fake = torch.from_numpy(GOLDEN["real"]), torch.from_numpy(GOLDEN["fake"]).requires_grad_()
+    assert frechet_distance(real, fake) == pytest.approx(frechet_distance(GOLDEN["real"], GOLDEN["fake"]), rel=1e-12)
+    assert precision_recall(real, fake) == precision_recall(GOLDEN["real"], GOLDEN["fake"])
+    halves = real.bfloat16()
+    assert frechet_distance(halves, halves) < 1e-9
+
+
+GOOD = normal(0, 20, 4)
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "match"),
+    [
+        (GOOD[:, 0], GOOD, r"real features must be \(N, D\)"),
+        (GOOD, GOOD[:, :3], "4 dimensions, generated ones 3"),
+        (GOOD, np.where(GOOD > 1, np.nan, GOOD), "generated features hold NaN"),
+        (GOOD[:1], GOOD, "at least . real points"),
+        (GOOD, GOOD[:0], "at least . generated points"),
+        (GOOD > 0, GOOD, "real numbers"),
+    ],
+)
+def test_unusable_features_are_refused(real, generated, match):
+    for metric in (frechet_distance, precision_recall, density_coverage):
+        with pytest.raises(InputError, match=match):
+            metric(real, generated)
+
+
+def test_too_few_points_for_k():
+    with pytest.raises(InputError, match="at least 4 real points"):
+        precision_recall(GOOD[:3], GOOD, k=3)
+    with pytest.raises(InputError, match="k must be at least 1"):
+        precision_recall(GOOD, GOOD, k=0)
+    assert precision_recall(GOOD[:4], GOOD[:4], k=3).recall == 1
+    with pytest.raises(InputError, match="at least 2 points"):
+        GaussianStatistics.of(GOOD[:1])
+    with pytest.raises(InputError, match="different dimension"):
+        frechet_from_statistics(GaussianStatistics.of(GOOD), GaussianStatistics.of(GOOD[:, :2]))
