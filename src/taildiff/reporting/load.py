@@ -1,0 +1,245 @@
+"""What a report knows of its runs, read once; a damaged file raises `RunError` with its name, a missing one is None."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from taildiff.data.longtail import Groups, Split, rank
+from taildiff.errors import DataError, RunError, SpecError
+from taildiff.evaluation.table import Group, Metric, Row, Table
+from taildiff.runs import EvalDir, RunDir
+from taildiff.spec import DataFacts, RunSpec
+
+Uint8s = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class StoreRef(_Record):
+    """Where the images were, and the hash of the store."""
+
+    path: str
+    hash: str
+
+
+class Hardware(_Record):
+    """What the run was trained on."""
+
+    cpu: str = ""
+    threads: int | None = None
+    device: str = "cpu"
+    accelerator: str | None = None
+
+
+class RunInfo(_Record):
+    """run.json."""
+
+    spec: RunSpec
+    facts: DataFacts
+    store: StoreRef
+    split_hash: str
+    command: tuple[str, ...] = ()
+    created: str = ""
+    versions: dict[str, str] = {}
+    hardware: Hardware = Hardware()
+    commit: str | None = None
+
+
+class LogLine(_Record):
+    """A line of metrics.jsonl: means over the logged steps; None where no sample fell in."""
+
+    step: int
+    images: int = 0
+    seconds: float = 0.0
+    loss: float | None = None
+    terms: dict[str, float | None] = {}
+    by_noise: dict[str, tuple[float | None, ...]] = {}
+    by_group: dict[str, dict[str, float | None]] = {}
+
+    @field_validator("loss", "terms", "by_noise", "by_group", mode="before")
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        return _without_nan(value)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation with its folder, which also holds the images."""
+
+    folder: EvalDir
+    table: Table
+
+    @property
+    def method(self) -> str:
+        """Equal for evaluations whose numbers may be put side by side: all of the definition but the model's part."""
+        known = self.table.definition
+        spec = known.spec.model_copy(update={"guidance": ()})
+        return f"{spec.model_dump_json()} {known.store_hash} {known.extractor.model_dump_json()}"
+
+    def find(self, metric: Metric, group: Group, guidance: float) -> Row | None:
+        """The number of one group at one guidance."""
+        return next(iter(self.table.select(metric, group, guidance)), None)
+
+    def over_guidance(self, metric: Metric, group: Group) -> tuple[Row, ...]:
+        """The known numbers of one group, by ascending guidance."""
+        rows = [row for row in self.table.select(metric, group) if row.value is not None and row.guidance is not None]
+        return tuple(sorted(rows, key=lambda row: row.guidance or 0.0))
+
+    def by_class(self, metric: Metric, guidance: float) -> tuple[Row, ...]:
+        """The known numbers of single classes."""
+        return tuple(row for row in self.table.select(metric, "class", guidance) if row.value is not None)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run as a report sees it."""
+
+    name: str
+    """Unique among the runs of the report."""
+    run: RunDir
+    info: RunInfo
+    split: Split | None
+    log: tuple[LogLine, ...]
+    evaluation: Evaluation | None
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Training images of each class after the cut (before it, when there is no split.json)."""
+        return tuple(int(count) for count in self.split.counts) if self.split else self.info.facts.counts
+
+    @property
+    def ranked(self) -> list[int]:
+        """Class indices from commonest to rarest."""
+        return [int(label) for label in rank(self.counts)]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """head, body or tail for each class."""
+        groups = Groups.thirds(self.counts)
+        return tuple(groups.of(label) for label in range(len(self.counts)))
+
+    @property
+    def seconds(self) -> float | None:
+        """Training seconds so far, without evaluation and saving."""
+        return self.log[-1].seconds if self.log else None
+
+    def images(self, guidance: float) -> tuple[Uint8s, Uint8s] | None:
+        """Generated images (N, H, W, C) and labels (N,) of the evaluation, or None when they were not kept."""
+        path = self.evaluation.folder.images(guidance) if self.evaluation else None
+        if path is None or not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return archive["images"], archive["labels"]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise RunError(f"{path} is damaged ({error}). Delete it and run taildiff evaluate again") from None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of one report; `warnings` say what makes their numbers not quite comparable."""
+
+    runs: tuple[RunData, ...]
+    warnings: tuple[str, ...]
+
+
+def load(runs: Sequence[RunDir]) -> Comparison:
+    """Read all runs; their evaluations have the same definition wherever there is one that all share."""
+    if not runs:
+        raise RunError("no run to report on. Name one or more run directories: taildiff report RUN [RUN …]")
+    chosen, warnings = _choose([[Evaluation(e, Table.read(e)) for e in run.evaluations()] for run in runs])
+    data = [_load(run, name, found) for run, name, found in zip(runs, _names(runs), chosen, strict=True)]
+    if len({run.info.store.hash for run in data}) > 1:
+        warnings.append("The runs were trained on different stores: their numbers are not comparable.")
+    elif len({run.info.split_hash for run in data}) > 1:
+        warnings.append("The runs were trained on different cuts of the data: compare with care.")
+    return Comparison(tuple(data), tuple(warnings))
+
+
+def _choose(evaluations: list[list[Evaluation]]) -> tuple[list[Evaluation | None], list[str]]:
+    """For each run its newest evaluation by the method that all evaluated runs share, else simply its newest."""
+    judged = [found for found in evaluations if found]
+    newest: list[Evaluation | None] = [found[-1] if found else None for found in evaluations]
+    if len(judged) < 2:
+        return newest, []
+    shared = set.intersection(*({e.method for e in found} for found in judged))
+    if not shared:
+        return newest, ["The runs were evaluated in different ways: their numbers are not comparable."]
+    method = next(e.method for e in reversed(judged[0]) if e.method in shared)
+    chosen = [next((e for e in reversed(found) if e.method == method), None) for found in evaluations]
+    sweeps = {e.table.guidances for e in chosen if e}
+    warning = "The runs were judged at different values of guidance: the best of more values is favoured."
+    return chosen, [warning] if len(sweeps) > 1 else []
+
+
+def _names(runs: Sequence[RunDir]) -> list[str]:
+    """The folder's name, with as many parents as it takes to tell the runs apart."""
+    paths = [run.root.resolve() for run in runs]
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise RunError(f"{twice} is named twice: name each run once")
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _load(run: RunDir, name: str, evaluation: Evaluation | None) -> RunData:
+    try:
+        info = RunInfo.model_validate(run.info())
+    except SpecError as error:
+        raise RunError(str(error)) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise RunError(f"{run.spec} does not describe a run: {place}: {first['msg']}") from None
+    data = RunData(name, run, info, _split(run), _log(run.metrics), evaluation)
+    if len(data.counts) != info.facts.classes:
+        raise RunError(f"{run.split} has {len(data.counts)} classes, {run.spec} has {info.facts.classes}")
+    return data
+
+
+def _split(run: RunDir) -> Split | None:
+    if not run.split.is_file():
+        return None
+    try:
+        return Split.load(run.split)
+    except DataError as error:
+        raise RunError(str(error)) from None
+
+
+def _log(path: Path) -> tuple[LogLine, ...]:
+    """All whole lines; a last line without its newline is being written, or was cut off by a crash."""
+    if not path.is_file():
+        return ()
+    *whole, _ = path.read_bytes().split(b"\n")
+    lines: list[LogLine] = []
+    for number, line in enumerate(whole, start=1):
+        try:
+            lines.append(LogLine.model_validate(json.loads(line)))
+        except (ValueError, ValidationError) as error:
+            raise RunError(f"{path}, line {number} is damaged: {str(error).splitlines()[0]}") from None
+    return tuple(lines)
+
+
+def common_parent(runs: Sequence[RunDir]) -> Path:
+    """The nearest folder that holds all runs; of a single run, the run itself."""
+    return Path(os.path.commonpath([run.root.resolve() for run in runs]))

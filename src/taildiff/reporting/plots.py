@@ -1,0 +1,254 @@
+"""From numbers to inline SVG: small panels whose colours are CSS variables, so that they follow light, dark and print.
+
+A chart is data first (`Chart.table`) and a drawing second (`draw`). Text stays text, nothing goes through pyplot, and
+the same numbers give the same bytes.
+"""
+
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+Cell = str | int | float | None
+
+COLOURS = 7  # --c0 .. --c6 of the page: the palette of Okabe and Ito, lighter in the dark
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (3, 1.5), (8, 2), (1, 3))
+NARROW, WIDE = (270, 195), (360, 235)  # of the viewBox; the page shows four narrow or three wide panels side by side
+INK, QUIET, GRID = "#010101", "#020202", "#030303"  # stand-ins, replaced by CSS variables after drawing
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "taildiff",
+    "text.parse_math": False,  # a class named "$1" is no formula
+    "axes.unicode_minus": True,
+    "font.size": 11.5,
+    "font.family": "DejaVu Sans",
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain values under named columns."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value, with its confidence interval where there is one; `name` says what x stands for (a class)."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """The points of one run; `colour` is the run's place, the same in every chart."""
+
+    name: str
+    colour: int
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    series: tuple[Series, ...]
+    kind: Literal["line", "scatter", "bars"] = "line"
+    log_x: bool = False
+    y_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels that share their axes' meaning; `table` has every number that is drawn."""
+
+    key: str
+    title: str
+    caption: str
+    x: str
+    y: str
+    panels: tuple[Panel, ...]
+    named: str = ""
+    """What `Point.name` is, if the points have names."""
+
+    def table(self) -> Table:
+        """One row a point: panel, run, (name,) x, y, and the interval where there is one."""
+        points = [(panel, series, point) for panel in self.panels for series in panel.series for point in series.points]
+        bounded = any(point.low is not None for *_, point in points)
+        columns = ("", "run", *([self.named] if self.named else []), self.x, self.y, *(["low", "high"] * bounded))
+        rows = (
+            (panel.title, series.name, *([p.name] if self.named else []), p.x, p.y, *([p.low, p.high] * bounded))
+            for panel, series, p in points
+        )
+        return Table(columns, tuple(rows))
+
+
+def draw(chart: Chart, panel: Panel) -> str:
+    """One panel as an `<svg>` element for a page that defines --ink, --quiet, --grid and --c0 … --c6."""
+    with mpl.rc_context(STYLE):
+        horizontal = panel.kind == "bars"
+        lines = max((len(series.points) for series in panel.series), default=0)
+        width, height = NARROW if len(chart.panels) > 3 else WIDE
+        height = 58 + 19 * lines if horizontal else height
+        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        figure.patch.set_visible(False)
+        axes = figure.subplots()
+        axes.patch.set_visible(False)
+        (_bars if horizontal else _points)(axes, panel)
+        axes.set_title(panel.title, loc="left", fontsize=12.5, fontweight="bold", color=INK)
+        axes.set_xlabel(chart.y if horizontal else chart.x, color=QUIET)
+        if not horizontal:
+            axes.set_ylabel(chart.y, color=QUIET)
+        return _svg(figure, f"{panel.title}: {chart.y} against {chart.x}")
+
+
+def _points(axes: Axes, panel: Panel) -> None:
+    for series in panel.series:
+        colour, xs, ys = _colour(series.colour), [p.x for p in series.points], [p.y for p in series.points]
+        scatter = panel.kind == "scatter"
+        marker = MARKERS[series.colour % COLOURS] if scatter or len(xs) <= 12 else None
+        (line,) = axes.plot(xs, ys, color=colour, marker=marker, markersize=5.5, linewidth=1 if scatter else 2)
+        line.set_dashes(DASHES[series.colour % COLOURS])
+        bounded = [p for p in series.points if p.low is not None and p.high is not None]
+        if bounded and scatter:
+            axes.vlines([p.x for p in bounded], *_bounds(bounded), color=colour, linewidth=1, alpha=0.45)
+        elif bounded:
+            axes.fill_between([p.x for p in bounded], *_bounds(bounded), color=colour, alpha=0.15, linewidth=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    _x_axis(axes, panel)
+    if panel.y_range:
+        axes.set_ylim(*panel.y_range)
+
+
+def _x_axis(axes: Axes, panel: Panel) -> None:
+    xs = sorted({point.x for series in panel.series for point in series.points})
+    if panel.log_x and xs:
+        axes.set_xscale("log")
+        axes.set_xlim(xs[0] / 1.25, xs[-1] * 1.25)
+        axes.xaxis.set_major_locator(FixedLocator(log_ticks(xs[0], xs[-1])))
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif 0 < len(xs) <= 6 and panel.kind == "line":
+        axes.xaxis.set_major_locator(FixedLocator(xs))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def _bars(axes: Axes, panel: Panel) -> None:
+    """Counts: the first series pale behind (everything), the last one solid with its numbers (what was kept)."""
+    for place, series in enumerate(panel.series):
+        last = place == len(panel.series) - 1
+        rows = range(len(series.points))
+        axes.barh(rows, [p.y for p in series.points], color=_colour(0) if last else GRID, height=0.72)
+        if last:
+            axes.set_yticks(rows, [_cut(p.name) for p in series.points], color=INK)
+            for row, point in zip(rows, series.points, strict=True):
+                axes.annotate(
+                    short(point.y), (point.y, row), (4, 0), textcoords="offset points", va="center", size=10.5
+                )
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    counts = [point.y for series in panel.series for point in series.points]
+    if panel.log_x:
+        positive = [count for count in counts if count > 0] or [1.0]
+        axes.set_xscale("log")
+        axes.set_xlim(min(positive) / 2, max(positive) * 2.2)
+        axes.xaxis.set_major_locator(FixedLocator(log_ticks(min(positive), max(positive))))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_xlim(0, max([1.0, *counts]) * 1.15)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def _bounds(points: Iterable[Point]) -> tuple[list[float], list[float]]:
+    kept = [(p.low, p.high) for p in points if p.low is not None and p.high is not None]
+    return [low for low, _ in kept], [high for _, high in kept]
+
+
+def _colour(place: int) -> str:
+    return f"#0a0a{place % COLOURS:02d}"
+
+
+def _cut(text: str, limit: int = 18) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _svg(figure: Figure, label: str) -> str:
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several figures share a page: ids must not repeat
+    svg = re.sub(r"\s*<!--.*?-->|\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(
+        r" font-family: [^;\"]*;?|font: ([\d.]+px) [^;\"]*", lambda m: f"font-size: {m[1]}" if m[1] else "", svg
+    )
+    for stand_in, name in ((INK, "ink"), (QUIET, "quiet"), (GRID, "grid")):
+        svg = svg.replace(stand_in, f"var(--{name})")
+    svg = re.sub(r"#0a0a0(\d)", r"var(--c\1)", svg)
+    svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r'\1role="img"', svg, count=1)
+    return svg.replace('role="img"', f'role="img" aria-label="{_attribute(label)}"', 1)
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round values between two positive numbers: powers of ten, with 2 and 5 between them where there is room.
+
+    >>> log_ticks(4, 400)
+    [5.0, 10.0, 50.0, 100.0]
+    """
+    decades = range(-6, 13)
+    for steps in ((1, 2, 5), (1, 5), (1,)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(ticks) <= 5:
+            break
+    return ticks or [low]
+
+
+def short(value: Cell) -> str:
+    """A value as people read it: three significant digits, thousands as they are, a dash for none.
+
+    >>> short(0.93333), short(12.345), short(1204), short(None)
+    ('0.933', '12.3', '1204', '–')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if value == int(value):
+        return str(int(value))
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,127 @@
+"""Samples down the frequency axis: a row a class, from the commonest to the rarest; beside them the real images."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from taildiff.data.store import Store
+from taildiff.errors import TaildiffError
+from taildiff.reporting.load import RunData, Uint8s
+from taildiff.reporting.verdict import best_guidance
+
+ROWS = 12
+TILES = 8
+LARGEST_TILE = 96
+"""Pixels; larger images are reduced, so that the page stays small."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Up to `TILES` images side by side as one PNG."""
+
+    uri: str
+    alt: str
+    shown: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One class; `strips` in the order of `SampleSheet.columns`, None where there are no images."""
+
+    name: str
+    count: int
+    group: str
+    strips: tuple[Strip | None, ...]
+
+
+@dataclass(frozen=True)
+class SampleSheet:
+    """What the section shows; `columns` are the headings."""
+
+    columns: tuple[str, ...]
+    runs: tuple[int | None, ...]
+    """For each column the run's place, or None for the real images."""
+    rows: tuple[SampleRow, ...]
+    left_out: int
+    """Classes that are not shown."""
+
+
+def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | None:
+    """The first samples of each class, not chosen; None when no run kept its images."""
+    first = runs[0]
+    ranked = first.ranked
+    shown = [ranked[place] for place in spread(len(ranked), rows)]
+    columns: list[tuple[str, int | None, tuple[Uint8s, Uint8s]]] = []
+    real = _real(first)
+    if real:
+        columns.append(("real, trained on", None, real))
+    for place, run in enumerate(runs):
+        guidance = best_guidance(run.evaluation) if run.evaluation else None
+        images = run.images(guidance) if guidance is not None else None
+        if images and run.info.facts.class_names == first.info.facts.class_names:
+            columns.append((f"{run.name}, guidance {guidance:g}", place, images))
+    if all(place is None for _, place, _ in columns):
+        return None
+    names = first.info.facts.class_names
+    made = tuple(
+        SampleRow(
+            names[label],
+            first.counts[label],
+            first.groups[label],
+            tuple(_strip(*pair, label, f"of class {names[label]}: {title}") for title, _, pair in columns),
+        )
+        for label in shown
+    )
+    return SampleSheet(tuple(c[0] for c in columns), tuple(c[1] for c in columns), made, len(ranked) - len(shown))
+
+
+def spread(total: int, limit: int) -> list[int]:
+    """At most `limit` of 0..total-1, evenly spread, both ends among them."""
+    if total <= limit:
+        return list(range(total))
+    return [round(place * (total - 1) / (limit - 1)) for place in range(limit)]
+
+
+def _real(run: RunData) -> tuple[Uint8s, Uint8s] | None:
+    """The images that were trained on, as long as the store is still where it was and unchanged."""
+    if run.split is None:
+        return None
+    try:
+        store = Store.open(run.info.store.path)
+    except (TaildiffError, OSError):
+        return None
+    if store.meta.hash != run.info.store.hash:
+        return None
+    index = np.asarray(run.split.index)
+    labels = store.labels[index]
+    first = np.concatenate([np.flatnonzero(labels == label)[:TILES] for label in range(len(run.counts))])
+    return np.asarray(store.images[index[first]]), labels[first]
+
+
+def _strip(images: Uint8s, labels: Uint8s, label: int, what: str) -> Strip | None:
+    tiles = [_tile(image) for image in images[np.flatnonzero(labels == label)[:TILES]]]
+    if not tiles:
+        return None
+    height, width = tiles[0].shape[:2]
+    sheet = np.concatenate(tiles, axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(buffer, "PNG", optimize=True)
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Strip(uri, f"{len(tiles)} images {what}", len(tiles), width * len(tiles), height)
+
+
+def _tile(image: Uint8s) -> Uint8s:
+    height, width = image.shape[:2]
+    if max(height, width) <= LARGEST_TILE:
+        return image
+    scale = LARGEST_TILE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).resize(size, Image.Resampling.LANCZOS)
+    small = np.asarray(picture)
+    return small[..., None] if small.ndim == 2 else small
