@@ -75,7 +75,7 @@ def test_a_floored_cut_keeps_what_it_promises(available, ratio, floor):
 
 def test_a_tail_that_empties_a_class_is_refused():
     labels = np.repeat(np.arange(3), 10)
-    with pytest.raises(DataError, match="class 2 would keep no image: ratio 0.01 is too small"):
+    with pytest.raises(DataError, match=r"class 2 would keep no image: ratio 0\.01 is too small"):
         longtail.exponential(labels, 0.01)
     with pytest.raises(DataError, match="class 3 would keep no image: there is none"):
         longtail.exponential(labels, 0.5, min_per_class=1, classes=4)

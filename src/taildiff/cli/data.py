@@ -1,16 +1,15 @@
 """`taildiff data`: look at a dataset, and prepare one for training."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from taildiff.cli.common import console, progress_bar
+from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar
 from taildiff.errors import DataError, InputError, unknown
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ _BALANCED = 1.5  # commonest over rarest class, up to which the uncut images cou
 _MOST_ROWS = 30  # of the table of classes; of more classes the ends are shown
 _BAR = 30  # characters
 _FEW = 20  # real images that a value of one class needs
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,17 +72,12 @@ def main(args: list[str]) -> int:
         return 0 if args else 2
     match args[0]:
         case "show":
-            _show(_parse(Show, args))
+            _show(parse_options(Show, args[1:], "taildiff data show"))
         case "prepare":
-            _prepare(_parse(Prepare, args))
+            _prepare(parse_options(Prepare, args[1:], "taildiff data prepare"))
         case verb:
             raise InputError(unknown("verb of `taildiff data`", verb, ("show", "prepare")))
     return 0
-
-
-def _parse(options: type[T], args: list[str]) -> T:
-    flags = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(options, args=args[1:], prog=f"taildiff data {args[0]}", config=flags)
 
 
 def _prepare(options: Prepare) -> None:
@@ -105,9 +97,9 @@ def _prepare(options: Prepare) -> None:
         f"{int(store.test.sum()):,} held out, in {store.root}",
         markup=False,
     )
-    _next(
-        f"taildiff data show {_quoted(store.root)}",
-        f"taildiff train auto-ccua --data {_quoted(store.root)} --out runs/first",
+    next_steps(
+        command_line("data", "show", store.root),
+        command_line("train", "auto-ccua", "--data", store.root, "--out", "runs/first"),
     )
 
 
@@ -117,7 +109,8 @@ def _import(options: Prepare) -> "Store":
     if options.importer == "mnist5k":
         if options.source or options.test or options.strict:
             raise InputError("mnist5k comes with a package: it takes no SOURCE, --test or --strict")
-        return prepare.mnist5k(options.out, options.size or MNIST_SIZE, overwrite=options.overwrite)
+        size = MNIST_SIZE if options.size is None else options.size
+        return prepare.mnist5k(options.out, size, overwrite=options.overwrite)
     if options.source is None:
         raise InputError("which folder? taildiff data prepare folder SOURCE --out STORE")
     with progress_bar() as progress:
@@ -158,17 +151,18 @@ def _show(options: Show) -> None:
     console.print()
     for line in _expectations(view):
         console.print(f"• {line}", markup=False, highlight=False)
-    _next(_command_after(options, view.prepared))
+    next_steps(_command_after(options, view.prepared))
 
 
 def _command_after(options: Show, prepared: bool) -> str:
-    path = _quoted(options.path)
     if not prepared:
-        store = _quoted(Path("stores") / options.path.resolve().name)
-        return f"taildiff data prepare folder {path} --size {FOLDER_SIZE} --out {store}"
-    cut = "" if options.tail == "natural" else f" --data.tail exp --data.ratio {options.ratio:g}"
-    floor = f" --data.min-per-class {options.min_per_class}" if cut and options.min_per_class else ""
-    return f"taildiff train auto-ccua --data {path} --out runs/first{cut}{floor}"
+        store = Path("data") / options.path.resolve().name
+        return command_line("data", "prepare", "folder", options.path, "--out", store, "--size", FOLDER_SIZE)
+    words = ["train", "auto-ccua", "--data", options.path, "--out", "runs/first"]
+    if options.tail == "exp":
+        words += ["--data.tail", "exp", "--data.ratio", f"{options.ratio:g}"]
+        words += ["--data.min-per-class", options.min_per_class] if options.min_per_class else []
+    return command_line(*words)
 
 
 def _view(options: Show) -> _View:
@@ -263,13 +257,3 @@ def _names(view: _View, labels: list[int]) -> str:
 def _shape(store: "Store") -> str:
     meta = store.meta
     return f"{meta.height}×{meta.width} {'grey' if meta.channels == 1 else 'colour'}"
-
-
-def _quoted(path: Path | str) -> str:
-    return shlex.quote(str(path))
-
-
-def _next(*commands: str) -> None:
-    console.print("\nNext:", style="bold")
-    for command in commands:
-        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)

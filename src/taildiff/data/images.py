@@ -55,10 +55,10 @@ def decode(path: Path, size: int, channels: int) -> np.ndarray:
 
 
 def fit(image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:
-    """Centre crop of `box` to a square and antialiased resize; symmetric, so flips and quarter turns may come after."""
+    """Centre crop of `box` to a square and antialiased resize; flips and quarter turns may as well come after it."""
     left, top, right, bottom = box or (0, 0, *image.size)
     side = min(right - left, bottom - top)
-    x, y = (left + right - side) / 2, (top + bottom - side) / 2
+    x, y = (left + right - side) // 2, (top + bottom - side) // 2  # whole pixels: half ones would blur
     return image.resize((size, size), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side), reducing_gap=3.0)
 
 

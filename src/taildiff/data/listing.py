@@ -71,7 +71,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
             raise DataError(f"folder {name!r} in {root}: its name becomes the class name; give it a printable one")
     if len(names) >= 2:
         return names
-    if any(_is_image(entry) for entry in os.scandir(root)):
+    if _images(root):
         raise DataError(f"{root} holds images directly; put them into one sub-folder a class")
     if not names:
         raise DataError(f"{root} holds no images: one sub-folder a class is needed, with JPEG, PNG or WebP files")
@@ -82,8 +82,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
 def _part(root: Path, class_names: tuple[str, ...], prefix: str, test: bool) -> list[Item]:
     items: list[Item] = []
     for label, name in enumerate(class_names):
-        with os.scandir(root / name) as entries:
-            files = sorted((entry for entry in entries if _is_image(entry)), key=lambda entry: entry.name)
+        files = _images(root / name)
         if not files:
             others = sum(1 for path in (root / name).iterdir() if not path.name.startswith("."))
             seen = f"; it holds {others} other files or folders" if others else ""
@@ -103,8 +102,12 @@ def _subfolders(root: Path) -> list[Path]:
     )
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.name.lower().endswith(SUFFIXES) and entry.is_file()
+def _images(root: Path) -> list[os.DirEntry[str]]:
+    def is_image(entry: os.DirEntry[str]) -> bool:
+        return not entry.name.startswith(".") and entry.name.lower().endswith(SUFFIXES) and entry.is_file()
+
+    with os.scandir(root) as entries:
+        return sorted(filter(is_image, entries), key=lambda entry: entry.name)
 
 
 def _some(names: list[str]) -> str:

@@ -10,6 +10,7 @@ The whole source is kept, so that a long tail is a cut of a run and the balanced
 import hashlib
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -196,8 +197,11 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._file.close()
+        with suppress(OSError):  # a full disk says so again when the last bytes are flushed
+            self._file.close()
         shutil.rmtree(self.partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise DataError(f"cannot write {self.out}: {error}") from error
 
     def append(self, images: np.ndarray, labels: np.ndarray, test: np.ndarray) -> None:
         """Add uint8 (n, H, W, C), int (n,) and bool (n,)."""

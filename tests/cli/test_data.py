@@ -1,0 +1,158 @@
+"""`taildiff data` from its arguments to what a person reads."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taildiff.cli import data as verb
+from taildiff.data.store import SourceMeta, Store, StoreWriter
+from taildiff.errors import DataError, InputError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Classes [x] (30 images), cat (6), dog (2): the first name would be markup if it were not escaped."""
+    random = np.random.default_rng(0)
+    for name, count in (("[x]", 30), ("cat", 6), ("dog", 2)):
+        (tmp_path / "my photos" / name).mkdir(parents=True)
+        for k in range(count):
+            pixels = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "my photos" / name / f"{k}.png")
+    return tmp_path / "my photos"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """What a command prints, with line breaks and runs of spaces made one space."""
+    monkeypatch.setattr(verb.console, "width", 200)
+
+    def words(*args):
+        assert verb.main([str(arg) for arg in args]) == 0
+        return re.sub(r"\s+", " ", capsys.readouterr().out)
+
+    return words
+
+
+def toy_store(path, counts, held_out=0):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    names = tuple(f"class{k}" for k in range(len(counts)))
+    test = np.concatenate([np.arange(count) >= count - held_out for count in counts])
+    with StoreWriter(path, "toy", names, (4, 4, 1), SourceMeta(source="here")) as writer:
+        writer.append(np.zeros((len(labels), 4, 4, 1), np.uint8), labels, test)
+        return writer.close()
+
+
+def test_prepare_folder_and_show_it(run, photos, tmp_path):
+    (photos / "cat" / "0.png").write_text("broken")
+    out = tmp_path / "store"
+    text = run("prepare", "folder", photos, "--out", out, "--size", 8)
+    assert "skipped cat/0.png: not a JPEG, PNG or WebP image" in text
+    assert "Prepared: 37 images (1 broken ones left out) of 3 classes, 8×8 colour, 0 held out" in text
+    assert f"taildiff data show {out}" in text
+    assert f"taildiff train auto-ccua --data {out} --out runs/first" in text
+    assert Store.open(out).meta.shape == (37, 8, 8, 3)
+    assert "Already prepared: 37 images" in run("prepare", "folder", photos, "--out", out, "--size", 8)
+    assert "Prepared: 37" in run("prepare", "folder", photos, "--out", out, "--size", 9, "--overwrite")
+    assert Store.open(out).meta.height == 9
+
+    text = run("show", out)
+    assert re.search(r"\[x\] 30 0 head medium █{30} cat 5 0 body few █{5} dog 2 0 tail few █{2} ", text)
+    assert "Imbalance: 15.0 : 1 (30 to 2 images a class)" in text
+    assert "No balanced reference" in text
+    assert "2 classes (cat, dog): under 20 real images" in text
+    assert text.rstrip().endswith(f"taildiff train auto-ccua --data {out} --out runs/first")
+
+
+def test_show_a_folder_without_opening_its_images(run, photos):
+    (photos / "cat" / "0.png").write_text("broken")
+    text = run("show", photos)
+    assert "38 image files (not opened yet), 3 classes" in text
+    assert "thirds: head 1 classes, 30 images; body 1 classes, 6 images; tail 1 classes, 2 images" in text
+    assert f"taildiff data prepare folder '{photos}' --out 'data/my photos' --size 32" in text
+
+
+def test_show_a_cut(run, tmp_path):
+    store = toy_store(tmp_path / "store", [40] * 5, held_out=10)
+    text = run("show", store.root, "--tail", "exp", "--ratio", "0.1")
+    assert "200 images, 5 classes, 4×4 grey; cut to 63 (exp, ratio 0.1)" in text
+    assert "class0 30 10 head medium" in text
+    assert "class4 3 10 tail few" in text
+    assert "Imbalance: 10.0 : 1 (30 to 3 images a class)" in text
+    assert "Balanced reference: all 150 training images" in text
+    assert "4 classes (class1, class2, class3, class4): under 20 images to learn from" in text
+    assert "--data.tail exp --data.ratio 0.1" in text
+    assert "Nothing is held out" not in text
+
+
+def test_a_cut_that_empties_a_class(run, tmp_path):
+    store = toy_store(tmp_path / "store", [40] * 3)
+    with pytest.raises(DataError, match="class 'class2' would keep no image"):
+        verb.main(["show", str(store.root), "--tail", "exp", "--ratio", "0.001"])
+    with pytest.raises(DataError, match=r"ratio 0\.0 is not in"):
+        verb.main(["show", str(store.root), "--tail", "exp", "--ratio", "0"])
+    text = run("show", store.root, "--tail", "exp", "--ratio", "0.001", "--min-per-class", 1)
+    assert "--data.ratio 0.001 --data.min-per-class 1" in text
+
+
+def test_a_thousand_classes_fit_on_a_screen(run, tmp_path, capsys):
+    store = toy_store(tmp_path / "store", range(1001, 1, -1))
+    verb.main(["show", str(store.root)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 50
+    assert any(line.startswith("… 970 more") for line in lines)
+    assert any(line.startswith("class999") for line in lines)
+
+
+def test_prepare_mnist5k(run, tmp_path):
+    text = run("prepare", "mnist5k", "--out", tmp_path / "mnist")
+    assert "Prepared: 5,000 images of 10 classes, 28×28 grey, 1,000 held out" in text
+    assert "cut to 988" in run("show", tmp_path / "mnist", "--tail", "exp")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["shwo", "x"], "unknown verb of `taildiff data` 'shwo': did you mean 'show'"),
+        (["prepare", "foldr", "x", "--out", "y"], "unknown importer 'foldr': did you mean 'folder'"),
+        (["prepare", "folder", "--out", "y"], r"which folder\?"),
+        (["prepare", "mnist5k", "x", "--out", "y"], "takes no SOURCE"),
+        (["prepare", "mnist5k", "--out", "y", "--size", "0"], "at least 4 pixels"),
+        (["show", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_mistakes_are_explained(args, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        verb.main(args)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "args", [["prepare", "mnist5k", "--outt", "x"], ["prepare"], ["show"], ["show", "x", "--tail", "expo"]]
+)
+def test_wrong_options_exit_with_2(args, capsys):
+    with pytest.raises(SystemExit) as caught:
+        verb.main(args)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_help_and_no_verb(capsys):
+    assert verb.main(["--help"]) == 0
+    assert verb.main([]) == 2
+    assert "prepare mnist5k|folder" in capsys.readouterr().out
+
+
+def test_nothing_heavy_is_imported():
+    code = "import sys, taildiff.cli.data; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    code = (
+        "import sys, taildiff.data.prepare, taildiff.data.order, taildiff.data.longtail; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
