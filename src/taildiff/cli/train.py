@@ -1,0 +1,133 @@
+"""taildiff train: train a recipe, or go on where it stopped."""
+
+import dataclasses
+import itertools
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
+from taildiff.cli.stores import default_store
+from taildiff.data.store import Store
+from taildiff.errors import SpecError, unknown
+from taildiff.recipes import FIXED, NAMES, recipe
+from taildiff.runs import RunDir
+from taildiff.spec import RunSpec, parse, read_json
+
+USAGE = f"""usage: taildiff train RECIPE [--data STORE] --out RUN [OPTIONS]
+
+RECIPE is one of {", ".join(NAMES)}
+(taildiff recipes tells more), or a JSON file with a spec, such as --dry-run prints.
+The same command continues a run that was stopped. All options with a recipe's values: taildiff train RECIPE --help"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train a recipe, or go on where it stopped."""
+
+    spec: Annotated[RunSpec, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """The run's folder; an existing run is continued."""
+    store: Annotated[Path | None, tyro.conf.arg(name="data")] = None
+    """The store to train on (taildiff data prepare makes one); the mnist5k recipes need none."""
+    stop_at: int | None = None
+    """Stop after this step; the schedule does not change, and the same command without it goes on."""
+    max_time: str | None = None
+    """Stop after this time, such as 90s, 45m, 1h30m."""
+    start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Begin with these weights (a file under weights/ of another run)."""
+    dry_run: bool = False
+    """Print the resolved spec as JSON and do nothing."""
+
+
+def main(args: list[str]) -> int:
+    """`taildiff train RECIPE …`."""
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if args else 2
+    name, rest = args[0], args[1:]
+    if name.startswith("-"):
+        raise SpecError(f"name a recipe before the options: taildiff train RECIPE {name} …; one of {', '.join(NAMES)}")
+    options = parse_options(Options, rest, f"taildiff train {name}", Options(spec=starting_spec(name, rest)))
+    spec = options.spec
+    if options.dry_run:
+        print(spec.model_dump_json(indent=1))
+        return 0
+    if options.out is None:
+        raise SpecError("say where the run is to go: --out runs/NAME")
+    return train(spec, options, RunDir(options.out), ["taildiff", "train", *args])
+
+
+def starting_spec(name: str, args: list[str]) -> RunSpec:
+    """The recipe before its options: by name, made for the data, or read from a file."""
+    if name.endswith(".json"):
+        return parse(RunSpec, read_json(Path(name)), name)
+    if name not in NAMES:
+        raise SpecError(unknown("recipe", name, NAMES))
+    if name in FIXED:
+        return recipe(name)
+    place = next((value for flag, value in itertools.pairwise(args) if flag == "--data"), None)
+    place = place or next((arg.removeprefix("--data=") for arg in args if arg.startswith("--data=")), None)
+    return recipe(name, Store.open(place).facts if place else None)
+
+
+def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> int:
+    """Open everything, train, and say what came of it."""
+    store = Store.open(options.store) if options.store else default_store(spec, run)
+    seconds = None if options.max_time is None else duration(options.max_time)
+    if options.stop_at is not None and options.stop_at < 1:
+        raise SpecError(f"--stop-at {options.stop_at}: the first step is 1")
+    if spec.recipe.startswith("auto"):
+        show_choices(spec, store)
+    from taildiff.training.loop import StopRule
+    from taildiff.training.session import run_training
+
+    with progress_bar() as progress:
+        stop = StopRule(options.stop_at, seconds)
+        outcome = run_training(run, spec, store, stop, options.start_from, command, progress, say)
+    if outcome.reason == "finished":
+        console.print(f"[green]trained[/] {run.root} to step {outcome.step}", highlight=False)
+        next_steps(
+            command_line("sample", run.root, "--per-class", 8, "--guidance", 1.5, "--out", run.root / "drawn"),
+            command_line("evaluate", run.root),
+            command_line("report", run.root),
+        )
+        return 0
+    console.print(f"[yellow]stopped[/] {run.root} after step {outcome.step} of {spec.steps} ({outcome.reason}), saved")
+    again = shlex.join(command)
+    next_steps(f"{again}   # goes on" if outcome.reason == "signal" else f"{again}   # with another limit goes on")
+    return 128 + outcome.signal if outcome.signal else 0
+
+
+def duration(text: str) -> float:
+    """Seconds of `90`, `90s`, `45m`, `1h30m`."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    if not match or not any(match.groups()):
+        raise SpecError(f"--max-time {text!r} is not a time such as 90s, 45m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def show_choices(spec: RunSpec, store: Store) -> None:
+    """What an auto recipe took from the data."""
+    facts = store.facts
+    console.print(
+        f"[bold]{spec.recipe}[/] for {facts.name}: {sum(facts.counts)} images of {facts.height}x{facts.width}, "
+        f"{'colour' if facts.channels == 3 else 'grey'}, {facts.classes} classes of "
+        f"{min(facts.counts)} to {max(facts.counts)} images",
+        highlight=False,
+    )
+    model = spec.model
+    console.print(
+        f"  model      U-Net, channels {model.channels}, {model.blocks} block(s) a level, "
+        f"attention at {model.attention}\n"
+        f"  steps      {spec.steps} with {spec.batch_size} images each, learning rate {spec.optimizer.lr:g}\n"
+        f"  order      {'epochs' if spec.data.resample is None else f'class resampling f = {spec.data.resample:g}'}, "
+        f"mirror images {'yes' if spec.data.flip else 'no'}\n"
+        f"  objective  UCL {spec.objective.ucl.weight:g}, AL {spec.objective.al.weight:g}\n"
+        "  (each is an option: taildiff train auto-ccua --data STORE --help)",
+        highlight=False,
+    )

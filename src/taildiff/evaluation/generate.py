@@ -1,0 +1,107 @@
+"""Images from a trained model: the same image for the same (weights, sampler, guidance, seed, label, rank).
+
+An image's noise depends on its label and its rank among the images of that label only, so that neither the batch size
+nor the other classes change it, and a larger set begins with the smaller one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from taildiff import build
+from taildiff.data.batches import to_images
+from taildiff.diffusion.guidance import guided
+from taildiff.diffusion.path import Path
+from taildiff.diffusion.sampler import ImageNoise, predictor, trajectory
+from taildiff.errors import CheckpointError, InputError, RunError
+from taildiff.models.denoiser import Denoiser
+from taildiff.progress import Progress, silent
+from taildiff.runs import RunDir
+from taildiff.spec import DataFacts, RunSpec, SamplingSpec
+from taildiff.streams import seed_of
+from taildiff.weights import file_hash, read_weights
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with what is needed to sample from it."""
+
+    denoiser: Denoiser
+    path: Path
+    facts: DataFacts
+    spec: RunSpec
+    step: int
+    weights_hash: str
+
+
+def best_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_model(run: RunDir, weights: str = "ema", device: str = "cpu") -> Model:
+    """The newest weights of a run; `RunError` when it has none yet."""
+    run.info()
+    steps = run.weight_steps(weights)
+    if not steps:
+        raise RunError(f"{run.root} has no {weights} weights yet: continue it with the same taildiff train command")
+    path = run.weights(steps[-1], weights)
+    tensors, meta = read_weights(path)
+    denoiser = build.denoiser(meta.spec.model, meta.facts)
+    try:
+        denoiser.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the network its metadata describes: {error}") from None
+    return Model(
+        denoiser.to(device).eval().requires_grad_(False),
+        build.path(meta.spec.path),
+        meta.facts,
+        meta.spec,
+        meta.step,
+        file_hash(path),
+    )
+
+
+def generate(
+    model: Model,
+    labels: np.ndarray,
+    sampling: SamplingSpec,
+    guidance: float,
+    batch_size: int = 256,
+    progress: Progress = silent,
+) -> np.ndarray:
+    """uint8 (N, H, W, C) for integer labels (N,); `InputError` for a label that the model does not have."""
+    labels = np.asarray(labels, dtype=np.int64)
+    if len(labels) and not (labels.min() >= 0 and labels.max() < model.facts.classes):
+        raise InputError(f"labels are 0..{model.facts.classes - 1}, not {labels.min()}..{labels.max()}")
+    facts = model.facts
+    images = np.empty((len(labels), facts.height, facts.width, facts.channels), np.uint8)
+    seeds = image_seeds(labels, sampling.seed)
+    for start in range(0, len(labels), batch_size):
+        part = slice(start, start + batch_size)
+        images[part] = _batch(model, labels[part], seeds[part], sampling, guidance)
+        progress(f"sampling at guidance {guidance:g}", min(start + batch_size, len(labels)), len(labels))
+    return images
+
+
+@torch.inference_mode()
+def _batch(model: Model, labels: np.ndarray, seeds: list[int], sampling: SamplingSpec, guidance: float) -> np.ndarray:
+    facts, denoiser = model.facts, model.denoiser
+    device = next(denoiser.parameters()).device
+    network = guided(denoiser.predict, guidance, denoiser.null_label)
+    predict = predictor(network, model.path, torch.from_numpy(labels).to(device), sampling.clip)
+    noise = ImageNoise(seeds, (facts.channels, facts.height, facts.width), device)
+    *_, x = trajectory(build.sampler(sampling, model.path), model.path.times(sampling.steps), predict, noise)
+    return to_images(x)
+
+
+def image_seeds(labels: np.ndarray, seed: int) -> list[int]:
+    """One seed an image, from (seed, label, rank among the images of that label)."""
+    seen: dict[int, int] = {}
+    seeds: list[int] = []
+    for label in labels.tolist():
+        rank = seen.get(label, 0)
+        seen[label] = rank + 1
+        seeds.append(seed_of(seed, "image", label, rank))
+    return seeds

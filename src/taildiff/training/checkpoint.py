@@ -1,0 +1,153 @@
+"""Checkpoints: all that training resumes from, in safetensors and JSON, whole or not there at all.
+
+    state/step-0000800/   model.safetensors      parameters of denoiser and objective (heads)
+                          ema.safetensors        averaged denoiser
+                          optimizer.safetensors  state by parameter name: "exp_avg/denoiser.net.conv_in.weight"
+                          state.json             position, and size and sha256 of the three files; written last
+
+A folder is written under a temporary name, synced to the disk and renamed.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from taildiff.errors import CheckpointError, SpecError
+from taildiff.runs import RunDir, fsync_dir, write_json
+from taildiff.spec import Spec, parse, read_json
+
+FILES = ("model", "ema", "optimizer")
+
+
+class FileMeta(Spec):
+    """What a file must be."""
+
+    bytes: int
+    sha256: str
+
+
+class Position(Spec):
+    """How far a run is."""
+
+    format: int = 1
+    step: int = 0
+    """Steps done."""
+    images: int = 0
+    """Images seen."""
+    seconds: float = 0.0
+    """Of training, without evaluation and saving."""
+    metrics_bytes: int = 0
+    """Length of metrics.jsonl."""
+    files: dict[str, FileMeta] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """What is saved: the learner, its average, its optimiser."""
+
+    learner: nn.Module
+    ema: AveragedModel
+    optimizer: torch.optim.Optimizer
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """By file and name."""
+        names = {parameter: name for name, parameter in self.learner.named_parameters()}
+        state = {
+            f"{key}/{names[parameter]}": torch.as_tensor(value)
+            for parameter, values in self.optimizer.state.items()
+            for key, value in values.items()
+        }
+        return {"model": self.learner.state_dict(), "ema": self.ema.state_dict(), "optimizer": state}
+
+    def restore(self, tensors: dict[str, dict[str, Tensor]]) -> None:
+        """The inverse of `tensors`; raises RuntimeError or KeyError when they do not fit."""
+        self.learner.load_state_dict(tensors["model"])
+        self.ema.load_state_dict(tensors["ema"])
+        parameters = dict(self.learner.named_parameters())
+        self.optimizer.state.clear()
+        for name, value in tensors["optimizer"].items():
+            key, parameter = name.split("/", 1)
+            owner = parameters[parameter]
+            # the step count stays on the CPU, as the optimiser itself keeps it
+            self.optimizer.state[owner][key] = value if value.ndim == 0 else value.to(owner.device)
+
+
+def save_checkpoint(run: RunDir, position: Position, trainable: Trainable) -> None:
+    """Write the checkpoint of `position.step`; an older one of the same step is replaced."""
+    target = run.state(position.step)
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    files: dict[str, FileMeta] = {}
+    for name, tensors in trainable.tensors().items():
+        data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
+        with (temporary / f"{name}.safetensors").open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        files[name] = FileMeta(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    write_json(temporary / "state.json", position.model_copy(update={"files": files}).model_dump())
+    if target.exists():
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        shutil.rmtree(old)
+    temporary.rename(target)
+    fsync_dir(run.states)
+
+
+def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
+    """Restore from one checkpoint; `CheckpointError` names what is damaged, before anything is changed."""
+    try:
+        position = parse(Position, read_json(folder / "state.json"), str(folder / "state.json"))
+    except SpecError as error:
+        raise CheckpointError(str(error)) from None
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for name in FILES:
+        path = folder / f"{name}.safetensors"
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+        expected = position.files.get(name)
+        if expected is None or hashlib.sha256(data).hexdigest() != expected.sha256:
+            raise CheckpointError(f"{path} is damaged: {len(data)} bytes whose checksum is not the one in state.json")
+        try:
+            tensors[name] = load(data)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
+    try:
+        trainable.restore(tensors)
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{folder} does not fit this run's network: {error}") from None
+    return position
+
+
+def newest(run: RunDir) -> Iterator[Path]:
+    """Checkpoints, newest first; leftovers of a crash while saving are cleared away, or put back where they belong."""
+    for old in run.states.glob(".step-*.old"):
+        target = run.states / old.name.removeprefix(".").removesuffix(".old")
+        if not target.exists():
+            old.rename(target)
+    for leftover in [*run.states.glob(".step-*.tmp"), *run.states.glob(".step-*.old")]:
+        shutil.rmtree(leftover, ignore_errors=True)
+    yield from (run.state(step) for step in reversed(run.checkpoint_steps()))
+
+
+def prune(run: RunDir, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints and weights files."""
+    for step in run.checkpoint_steps()[:-keep]:
+        shutil.rmtree(run.state(step))
+    for kind in ("ema", "raw"):
+        for step in run.weight_steps(kind)[:-keep]:
+            run.weights(step, kind).unlink()

@@ -1,0 +1,60 @@
+"""Devices, processes and precision, through lightning-fabric; nothing else imports it."""
+
+from typing import TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+T = TypeVar("T", bound=nn.Module)
+
+
+class Engine:
+    """One process's view of the devices; `devices` GPUs, or processes where there is no GPU."""
+
+    def __init__(self, devices: int = 1, precision: str = "32-true"):
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        self._fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # pyright: ignore[reportArgumentType]
+        self._fabric.launch()
+
+    @property
+    def device(self) -> torch.device:
+        """The own device."""
+        return self._fabric.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and shows progress."""
+        return self._fabric.is_global_zero
+
+    def rows(self, batch_size: int) -> slice:
+        """The own part of the global batch."""
+        own = batch_size // self._fabric.world_size
+        return slice(self._fabric.global_rank * own, (self._fabric.global_rank + 1) * own)
+
+    @property
+    def rank(self) -> int:
+        """0..processes-1."""
+        return self._fabric.global_rank
+
+    def setup(self, module: nn.Module) -> nn.Module:
+        """The module on its device, under precision and DDP."""
+        return self._fabric.setup_module(module)
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients, averaged over the processes."""
+        self._fabric.backward(loss)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows (n, …) of all processes, in rank order."""
+        return self._fabric.all_gather(rows).flatten(0, 1) if self._fabric.world_size > 1 else rows
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in any process, so that all of them stop together."""
+        if self._fabric.world_size == 1:
+            return flag
+        return bool(self._fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum") > 0)
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        self._fabric.barrier()

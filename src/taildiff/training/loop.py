@@ -1,0 +1,179 @@
+"""The training loop."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+from torch import nn
+
+from taildiff.data.batches import Batch, Batches
+from taildiff.errors import NonFiniteError
+from taildiff.evaluation.generate import Model, generate
+from taildiff.objectives.objective import Objective, Streams
+from taildiff.pictures import grid, write_png
+from taildiff.progress import Progress
+from taildiff.runs import RunDir
+from taildiff.spec import DataFacts, RunSpec, SamplingSpec
+from taildiff.streams import seed_of
+from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
+from taildiff.training.engine import Engine
+from taildiff.training.schedule import learning_rate
+from taildiff.training.tracking import Tracker, guilty
+from taildiff.weights import WeightsMeta, write_weights
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """When to stop before the last step; the run is saved and can go on."""
+
+    step: int | None = None
+    seconds: float | None = None
+    """Of this call, saving included."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended."""
+
+    step: int
+    reason: str
+    """`finished`, `stop-at`, `max-time` or `signal`."""
+    signal: int | None = None
+
+
+class Interrupts:
+    """Turns the first Ctrl-C or SIGTERM into a flag that the loop reads; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator["Interrupts"]:
+        """Only the main thread may set handlers; elsewhere (tests, notebooks' threads) nothing is watched."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        try:
+            before = [(kind, signal.signal(kind, self._catch)) for kind in kinds]
+        except ValueError:
+            before = []
+        try:
+            yield self
+        finally:
+            for kind, handler in before:
+                signal.signal(kind, handler)
+
+    def _catch(self, number: int, _frame: FrameType | None) -> None:
+        self.caught = number
+        signal.signal(number, signal.SIG_DFL)
+
+
+@dataclass
+class Training:
+    """Everything that the loop works with; made by `session.open_training`."""
+
+    run: RunDir
+    spec: RunSpec
+    facts: DataFacts
+    engine: Engine
+    module: nn.Module
+    """The learner as the engine wrapped it."""
+    objective: Objective
+    trainable: Trainable
+    batches: Batches
+    tracker: Tracker
+    position: Position
+    progress: Progress
+
+
+def train(t: Training, stop: StopRule) -> Outcome:
+    """Train from t.position to the last step, or to where `stop` or a signal ends it."""
+    spec, steps = t.spec, t.spec.steps
+    last = min(steps, stop.step or steps)
+    started = time.monotonic()
+    step, seconds, outcome = t.position.step, t.position.seconds, None
+    with Interrupts().watching() as interrupts, t.batches.ahead(step, last) as batches:
+        for batch in batches:
+            # one step
+            tick = time.perf_counter()
+            lr = learning_rate(spec.optimizer, step, steps)
+            _step(t, batch, step, lr)
+            t.trainable.ema.update_parameters(t.trainable.learner.get_submodule("denoiser"))
+            step, seconds = step + 1, seconds + time.perf_counter() - tick
+            t.progress(f"training {spec.recipe}", step, steps)
+
+            # what happens now and then
+            if step % spec.every.log == 0 or step == last:
+                t.tracker.write(step, step * spec.batch_size, seconds, lr)
+            if t.engine.any(interrupts.caught is not None):
+                outcome = Outcome(step, "signal", interrupts.caught)
+            elif stop.seconds is not None and t.engine.any(time.monotonic() - started >= stop.seconds):
+                outcome = Outcome(step, "max-time")
+            if outcome or step == last or (spec.every.save and step % spec.every.save == 0):
+                t.tracker.write(step, step * spec.batch_size, seconds, lr)
+                save(t, step, seconds)
+            if t.engine.first and spec.every.samples and step % spec.every.samples == 0:
+                draw_grid(t, step)
+            if outcome:
+                return outcome
+    return Outcome(step, "finished" if step == steps else "stop-at")
+
+
+def _step(t: Training, batch: Batch, step: int, lr: float) -> None:
+    """Forward, backward and update."""
+    spec, optimizer, engine = t.spec, t.trainable.optimizer, t.engine
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    batch = Batch(*(tensor.to(engine.device, non_blocking=True) for tensor in batch))
+    draws = t.objective.draw(spec.batch_size, batch.x.shape[1:], Streams(spec.seed, step, engine.device))
+    draws = draws.rows(engine.rows(spec.batch_size))
+    with torch.random.fork_rng(devices=_cuda(engine)):
+        torch.random.manual_seed(seed_of(spec.seed, "dropout", step, engine.rank))
+        loss = t.module(batch, draws)
+        engine.backward(loss.total)
+    limit = float("inf") if spec.optimizer.clip is None else spec.optimizer.clip
+    norm = float(nn.utils.clip_grad_norm_(t.trainable.learner.parameters(), limit))
+    if not (loss.total.isfinite() and norm < float("inf")):
+        raise NonFiniteError(_what_broke(t, step, guilty(t.objective.names, loss, draws)))
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    t.tracker.record(*(engine.gather(rows) for rows in (loss.per_sample.T, draws.s, batch.y)), grad_norm=norm)
+
+
+def _cuda(engine: Engine) -> list[torch.device]:
+    return [engine.device] if engine.device.type == "cuda" else []
+
+
+def _what_broke(t: Training, step: int, cause: str) -> str:
+    saved = t.run.checkpoint_steps()
+    good = f"the last good checkpoint is {t.run.state(saved[-1])}" if saved else "there is no checkpoint yet"
+    return (
+        f"training stopped in step {step + 1}: {cause}; {good}. "
+        "Lower --optimizer.lr, or check the images, and start a new run (--out) or continue this one"
+    )
+
+
+def save(t: Training, step: int, seconds: float) -> None:
+    """A checkpoint and the weights to sample from; then older ones go."""
+    if t.engine.first:
+        position = Position(step=step, images=step * t.spec.batch_size, seconds=seconds, metrics_bytes=t.tracker.sync())
+        save_checkpoint(t.run, position, t.trainable)
+        denoisers = {"ema": t.trainable.ema.module, "raw": t.trainable.learner.get_submodule("denoiser")}
+        for kind, denoiser in denoisers.items():
+            meta = WeightsMeta(kind=kind, step=step, spec=t.spec, facts=t.facts)
+            write_weights(t.run.weights(step, kind), denoiser.state_dict(), meta)
+        prune(t.run, t.spec.every.keep)
+    t.engine.barrier()
+
+
+def draw_grid(t: Training, step: int) -> None:
+    """Eight images of each class (of at most ten classes), a class a row, by the averaged weights."""
+    classes = t.facts.classes
+    shown = sorted({round(i * (classes - 1) / min(9, classes - 1)) for i in range(min(10, classes))})
+    labels = torch.tensor(shown).repeat_interleave(8).numpy()
+    denoiser = t.trainable.ema.module.eval()
+    model = Model(denoiser, t.objective.path, t.facts, t.spec, step, weights_hash="")  # pyright: ignore[reportArgumentType]
+    images = generate(model, labels, SamplingSpec(), guidance=1.5)
+    write_png(t.run.sample_grid(step), grid(images, columns=8))

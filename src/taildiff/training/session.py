@@ -1,0 +1,175 @@
+"""Opening a run for training: new, or where it stopped."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from taildiff import build
+from taildiff.data.batches import Batches
+from taildiff.data.longtail import Groups, Split, class_law_by_count
+from taildiff.data.order import Order
+from taildiff.data.store import Store
+from taildiff.errors import CheckpointError, RunError
+from taildiff.models.denoiser import Denoiser
+from taildiff.objectives.objective import Learner
+from taildiff.progress import Progress, silent
+from taildiff.runs import RunDir, write_json
+from taildiff.spec import RunSpec, flatten, parse
+from taildiff.streams import seed_of
+from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest
+from taildiff.training.ema import averaged
+from taildiff.training.engine import Engine
+from taildiff.training.loop import Outcome, StopRule, Training, save, train
+from taildiff.training.provenance import describe
+from taildiff.training.tracking import Tracker
+from taildiff.weights import read_weights
+
+Say = Callable[[str], None]
+"""Told what a person should know, a line at a time."""
+MAY_CHANGE = ("every.", "devices", "compile")
+"""Fields of a run that may change when it is continued; also `steps`, under a constant schedule."""
+
+
+def run_training(
+    run: RunDir,
+    spec: RunSpec,
+    store: Store,
+    stop: StopRule = StopRule(),  # noqa: B008 (frozen)
+    start_from: Path | None = None,
+    command: list[str] | None = None,
+    progress: Progress = silent,
+    say: Say = lambda _: None,
+) -> Outcome:
+    """Train `run`, from the start or from its newest good checkpoint, and leave a checkpoint and weights behind.
+
+    `start_from`: a weights file to begin with (fine-tuning).
+    Raises RunError when the run exists and is another one, DataError for data that do not fit, NonFiniteError.
+    """
+    engine = Engine(spec.devices, spec.precision)
+    split = open_run(run, spec, store, start_from, command or [], engine)
+    training = open_training(run, spec, store, split, start_from, engine, progress, say)
+    try:
+        position = training.position
+        if position.step >= min(spec.steps, stop.step or spec.steps):
+            if not run.weight_steps():
+                save(training, position.step, position.seconds)
+            return Outcome(position.step, "finished" if position.step >= spec.steps else "stop-at")
+        return train(training, stop)
+    finally:
+        training.tracker.close()
+
+
+def open_run(
+    run: RunDir, spec: RunSpec, store: Store, start_from: Path | None, command: list[str], engine: Engine
+) -> Split:
+    """Write run.json and split.json of a new run, or check that an existing one is the same."""
+    split = Split.cut(store, spec.data)
+    if run.exists():
+        old = run.info()
+        check_same(run, parse(RunSpec, old.get("spec"), str(run.spec)), spec)
+        for what, was, now in [
+            ("store", old.get("store", {}).get("hash"), store.meta.hash),
+            ("split", old.get("split_hash"), split.hash),
+        ]:
+            if was != now:
+                raise RunError(f"{run.root} was begun with another {what} (hash {was}, now {now}); use another --out")
+        if start_from is not None and str(start_from) != old.get("start_from"):
+            raise RunError(f"{run.root} exists already; --from is for a new run: use another --out")
+    if engine.first:
+        info = describe(spec, store, split, command, engine) | {"start_from": start_from and str(start_from)}
+        if run.exists():
+            info |= {key: run.info()[key] for key in ("created", "command", "start_from")}
+        run.root.mkdir(parents=True, exist_ok=True)
+        split.save(run.split)
+        write_json(run.spec, info)
+    engine.barrier()
+    return split
+
+
+def check_same(run: RunDir, old: RunSpec, new: RunSpec) -> None:
+    """`RunError` with one line a field when a run is continued with other settings."""
+    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
+    free = [*MAY_CHANGE, *(["steps"] if new.optimizer.schedule == "constant" else [])]
+    changed = [
+        f"  {name}: {before.get(name)!r} -> {after.get(name)!r}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name) and not name.startswith(tuple(free))
+    ]
+    if changed:
+        hint = "" if "steps" in free else " (steps may change under a constant schedule only)"
+        raise RunError(
+            f"{run.root} is a run with other settings{hint}:\n"
+            + "\n".join(changed)
+            + "\nLeave these as they were to continue it, or use another --out"
+        )
+
+
+def open_training(
+    run: RunDir,
+    spec: RunSpec,
+    store: Store,
+    split: Split,
+    start_from: Path | None,
+    engine: Engine,
+    progress: Progress,
+    say: Say,
+) -> Training:
+    """Build everything and restore the newest checkpoint that is whole."""
+    law = None if spec.data.resample is None else class_law_by_count(split.counts, spec.data.resample)
+    order = Order(store.labels[split.index], spec.seed, law)
+    batches = Batches(store, split, order, spec.batch_size, spec.data.flip, engine.rows(spec.batch_size))
+    objective = build.objective(spec.objective, build.path(spec.path))
+    learner = Learner(_fresh(spec, store, start_from), objective)
+    ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
+    compiled = torch.compile(learner) if spec.compile else learner
+    module = engine.setup(compiled)  # pyright: ignore[reportArgumentType]
+    o = spec.optimizer
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
+    trainable = Trainable(learner, ema, optimizer)
+    position = restore(run, trainable, say)
+    tracker = Tracker(
+        run.metrics if engine.first else Path("/dev/null"),
+        objective.names,
+        objective.weights,
+        Groups.thirds(split.counts),
+        position.metrics_bytes,
+    )
+    return Training(run, spec, store.facts, engine, module, objective, trainable, batches, tracker, position, progress)
+
+
+def _fresh(spec: RunSpec, store: Store, start_from: Path | None) -> Denoiser:
+    """A network with weights from the seed, or from a file."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(seed_of(spec.seed, "weights"))
+        denoiser = build.denoiser(spec.model, store.facts)
+    if start_from is not None:
+        tensors, _ = read_weights(start_from)
+        try:
+            denoiser.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise CheckpointError(f"--from {start_from} does not fit this network and data: {error}") from None
+    return denoiser
+
+
+def restore(run: RunDir, trainable: Trainable, say: Say) -> Position:
+    """The newest checkpoint that is whole; damaged ones are named and passed over."""
+    damaged = 0
+    for folder in newest(run):
+        try:
+            position = load_checkpoint(folder, trainable)
+        except CheckpointError as error:
+            say(f"[yellow]passed over a checkpoint:[/] {error}")
+            damaged += 1
+            continue
+        if run.metrics.is_file() and run.metrics.stat().st_size < position.metrics_bytes:
+            say(f"[yellow]{run.metrics} is shorter than at the checkpoint; its lost lines stay lost[/]")
+            position = position.model_copy(update={"metrics_bytes": run.metrics.stat().st_size})
+        say(f"continuing {run.root} after step {position.step}")
+        return position
+    if damaged:
+        raise CheckpointError(
+            f"none of the {damaged} checkpoints in {run.states} is whole; "
+            "restore one from a backup, or remove the folder to begin again"
+        )
+    return Position()

@@ -1,0 +1,104 @@
+"""metrics.jsonl: what training tells, one line a logged step.
+
+    step, images, seconds   after that step; seconds of training, without evaluation and saving
+    loss, lr, grad_norm     weighted total, learning rate, gradient norm before clipping; means since the last line
+    terms, weighted         by term, without and with the term's weight
+    by_noise                by term, in four quarters of the noise level, from clean to noise
+    by_group                by term, in head, body and tail
+A mean over no sample is null.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from taildiff.data.longtail import Groups
+from taildiff.objectives.objective import Draws, StepLoss
+
+QUARTERS = 4
+
+
+class Tracker:
+    """Collects what the steps give and writes a line when asked; appends, after cutting to a known length."""
+
+    def __init__(self, path: Path, names: tuple[str, ...], weights: tuple[float, ...], groups: Groups, length: int):
+        self.names, self.weights, self.groups = names, weights, groups
+        classes = sum(len(labels) for _, labels in groups)
+        self._group_of = np.array([groups.names.index(groups.of(label)) for label in range(classes)])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        self._file.truncate(length)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._values: list[torch.Tensor] = []
+        self._levels: list[torch.Tensor] = []
+        self._labels: list[torch.Tensor] = []
+        self._norms: list[float] = []
+
+    def record(self, per_sample: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, grad_norm: float) -> None:
+        """Take note of one step: (B, terms), (B,), (B,); they stay on their device until a line is written."""
+        self._values.append(per_sample.float())
+        self._levels.append(s)
+        self._labels.append(labels)
+        self._norms.append(grad_norm)
+
+    def write(self, step: int, images: int, seconds: float, lr: float) -> None:
+        """Append a line about everything recorded since the last one; nothing if there was nothing."""
+        if not self._values:
+            return
+        values, levels, labels = (torch.cat(x).cpu().numpy() for x in (self._values, self._levels, self._labels))
+        values = values.T  # (terms, n)
+        quarter = np.minimum((levels * QUARTERS).astype(int), QUARTERS - 1)
+        group = self._group_of[labels]
+        means = [float(v) for v in values.mean(1)]
+        line = {
+            "step": step,
+            "images": images,
+            "seconds": round(seconds, 3),
+            "lr": lr,
+            "grad_norm": _finite(np.mean(self._norms)),
+            "loss": _finite(sum(w * m for w, m in zip(self.weights, means, strict=True))),
+            "terms": dict(zip(self.names, map(_finite, means), strict=True)),
+            "weighted": {n: _finite(w * m) for n, w, m in zip(self.names, self.weights, means, strict=True)},
+            "by_noise": {n: _split(v, quarter, QUARTERS) for n, v in zip(self.names, values, strict=True)},
+            "by_group": {
+                n: dict(zip(self.groups.names, _split(v, group, len(self.groups.names)), strict=True))
+                for n, v in zip(self.names, values, strict=True)
+            },
+        }
+        self._file.write((json.dumps(line, allow_nan=False) + "\n").encode())
+        self._file.flush()
+        self._clear()
+
+    def sync(self) -> int:
+        """Make the lines durable; the file's length in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _finite(value: float) -> float | None:
+    return round(float(value), 8) if math.isfinite(value) else None
+
+
+def _split(values: np.ndarray, part: np.ndarray, parts: int) -> list[float | None]:
+    return [_finite(values[part == p].mean()) if (part == p).any() else None for p in range(parts)]
+
+
+def guilty(names: tuple[str, ...], loss: StepLoss, draws: Draws) -> str:
+    """Which term stopped being a number, and where in the batch; for the error message."""
+    for name, values in zip(names, loss.per_sample, strict=True):
+        wrong = torch.nonzero(~values.isfinite()).flatten().tolist()
+        if wrong:
+            levels = ", ".join(f"{draws.s[i].item():.3f}" for i in wrong[:3])
+            return f"term '{name}' is not finite for {len(wrong)} of {len(values)} samples (noise levels {levels} …)"
+    return "every term is finite, but not their gradient"
