@@ -51,7 +51,7 @@ def test_prepare_folder_and_show_it(run, photos, tmp_path):
     out = tmp_path / "store"
     text = run("prepare", "folder", photos, "--out", out, "--size", 8)
     assert "skipped cat/0.png: not a JPEG, PNG or WebP image" in text
-    assert "Prepared: 37 images (1 broken ones left out) of 3 classes, 8×8 colour, 0 held out" in text
+    assert "Prepared: 37 images (1 broken left out) of 3 classes, 8×8 colour, 0 held out" in text
     assert f"taildiff data show {out}" in text
     assert f"taildiff train auto-ccua --data {out} --out runs/first" in text
     assert Store.open(out).meta.shape == (37, 8, 8, 3)
@@ -71,7 +71,7 @@ def test_show_a_folder_without_opening_its_images(run, photos):
     (photos / "cat" / "0.png").write_text("broken")
     text = run("show", photos)
     assert "38 image files (not opened yet), 3 classes" in text
-    assert "thirds: head 1 classes, 30 images; body 1 classes, 6 images; tail 1 classes, 2 images" in text
+    assert "thirds: head 1 class, 30 images; body 1 class, 6 images; tail 1 class, 2 images" in text
     assert f"taildiff data prepare folder '{photos}' --out 'data/my photos' --size 32" in text
 
 

@@ -91,11 +91,12 @@ def _prepare(options: Prepare) -> None:
     if meta.skipped > len(meta.skipped_names):
         console.print(f"… and {meta.skipped - len(meta.skipped_names)} more", style="yellow")
     lead = "Already prepared" if existed and not options.overwrite else "Prepared"
-    left_out = f" ({meta.skipped:,} broken ones left out)" if meta.skipped else ""
+    left_out = f" ({meta.skipped:,} broken left out)" if meta.skipped else ""
     console.print(
         f"{lead}: {meta.count:,} images{left_out} of {len(meta.class_names)} classes, {_shape(store)}, "
         f"{int(store.test.sum()):,} held out, in {store.root}",
         markup=False,
+        soft_wrap=True,
     )
     next_steps(
         command_line("data", "show", store.root),
@@ -174,7 +175,7 @@ def _view(options: Show) -> _View:
         store = Store.open(options.path)
         names, labels, test, prepared = store.meta.class_names, store.labels, store.test, True
         title = f"{store.meta.name}: {store.meta.count:,} images, {len(names)} classes, {_shape(store)}"
-        title += f", {store.meta.skipped:,} broken ones left out" if store.meta.skipped else ""
+        title += f", {store.meta.skipped:,} broken left out" if store.meta.skipped else ""
     else:
         import numpy as np
 
@@ -226,7 +227,7 @@ def _table(view: _View, thirds: "Groups", shots: "Groups") -> Table:
 
 def _group_line(view: _View, name: str, labels: tuple[int, ...]) -> str:
     images = sum(view.counts[label] for label in labels)
-    return escape(f"{name} {len(labels)} classes, {images:,} images")
+    return escape(f"{name} {len(labels)} class{'es' * (len(labels) > 1)}, {images:,} images")
 
 
 def _expectations(view: _View) -> list[str]:
@@ -251,7 +252,7 @@ def _expectations(view: _View) -> list[str]:
 def _names(view: _View, labels: list[int]) -> str:
     shown = ", ".join(view.class_names[label] for label in labels[:5])
     more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
-    return f"{len(labels)} class{'es' if len(labels) > 1 else ''} ({shown}{more})"
+    return f"{len(labels)} class{'es' * (len(labels) > 1)} ({shown}{more})"
 
 
 def _shape(store: "Store") -> str:
