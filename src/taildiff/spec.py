@@ -257,7 +257,7 @@ def parse(cls: type[S], values: Any, source: str = "") -> S:
 
 
 def explain(error: ValidationError, source: str = "", known: Sequence[str] = ()) -> str:
-    """pydantic's report as one line a problem; `known` are the names to suggest from."""
+    """The report of pydantic as one line a problem; `known` are the names to suggest from."""
     where = f"{source}: " if source else ""
     return "\n".join(where + _explain(problem, known) for problem in error.errors())
 

@@ -38,9 +38,11 @@ def parse_options(options: type[T], args: Sequence[str], prog: str, default: T |
     """Options from a dataclass or spec; a wrong one prints what is wrong and exits with 2."""
     config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
-        return tyro.cli(options, prog=prog, args=list(args), default=default, config=config)
+        parsed = tyro.cli(options, prog=prog, args=list(args), default=default, config=config)
     except ValidationError as error:  # a value of the right type that is out of its bounds
         raise SpecError(explain(error)) from None
+    assert isinstance(parsed, options)
+    return parsed
 
 
 def numbers(text: str) -> tuple[float, ...]:

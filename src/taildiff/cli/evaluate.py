@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from rich import box
 from rich.markup import escape
 from rich.table import Table as Grid
 
@@ -95,21 +96,18 @@ def show(folder: EvalDir) -> None:
 
 
 def summary(table: Table) -> Grid:
-    """Guidance by metric, each over all classes and over head, body and tail."""
-    groups: list[Group] = [group for group in _SHOWN if group in table.groups]
+    """Guidance and group by metric."""
     definition = table.definition
-    grid = Grid(
-        title=f"{escape(definition.run)}, step {definition.step}: {escape(', '.join(groups))}",
-        box=None,
-        header_style="dim",
-        pad_edge=False,
-    )
-    grid.add_column("guidance", justify="right")
-    for _, title in _METRICS:
-        grid.add_column(title, justify="right")
+    title = f"{escape(definition.run)}, step {definition.step}"
+    grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    for name in ("guidance", "classes", *(title for _, title in _METRICS)):
+        grid.add_column(name, justify="left" if name == "classes" else "right")
+    groups: list[Group] = [group for group in _SHOWN if group in table.groups]
     for guidance in table.guidances:
-        cells = [" / ".join(_cell(table, metric, group, guidance) for group in groups) for metric, _ in _METRICS]
-        grid.add_row(f"{guidance:g}", *cells)
+        for group in groups:
+            cells = [_cell(table, metric, group, guidance) for metric, _ in _METRICS]
+            first, last = group == groups[0], group == groups[-1]
+            grid.add_row(f"{guidance:g}" if first else "", group, *cells, end_section=last)
     return grid
 
 
@@ -117,7 +115,7 @@ def _cell(table: Table, metric: Metric, group: Group, guidance: float) -> str:
     value = table.value(metric, group, guidance)
     if value is None:
         return "–"
-    return f"{value:.1f}" if metric == "frechet" else f"{value:.2f}".removeprefix("0")
+    return f"{value:.1f}" if metric == "frechet" else f"{value:.0%}"
 
 
 def _spec(options: Evaluate) -> EvalSpec:

@@ -5,6 +5,7 @@ stopped by Ctrl-C or SIGTERM, with everything saved.
 """
 
 import importlib
+import os
 import sys
 
 from taildiff import __version__
@@ -24,6 +25,7 @@ VERBS = {
 def main(argv: list[str] | None = None) -> int:
     """The console script."""
     args = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")  # a person at a terminal has no use for it
     try:
         return _dispatch(args)
     except TaildiffError as error:

@@ -6,6 +6,7 @@ early; the parameters and their names are those of UNet2DModel. It embeds 1000 s
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
@@ -40,7 +41,7 @@ class UNet(Denoiser):
         names = [f"down.{i}" for i in range(levels)], [f"up.{i}" for i in reversed(range(levels))]
         self.tap_names = (*names[0], "middle", *names[1])  # in the order of the forward pass
         kinds = ["Attn" if level in attention else "" for level in range(levels)]
-        self.net = UNet2DModel(
+        self.net: Any = UNet2DModel(
             sample_size=size,
             in_channels=image_channels,
             out_channels=image_channels,

@@ -83,7 +83,7 @@ def class_chart(runs: Sequence[RunData]) -> Chart | None:
         return None
     return Chart(
         "classes",
-        "What a class gains from more images",
+        "Each class against its training images",
         "Each mark is a class, each run at its best guidance; the rarest classes are on the left.",
         "training images (log)",
         "value",

@@ -241,5 +241,6 @@ def _log(path: Path) -> tuple[LogLine, ...]:
 
 
 def common_parent(runs: Sequence[RunDir]) -> Path:
-    """The nearest folder that holds all runs; of a single run, the run itself."""
-    return Path(os.path.commonpath([run.root.resolve() for run in runs]))
+    """The nearest folder that holds all runs, of a single run the run itself; relative where that is possible."""
+    parent = Path(os.path.commonpath([run.root.absolute() for run in runs]))
+    return parent.relative_to(Path.cwd()) if parent.is_relative_to(Path.cwd()) else parent

@@ -171,7 +171,7 @@ def _bars(axes: Axes, panel: Panel) -> None:
         rows = range(len(series.points))
         axes.barh(rows, [p.y for p in series.points], color=_colour(0) if last else GRID, height=0.72)
         if last:
-            axes.set_yticks(rows, [_cut(p.name) for p in series.points], color=INK)
+            axes.set_yticks(rows, [cut(p.name) for p in series.points], color=INK)
             for row, point in zip(rows, series.points, strict=True):
                 axes.annotate(
                     short(point.y), (point.y, row), (4, 0), textcoords="offset points", va="center", size=10.5
@@ -200,7 +200,8 @@ def _colour(place: int) -> str:
     return f"#0a0a{place % COLOURS:02d}"
 
 
-def _cut(text: str, limit: int = 18) -> str:
+def cut(text: str, limit: int = 18) -> str:
+    """At most `limit` characters, with an ellipsis where something is left out."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -209,16 +210,20 @@ def _svg(figure: Figure, label: str) -> str:
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several figures share a page: ids must not repeat
     svg = re.sub(r"\s*<!--.*?-->|\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(
-        r" font-family: [^;\"]*;?|font: ([\d.]+px) [^;\"]*", lambda m: f"font-size: {m[1]}" if m[1] else "", svg
-    )
+    svg = re.sub(r"<[^>]+>", lambda tag: _restyle(tag[0]), svg)
+    size = r'(<svg [^>]*?)width="[^"]*" height="[^"]*"'
+    return re.sub(size, lambda found: f'{found[1]}role="img" aria-label="{_attribute(label)}"', svg, count=1)
+
+
+def _restyle(tag: str) -> str:
+    """One tag with the page's colours and font; text between tags is never touched."""
+    tag = re.sub(r'<g id="[^"]*"', "<g", tag)  # several figures share a page: ids must not repeat
+    tag = re.sub(r" font-family: [^;\"]*;?", "", tag)
+    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
     for stand_in, name in ((INK, "ink"), (QUIET, "quiet"), (GRID, "grid")):
-        svg = svg.replace(stand_in, f"var(--{name})")
-    svg = re.sub(r"#0a0a0(\d)", r"var(--c\1)", svg)
-    svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r'\1role="img"', svg, count=1)
-    return svg.replace('role="img"', f'role="img" aria-label="{_attribute(label)}"', 1)
+        tag = tag.replace(stand_in, f"var(--{name})")
+    return re.sub(r"#0a0a0(\d)", r"var(--c\1)", tag)
 
 
 def _attribute(text: str) -> str:

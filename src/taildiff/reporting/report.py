@@ -11,9 +11,10 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from taildiff.errors import InputError
 from taildiff.reporting import displays
 from taildiff.reporting.load import Comparison, RunData, load
-from taildiff.reporting.plots import COLOURS, Chart, Table, draw, short
+from taildiff.reporting.plots import COLOURS, Chart, Table, cut, draw, short
 from taildiff.reporting.provenance import provenance
 from taildiff.reporting.samples import TILES, SampleSheet, sample_sheet
 from taildiff.reporting.verdict import COLUMNS, RULE, Score, VerdictRow, best_values, show, verdict_rows
@@ -108,7 +109,15 @@ def write_report(runs: Sequence[RunDir], out: Path, title: str | None = None) ->
 
     Parts that are missing are named with the command that makes them; a damaged file raises `RunError` with its name.
     """
-    write_atomic(out, render(load(runs), title).encode())
+    return write_page(load(runs), out, title)
+
+
+def write_page(comparison: Comparison, out: Path, title: str | None = None) -> Path:
+    """`write_report` of runs that are already read."""
+    try:
+        write_atomic(out, render(comparison, title).encode())
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}. Name another file with --out") from None
     return out
 
 
@@ -193,6 +202,8 @@ def _drawn(chart: Chart, runs: Sequence[RunData]) -> Drawn:
 
 def _verdict_lines(runs: Sequence[RunData], rows: Sequence[VerdictRow]) -> tuple[VerdictLine, ...]:
     best = best_values(rows)
+    if all(column.value(row) is None for column in COLUMNS for row in rows):
+        return ()
     return tuple(
         VerdictLine(entry, tuple(_cell(row, place, best[place]) for place in range(len(COLUMNS))))
         for entry, row in zip(_legend(runs), rows, strict=True)
@@ -209,7 +220,8 @@ def _cell(row: VerdictRow, place: int, best: float | None) -> Cell:
             "\N{NO-BREAK SPACE}% to", " to"
         )
     if column.title.startswith("worst") and row.worst_class is not None:
-        detail = f"{row.worst_class}: {detail}" if detail else row.worst_class
+        name = cut(row.worst_class)
+        detail = f"{name}: {detail}" if detail else name
     return Cell(text, detail, best is not None and text == show(best, column.unit))
 
 
@@ -222,7 +234,8 @@ def _missing(runs: Sequence[RunData], sheet: SampleSheet | None) -> tuple[Missin
         if run.evaluation is None:
             missing.append(Missing(f"{run.name} has not been evaluated.", f"taildiff evaluate {place}"))
         elif sheet is None or run.name not in {runs[p].name for p in sheet.runs if p is not None}:
-            missing.append(Missing(f"{run.name} kept no samples to show.", f"taildiff sample {place} --per-class 8"))
+            sample = f"taildiff sample {place} --per-class 8 --out {shlex.quote(f'{run.name}-images')}"
+            missing.append(Missing(f"The images {run.name} was judged by are gone; new ones:", sample))
     if len(runs) == 1:
         other = f"taildiff report {shlex.quote(str(runs[0].run.root))} OTHER_RUN"
         missing.append(Missing("Only one run: nothing to compare it with.", other))

@@ -61,7 +61,7 @@ class Trainable:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """By file and name."""
-        names = {parameter: name for name, parameter in self.learner.named_parameters()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.learner.named_parameters()}
         state = {
             f"{key}/{names[parameter]}": torch.as_tensor(value)
             for parameter, values in self.optimizer.state.items()

@@ -1,6 +1,7 @@
 """Exponential moving average of the weights, with warm-up: decay_n = min(decay, (1 + n)/(10 + n)) after n updates."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ def warmed_up(decay: float, updates: int) -> float:
     return min(decay, (1 + updates) / (10 + updates))
 
 
-def _warming(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def _warming(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     @torch.no_grad()
     def average(averages: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
         torch._foreach_lerp_(averages, current, 1 - warmed_up(decay, int(updates)))

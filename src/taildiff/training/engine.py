@@ -47,13 +47,19 @@ class Engine:
 
     def gather(self, rows: Tensor) -> Tensor:
         """Rows (n, …) of all processes, in rank order."""
-        return self._fabric.all_gather(rows).flatten(0, 1) if self._fabric.world_size > 1 else rows
+        if self._fabric.world_size == 1:
+            return rows
+        together = self._fabric.all_gather(rows)  # (processes, n, …)
+        assert isinstance(together, Tensor)
+        return together.flatten(0, 1)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process, so that all of them stop together."""
         if self._fabric.world_size == 1:
             return flag
-        return bool(self._fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum") > 0)
+        raised = self._fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum")
+        assert isinstance(raised, Tensor)
+        return bool(raised > 0)
 
     def barrier(self) -> None:
         """Wait for all processes."""

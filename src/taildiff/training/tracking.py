@@ -61,7 +61,7 @@ class Tracker:
             "images": images,
             "seconds": round(seconds, 3),
             "lr": lr,
-            "grad_norm": _finite(np.mean(self._norms)),
+            "grad_norm": _finite(float(np.mean(self._norms))),
             "loss": _finite(sum(w * m for w, m in zip(self.weights, means, strict=True))),
             "terms": dict(zip(self.names, map(_finite, means), strict=True)),
             "weighted": {n: _finite(w * m) for n, w, m in zip(self.names, self.weights, means, strict=True)},
