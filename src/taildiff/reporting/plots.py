@@ -6,6 +6,7 @@ the same numbers give the same bytes.
 
 import io
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -114,7 +115,8 @@ class Chart:
 
 def draw(chart: Chart, panel: Panel) -> str:
     """One panel as an `<svg>` element for a page that defines --ink, --quiet, --grid and --c0 … --c6."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has the font; this only measures
         horizontal = panel.kind == "bars"
         lines = max((len(series.points) for series in panel.series), default=0)
         width, height = NARROW if len(chart.panels) > 3 else WIDE
