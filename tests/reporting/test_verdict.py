@@ -106,6 +106,12 @@ def test_overlapping_intervals_are_too_close_and_separate_ones_are_not():
     assert "ahead" in apart.text
 
 
+def test_small_differences_without_intervals_are_no_win():
+    rows = [VerdictRow("a", guidance=1.0, frechet_all=Score(100.0)), VerdictRow("b", guidance=1.0)]
+    assert not any("ahead" in c.text for c in claims([rows[0], dataclasses.replace(rows[1], frechet_all=Score(96.0))]))
+    assert any("ahead" in c.text for c in claims([rows[0], dataclasses.replace(rows[1], frechet_all=Score(94.0))]))
+
+
 def test_equal_runs_have_no_winner(tmp_path: Path):
     said = claims(verdict.verdict([make_run(tmp_path / "a"), make_run(tmp_path / "b")]))
     assert not any("ahead" in c.text or "took" in c.text for c in said)

@@ -7,6 +7,12 @@ from taildiff.reporting.load import Comparison, Evaluation, RunData
 from taildiff.reporting.verdict import LEGIBLE_ALL, LEGIBLE_CLASS, Score, VerdictRow, best_guidance, show
 from taildiff.spec import flatten
 
+CLOSE = 0.05
+"""Relative difference under which two numbers without intervals are not told apart."""
+_CLOSE_RULE = f"intervals overlap, or less than {CLOSE:.0%} apart where there are none".replace(
+    "%", "\N{NO-BREAK SPACE}%"
+)
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -80,22 +86,29 @@ def _compared(rows: Sequence[VerdictRow]) -> list[Claim]:
             said.append(Claim(row.run, f"(guidance {row.guidance:g}) is ahead in {_by_subject(mine)}."))
     close = [win for win in wins if win.close]
     if close:
-        said.append(Claim(None, f"Too close to call (equal, or the intervals overlap): {_by_subject(close)}."))
+        said.append(Claim(None, f"Too close to call ({_CLOSE_RULE}): {_by_subject(close)}."))
     return said
 
 
 def _win(aspect: _Aspect, rows: Sequence[VerdictRow]) -> _Win | None:
-    """The best run and the next best; close when they print the same number or their intervals overlap."""
+    """The best run and the next best; close when they print the same number or `_close`."""
     known = [(score, row.run) for row in rows if (score := aspect.get(row))]
     if len(known) < 2:
         return None
     known.sort(key=lambda pair: -aspect.sign * pair[0].value)
     (first, run), (second, other) = known[:2]
     best, next_best = show(first.value, aspect.unit), show(second.value, aspect.unit)
-    if best == next_best or first.apart(second) is False:
+    if best == next_best or _close(first, second):
         return _Win(run, aspect.subject, f"{aspect.where} ({run} {best}, {other} {next_best})", close=True)
     against = f"{best} against {next_best}" if len(known) == 2 else f"{best}; next {other} {next_best}"
     return _Win(run, aspect.subject, f"{aspect.where} ({against})", close=False)
+
+
+def _close(first: Score, second: Score) -> bool:
+    apart = first.apart(second)
+    if apart is None:
+        return abs(first.value - second.value) < CLOSE * max(abs(first.value), abs(second.value))
+    return not apart
 
 
 def _by_subject(wins: Sequence[_Win]) -> str:
@@ -152,8 +165,12 @@ def trust(comparison: Comparison) -> list[str]:
         said.append(f"One training run of each setting ({which}): what another seed would change is not measured.")
     if judged:
         said.append("Compare only with numbers of the same evaluation, not with published FIDs.")
-    said += [note for evaluation in judged for note in evaluation.table.notes]
+    said += [_sentence(note) for evaluation in judged for note in evaluation.table.notes]
     return list(dict.fromkeys(said))
+
+
+def _sentence(note: str) -> str:
+    return note[:1].upper() + note[1:].removesuffix(".") + "."
 
 
 def _unfinished(runs: Sequence[RunData]) -> list[str]:
@@ -181,5 +198,5 @@ def _sizes(evaluation: Evaluation) -> list[str]:
     if any(r.low is not None for r in evaluation.table.select("accuracy")):
         said.append("Ranges and bands are 95 % intervals; they cover the draw of the samples only.")
     if row is not None and row.low is None:
-        said.append("Fréchet distances have no interval: small differences between them mean little.")
+        said.append("Fréchet distances have no interval here: do not build on small differences between them.")
     return said
