@@ -9,6 +9,19 @@ import pytest
 import torch
 from hypothesis import settings
 
+from taildiff.data.store import SourceMeta, Store, StoreWriter
+from taildiff.spec import (
+    ALSpec,
+    DataSpec,
+    EMASpec,
+    IntervalSpec,
+    ObjectiveSpec,
+    OptimizerSpec,
+    RunSpec,
+    UCLSpec,
+    UNetSpec,
+)
+
 GOLDEN = Path(__file__).parent / "golden"
 
 settings.register_profile("taildiff", deadline=None, max_examples=60, derandomize=True)
@@ -18,7 +31,7 @@ settings.load_profile("taildiff")
 @pytest.fixture(autouse=True, scope="session")
 def _few_threads():
     """Small tensors gain nothing from threads, and the sums of one thread are the same everywhere."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +44,41 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def golden() -> Callable[[str], Mapping[str, Any]]:
     """Numbers of the public reference implementations: golden("ucl")["grad"]."""
     return lambda name: np.load(GOLDEN / f"{name}.npz")
+
+
+@pytest.fixture
+def make_store() -> Callable[..., Store]:
+    """Stores of random small grey images: make_store(path, counts=(9, 6, 3), size=8, seed=0)."""
+
+    def make(path: Path, counts: tuple[int, ...] = (9, 6, 3), size: int = 8, seed: int = 0) -> Store:
+        rng = np.random.default_rng(seed)
+        labels = np.repeat(np.arange(len(counts)), counts)
+        images = rng.integers(0, 256, (len(labels), size, size, 1), dtype=np.uint8)
+        names = tuple(f"c{i}" for i in range(len(counts)))
+        with StoreWriter(path, "random", names, (size, size, 1), SourceMeta(source=f"random {seed}")) as writer:
+            writer.append(images, labels, np.zeros(len(labels), bool))
+            return writer.close()
+
+    return make
+
+
+@pytest.fixture
+def tiny_store(tmp_path: Path, make_store: Callable[..., Store]) -> Store:
+    """Eighteen images in three classes."""
+    return make_store(tmp_path / "store")
+
+
+@pytest.fixture
+def tiny_spec() -> RunSpec:
+    """Twelve steps of CCUA with dropout on a very small U-Net."""
+    return RunSpec(
+        recipe="tiny",
+        steps=12,
+        batch_size=8,
+        data=DataSpec(resample=0.5, flip=True),
+        model=UNetSpec(channels=(8, 16), dropout=0.1),
+        objective=ObjectiveSpec(ucl=UCLSpec(weight=0.2), al=ALSpec(weight=0.2)),
+        optimizer=OptimizerSpec(warmup=3),
+        ema=EMASpec(decay=0.9),
+        every=IntervalSpec(log=3, samples=6, save=4, keep=2),
+    )

@@ -1,0 +1,62 @@
+"""EMA, learning rate, tracking."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from taildiff.data.longtail import Groups
+from taildiff.spec import OptimizerSpec
+from taildiff.training.ema import averaged, warmed_up
+from taildiff.training.schedule import learning_rate
+from taildiff.training.tracking import Tracker
+
+
+def test_ema_follows_its_recursion_with_warm_up():
+    model = nn.Linear(3, 2)
+    ema = averaged(model, decay=0.5)
+    expected = None
+    for n in range(6):
+        with torch.no_grad():
+            model.weight.copy_(torch.full((2, 3), float(n**2)))
+        ema.update_parameters(model)
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = 0.0 if n == 0 else decay * expected + (1 - decay) * n**2
+        assert ema.module.weight[0, 0].item() == pytest.approx(expected)
+    assert (warmed_up(0.999, 0), warmed_up(0.999, 90)) == (0.1, 0.91)
+    assert warmed_up(0.999, 10**6) == 0.999
+
+
+def test_learning_rate_is_a_function_of_the_step():
+    spec = OptimizerSpec(lr=2.0, warmup=4)
+    assert [learning_rate(spec, step, 10) for step in (0, 1, 3, 4, 9)] == [0.5, 1.0, 2.0, 2.0, 2.0]
+    cosine = spec.model_copy(update={"schedule": "cosine"})
+    values = [learning_rate(cosine, step, 14) for step in range(14)]
+    assert values[4] == 2.0
+    assert values[9] == pytest.approx(1.0)  # half-way between warm-up and end
+    assert 0 < values[-1] < 0.06
+    assert learning_rate(OptimizerSpec(lr=1.0), 0, 1) == 1.0
+
+
+def test_means_by_level_and_group_are_those_of_the_samples(tmp_path):
+    groups = Groups.thirds((30, 20, 10))
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"kept\nlost")
+    tracker = Tracker(path, ("a", "b"), (1.0, 2.0), groups, length=5)
+    tracker.record(torch.tensor([[1.0, 0.0], [3.0, 0.5]]), torch.tensor([0.1, 0.9]), torch.tensor([0, 2]), 1.0)
+    tracker.record(torch.tensor([[5.0, 1.0]]), torch.tensor([1.0]), torch.tensor([2]), 3.0)
+    tracker.write(2, 3, 1.5, 0.1)
+    tracker.write(3, 3, 1.5, 0.1)  # nothing new, no line
+    tracker.close()
+    kept, line = path.read_text().splitlines()
+    values = json.loads(line)
+    assert kept == "kept"
+    assert values["terms"] == {"a": 3.0, "b": 0.5}
+    assert values["weighted"] == {"a": 3.0, "b": 1.0}
+    assert values["loss"] == 4.0
+    assert values["grad_norm"] == 2.0
+    assert values["by_noise"]["a"] == [1.0, None, None, 4.0]
+    assert values["by_group"]["a"] == {"head": 1.0, "body": None, "tail": 4.0}
+    assert np.isfinite(values["lr"])
