@@ -1,0 +1,43 @@
+# make demo      the main job on the embedded data; the report is runs/demo/report.html
+# make test      lint, types, import rules and the fast tests
+# make test-all  the same with the slow tests
+# make docs      the documentation as HTML in docs/_build
+# make setup     the virtual environment alone; all of the above do it when it is not up to date
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.taildiff-setup
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
+
+.PHONY: setup demo lint test test-all docs clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "taildiff needs Python 3.11 or newer; try: make setup PYTHON=python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --quiet -e '.[test,lint]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/taildiff demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-all: lint
+	$(BIN)/python -m pytest -m ''
+
+docs: $(STAMP)
+	$(PIP) --quiet -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
+
+clean:
+	rm -rf .venv docs/_build .pytest_cache .ruff_cache .hypothesis
