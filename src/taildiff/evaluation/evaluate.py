@@ -138,7 +138,7 @@ def _images(
 def _read_images(path: Path, key: str, labels: np.ndarray) -> Images | None:
     """Images made with just these weights and settings; None when there are none, or the file is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if str(file["key"]) == key and np.array_equal(file["labels"], labels):
                 return file["images"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
