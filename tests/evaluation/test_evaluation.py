@@ -132,13 +132,34 @@ def test_with_the_real_sampler(run: RunDir, store: Store):
     folder = evaluate(run, store, spec, lambda stage, done, total: told.update({stage: (done, total)}))
     table = Table.read(folder)
     assert table.value("frechet", "class", 1.5, "top") is None
-    assert "left" in table.notes[0]
+    assert [note.split()[0] for note in table.notes] == ["a"]  # the Fréchet distance's; recall's k is 3
+    assert "left, right, top" in table.notes[0]
     with np.load(folder.images(1.5)) as file:
         assert file["images"].dtype == np.uint8
         assert file["labels"].tolist() == [0] * 6 + [1] * 6 + [2] * 6
     assert told
     assert all(done == total for done, total in told.values())
     assert not list(run.root.rglob("*.tmp"))
+
+
+def test_too_few_generated_images_are_not_blamed_on_the_real_ones(run: RunDir, store: Store):
+    table = Table.read(evaluate(run, store, SPEC.model_copy(update={"per_class": 2, "guidance": (1.0,)})))
+    frechet, neighbours = table.notes
+    assert "Fréchet distance needs more than 32" in frechet
+    assert "precision and recall need more images than their k" in neighbours
+    assert table.value("recall", "all", 1.0) is not None
+
+
+@pytest.mark.parametrize("place", [10, 200, -200])
+def test_flipped_bits_in_kept_images_are_found(run: RunDir, store: Store, fake: Fake, place: int):
+    folder = evaluate(run, store, SPEC)
+    folder.table_json.unlink()
+    data = bytearray(folder.images(1.0).read_bytes())
+    data[place] ^= 255
+    folder.images(1.0).write_bytes(data)
+    evaluate(run, store, SPEC)
+    with np.load(folder.images(1.0)) as file:
+        np.testing.assert_array_equal(file["images"], tiny.images((40, 40, 40), seed=9)[0])
 
 
 def test_a_natural_folder_says_so(tmp_path: Path, fake: Fake):

@@ -24,7 +24,7 @@ _LONGEST = 64  # pixels
 _WIDTH = 16
 _BATCH = 128
 _EPOCHS = 12
-_STEPS = (200, 3000)  # at least, at most
+_STEPS = (200, 2000)  # at least, at most
 _FOLDS = 3
 
 Images = NDArray[np.uint8]  # (N, H, W, C)

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from taildiff.evaluation.features import DomainClassifier, Hits, Images, domain_
 from taildiff.evaluation.generate import Model, generate, load_model
 from taildiff.evaluation.measure import FEWEST_REAL, Number, numbers, share
 from taildiff.evaluation.pools import Pool, Scope, reference, scopes
-from taildiff.evaluation.table import Definition, ExtractorRecord, Row, Table
+from taildiff.evaluation.table import Definition, ExtractorRecord, Metric, Row, Table
 from taildiff.progress import Progress, silent
 from taildiff.runs import EvalDir, RunDir, write_atomic
 from taildiff.spec import DataFacts, EvalSpec
@@ -141,7 +142,7 @@ def _read_images(path: Path, key: str, labels: np.ndarray) -> Images | None:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if str(file["key"]) == key and np.array_equal(file["labels"], labels):
                 return file["images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     return None
 
@@ -187,14 +188,18 @@ def _row(definition: Definition, guidance: float | None, scope: Scope, number: N
 
 def _missing(rows: Sequence[Row], dim: int) -> Iterator[str]:
     """Why some values are not there."""
-    empty = [row for row in rows if row.value is None and row.metric != "judge_accuracy"]
-    few = dict.fromkeys(row.class_name or row.group for row in empty if row.n_real < FEWEST_REAL)
+
+    def without(metric: Metric) -> dict[str, None]:
+        empty = (row for row in rows if row.metric == metric and row.value is None)
+        return dict.fromkeys(row.class_name or row.group for row in empty)
+
+    few, singular, sparse = without("accuracy"), without("frechet"), without("recall")
     if few:
         yield f"fewer than {FEWEST_REAL} real images, so no values: {', '.join(few)}"
-    singular = [row for row in empty if row.metric == "frechet" and row.n_real >= FEWEST_REAL]
-    if singular:
-        where = ", ".join(dict.fromkeys(row.class_name or row.group for row in singular))
-        yield f"a Fréchet distance needs more than {dim} real and generated images (its dimensions); none for {where}"
+    if rest := [name for name in singular if name not in few]:
+        yield f"a Fréchet distance needs more than {dim} real and generated images, so none: {', '.join(rest)}"
+    if rest := [name for name in sparse if name not in few]:
+        yield f"precision and recall need more images than their k, so none: {', '.join(rest)}"
 
 
 def _as(progress: Progress, stage: str) -> Progress:
