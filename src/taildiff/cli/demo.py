@@ -44,7 +44,7 @@ def main(args: list[str]) -> int:
             if stopped:
                 console.print(f"[yellow]stopped[/], everything is saved; go on with: {command_line('demo', *args)}")
                 return stopped
-            judge(run, store, options.quick, progress)
+            judge(run, store, options.quick, prefixed(progress, run.root.name))
             runs.append(run)
     conclude(runs, out, time.monotonic() - started)
     return 0
@@ -73,6 +73,11 @@ def train(run: RunDir, spec: RunSpec, store: Store, progress: Progress) -> int:
 
     outcome = run_training(run, spec, store, command=["taildiff", *sys.argv[1:]], progress=progress, say=say)
     return 128 + outcome.signal if outcome.signal else 0
+
+
+def prefixed(progress: Progress, name: str) -> Progress:
+    """Stages that tell which run they belong to."""
+    return lambda stage, done, total: progress(f"{name}: {stage}", done, total)
 
 
 def judge(run: RunDir, store: Store, quick: bool, progress: Progress) -> None:
