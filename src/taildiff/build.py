@@ -1,15 +1,34 @@
 """Spec to objects: one `match` a union, and nothing else."""
 
+from collections.abc import Callable, Iterator, Sequence
+
 from torch import nn
 
 from taildiff.diffusion.path import DDPM, Flow, Path
 from taildiff.diffusion.sampler import Ancestral, Deterministic, Heun, Sampler
 from taildiff.models.denoiser import Denoiser
 from taildiff.models.unet import UNet
+from taildiff.objectives.cbdm import ClassBalancing
 from taildiff.objectives.ccua import Alignment, UnsupervisedContrastive
+from taildiff.objectives.coral import Coral
 from taildiff.objectives.denoising import Denoising
-from taildiff.objectives.objective import LabelDrop, Objective, Term
-from taildiff.spec import DataFacts, DDPMSpec, FlowSpec, ModelSpec, ObjectiveSpec, PathSpec, SamplingSpec, UNetSpec
+from taildiff.objectives.diffrop import OverlapPairs, OverlapPermuted
+from taildiff.objectives.dispersive import Dispersive
+from taildiff.objectives.objective import LabelDrop, Learner, Objective, Target, Term
+from taildiff.objectives.transfer import Transfer
+from taildiff.objectives.views import GIVEN, NULL, Law, Null
+from taildiff.spec import (
+    DataFacts,
+    DDPMSpec,
+    FlowSpec,
+    ModelSpec,
+    ObjectiveSpec,
+    PathSpec,
+    RunSpec,
+    SamplingSpec,
+    TransferSpec,
+    UNetSpec,
+)
 
 
 def path(spec: PathSpec) -> Path:
@@ -36,18 +55,63 @@ def denoiser(spec: ModelSpec, facts: DataFacts) -> Denoiser:
             )
 
 
-def objective(spec: ObjectiveSpec, process: Path) -> Objective:
+def learner(spec: RunSpec, facts: DataFacts, counts: Sequence[int]) -> Learner:
+    """Network and objective; `counts` are the training images of each class in this run."""
+    network = denoiser(spec.model, facts)
+    return Learner(network, objective(spec.objective, path(spec.path), counts, network))
+
+
+def objective(spec: ObjectiveSpec, process: Path, counts: Sequence[int], network: Denoiser) -> Objective:
     """The loss; blocks of weight 0 are left out before anything is collected from them."""
-    ucl, al = spec.ucl, spec.al
-    terms: list[tuple[float, Term]] = [(1.0, Denoising())]
-    if ucl.weight > 0:
-        contrast = UnsupervisedContrastive(
-            ucl.tap, ucl.temperature, ucl.view, ucl.noise_weight, ucl.exponent, ucl.gather
-        )
-        terms.append((ucl.weight, contrast))
-    if al.weight > 0:
-        terms.append((al.weight, Alignment(al.noise_weight, al.exponent)))
-    return Objective(process, terms, LabelDrop(spec.drop.p, per_batch=spec.drop.policy == "per_batch"))
+    terms: list[tuple[float, Term]] = [(1.0, Denoising(counts, spec.class_power))]
+    terms += [(weight, make()) for weight, make in _terms(spec, counts, network) if weight > 0]
+    drop = LabelDrop(spec.drop.p, per_batch=spec.drop.policy == "per_batch")
+    return Objective(process, terms, drop, target(spec.transfer, process, counts))
+
+
+def target(spec: TransferSpec, process: Path, counts: Sequence[int]) -> Target:
+    """The target rule."""
+    if spec.mode == "none" and not spec.power:
+        return Target(process)
+    return Transfer(process, counts, spec.mode, spec.below, spec.power, spec.gather)
+
+
+def _terms(spec: ObjectiveSpec, counts: Sequence[int], network: Denoiser) -> Iterator[tuple[float, Callable[[], Term]]]:
+    """Weight and maker of every block; a maker runs only when its weight is not 0."""
+    ucl, al, cbdm, diffrop = spec.ucl, spec.al, spec.cbdm, spec.diffrop
+    null = _null(spec)
+    contrasted = GIVEN if ucl.view == "given" else null
+    yield ucl.weight, lambda: UnsupervisedContrastive(
+        contrasted, ucl.tap, ucl.temperature, ucl.noise_weight, ucl.exponent,
+        ucl.pool, ucl.negatives, ucl.noise_window, ucl.gather,
+    )  # fmt: skip
+    yield al.weight, lambda: Alignment(null, al.noise_weight, al.exponent, al.stop_gradient)
+    law = tuple(map(float, counts)) if cbdm.law == "frequency" else (1.0,) * len(counts)
+    yield cbdm.weight, lambda: ClassBalancing(Law(law), cbdm.noise_weight, cbdm.exponent)
+    d = spec.dispersive
+    yield d.weight, lambda: Dispersive(d.tap, d.temperature, d.gather)
+    joined = al.weight > 0 and spec.null_fraction == 1
+    yield (
+        diffrop.weight,
+        lambda: (
+            OverlapPairs(diffrop.noise_weight, diffrop.exponent)
+            if diffrop.form == "pairs"
+            else OverlapPermuted(joined, diffrop.noise_weight, diffrop.exponent)
+        ),
+    )
+    c = spec.coral
+    yield (
+        c.weight,
+        lambda: Coral(c.tap, network.width(c.tap), c.head, c.temperature, c.weight_temperature, c.scaling, c.gather),
+    )
+
+
+def _null(spec: ObjectiveSpec) -> Null:
+    """The view without labels that UCL and AL share; rows are drawn by AL's weight where it is on."""
+    if spec.null_fraction == 1:
+        return NULL
+    leading = spec.al if spec.al.weight > 0 else spec.ucl
+    return Null(spec.null_fraction, leading.noise_weight, leading.exponent, kept_only=spec.al.weight > 0)
 
 
 def sampler(spec: SamplingSpec, process: Path) -> Sampler:

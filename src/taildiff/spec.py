@@ -4,24 +4,53 @@ The unions (`PathSpec`, `ModelSpec`) are the registry: `build.py` has one `match
 so that `taildiff --help` and the reading of a run cost nothing.
 """
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from taildiff.errors import SpecError, unknown
+from taildiff.spec_base import Fraction, Spec, explain, field_names, flatten, parse, read_json
+from taildiff.spec_objective import (
+    ALSpec,
+    CBDMSpec,
+    CORALSpec,
+    DiffROPSpec,
+    DispersiveSpec,
+    LabelDropSpec,
+    ObjectiveSpec,
+    TransferSpec,
+    UCLSpec,
+)
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-NoiseWeight = Literal["noise", "clean", "none"]
-
-
-class Spec(BaseModel):
-    """Base of all specs: frozen, and a field that does not exist is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+__all__ = [
+    "ALSpec",
+    "CBDMSpec",
+    "CORALSpec",
+    "DDPMSpec",
+    "DataFacts",
+    "DataSpec",
+    "DiffROPSpec",
+    "DispersiveSpec",
+    "EMASpec",
+    "EvalSpec",
+    "FlowSpec",
+    "IntervalSpec",
+    "LabelDropSpec",
+    "ModelSpec",
+    "ObjectiveSpec",
+    "OptimizerSpec",
+    "PathSpec",
+    "RunSpec",
+    "SamplingSpec",
+    "Spec",
+    "TransferSpec",
+    "UCLSpec",
+    "UNetSpec",
+    "explain",
+    "field_names",
+    "flatten",
+    "parse",
+    "read_json",
+]
 
 
 class DataFacts(Spec):
@@ -58,8 +87,16 @@ class DataSpec(Spec):
     """Keep at least so many images of each class; 0 refuses a tail that leaves a class empty."""
     resample: Annotated[float, Field(gt=0, le=1)] | None = None
     """Batch resampling (CCUA): draw class of rank k with p ~ f^(k/(C-1)); 1 is balanced; None shuffles by epochs."""
+    resample_power: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The other law: draw a class of n images with p ~ n^power; 0 is balanced, 1 natural."""
     flip: bool = False
     """Mirror each image with probability one half; off for digits and letters."""
+
+    @model_validator(mode="after")
+    def _one_law(self) -> Self:
+        if self.resample is not None and self.resample_power is not None:
+            raise ValueError("resample and resample_power are two laws for one thing: give one of them")
+        return self
 
 
 class DDPMSpec(Spec):
@@ -103,52 +140,6 @@ class UNetSpec(Spec):
 
 
 ModelSpec = UNetSpec
-
-
-class LabelDropSpec(Spec):
-    """Labels are dropped in training so that the model also learns the null label (classifier-free guidance)."""
-
-    p: Fraction = 0.1
-    """Probability of a drop."""
-    policy: Literal["per_sample", "per_batch"] = "per_sample"
-    """`per_batch`: one coin for the whole batch, as the DDPM family of long-tail releases does."""
-
-
-class UCLSpec(Spec):
-    """Unsupervised contrastive loss (CCUA): repels the features of the unconditional pass from each other."""
-
-    weight: Weight = 0.0
-    """alpha in the paper; 0 leaves the term out."""
-    temperature: Annotated[float, Field(gt=0)] = 0.1
-    view: Literal["null", "given"] = "null"
-    """Whose features: of the pass under the null label (the paper), or under the given label."""
-    tap: str = "middle"
-    """Where in the network: for the U-Net `middle`, `down.0`.., `up.0`.. ."""
-    noise_weight: NoiseWeight = "noise"
-    """w(s): `noise` s, `clean` 1-s, `none` 1."""
-    exponent: Annotated[float, Field(gt=0)] = 1.0
-    """w(s) is raised to it."""
-    gather: bool = False
-    """Take negatives from all ranks, not only from the own part of the batch."""
-
-
-class ALSpec(Spec):
-    """Alignment loss (CCUA): draws the conditional and the unconditional prediction together where noise is large."""
-
-    weight: Weight = 0.0
-    """gamma in the paper; 0 leaves the term out."""
-    noise_weight: NoiseWeight = "noise"
-    """w(s): `noise` s, `clean` 1-s, `none` 1."""
-    exponent: Annotated[float, Field(gt=0)] = 1.0
-    """w(s) is raised to it."""
-
-
-class ObjectiveSpec(Spec):
-    """Denoising plus one block a term; a term of weight 0 is not there at all."""
-
-    drop: LabelDropSpec = LabelDropSpec()
-    ucl: UCLSpec = UCLSpec()
-    al: ALSpec = ALSpec()
 
 
 class OptimizerSpec(Spec):
@@ -211,8 +202,11 @@ class RunSpec(Spec):
     def _fits_together(self) -> Self:
         if self.batch_size % self.devices:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.devices} devices")
-        if self.objective.ucl.weight > 0 and self.batch_size // self.devices < 2:
-            raise ValueError("objective.ucl compares the samples of a batch: batch_size must be at least 2 a device")
+        if self.objective.compares_samples and self.batch_size // self.devices < 2:
+            name = self.objective.compares_samples[0]
+            raise ValueError(
+                f"objective.{name} compares the samples of a batch: batch_size must be at least 2 a device"
+            )
         return self
 
 
@@ -243,64 +237,3 @@ class EvalSpec(Spec):
     k: Annotated[int, Field(ge=1)] = 3
     """Neighbours in precision and recall."""
     sampling: SamplingSpec = SamplingSpec()
-
-
-S = TypeVar("S", bound="Spec")
-
-
-def parse(cls: type[S], values: Any, source: str = "") -> S:
-    """Build a spec; raise `SpecError` with one line a problem and the nearest field named."""
-    try:
-        return cls.model_validate(values)
-    except ValidationError as error:
-        raise SpecError(explain(error, source, field_names(cls))) from None
-
-
-def explain(error: ValidationError, source: str = "", known: Sequence[str] = ()) -> str:
-    """The report of pydantic as one line a problem; `known` are the names to suggest from."""
-    where = f"{source}: " if source else ""
-    return "\n".join(where + _explain(problem, known) for problem in error.errors())
-
-
-def _explain(problem: Any, known: Sequence[str]) -> str:
-    dotted = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return unknown("field", dotted, known)
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{dotted}: {message} (got {problem['input']!r})" if dotted else message
-
-
-def field_names(cls: type[Spec], prefix: str = "") -> list[str]:
-    """Dotted names of all leaf fields, in order; of a union, those of each member."""
-    names: list[str] = []
-    for name, info in cls.model_fields.items():
-        members = _spec_types(info.annotation)
-        for member in members:
-            names += field_names(member, f"{prefix}{name}.")
-        if not members:
-            names.append(prefix + name)
-    return names
-
-
-def _spec_types(annotation: Any) -> list[type[Spec]]:
-    if isinstance(annotation, type) and issubclass(annotation, Spec):
-        return [annotation]
-    return [spec for part in getattr(annotation, "__args__", ()) for spec in _spec_types(part)]
-
-
-def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested spec dump as dotted names: {"data.tail": "exp", …}."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content; `SpecError` names the file when it is missing or not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SpecError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SpecError(f"{path} is not readable JSON: {error}") from None

@@ -15,6 +15,13 @@ from taildiff.objectives.objective import Draws, LabelDrop, Learner, Streams
 from taildiff.objectives.weight import noise_weight
 from taildiff.spec import ALSpec, ObjectiveSpec, UCLSpec, UNetSpec
 
+COUNTS = (60, 30, 10)
+
+
+def objective_of(spec, path):
+    return build.objective(spec, path, COUNTS, network())
+
+
 CCUA = ObjectiveSpec(ucl=UCLSpec(weight=1.0), al=ALSpec(weight=1.0))
 UCL_ONLY = ObjectiveSpec(ucl=UCLSpec(weight=1.0))
 AL_ONLY = ObjectiveSpec(al=ALSpec(weight=1.0))
@@ -29,6 +36,9 @@ class Canned(Denoiser):
         super().__init__()
         self.conditional, self.null, self.features = conditional, null, features
 
+    def width(self, tap):
+        raise NotImplementedError
+
     def forward(self, x_s, s, y, taps=(), full=None):
         n = len(self.conditional)
         assert (y[n:] == self.null_label).all()
@@ -38,11 +48,12 @@ class Canned(Denoiser):
         )
 
 
-def batch_and_draws(n=6, channels=2, size=8, drop=0.3, dtype=torch.float64, seed=0):
+def batch_and_draws(n=6, channels=2, size=8, drop=0.3, dtype=torch.float64, seed=0, uniforms=0):
     generator = torch.Generator().manual_seed(seed)
     batch = Batch(torch.randn(n, channels, size, size, dtype=dtype, generator=generator), torch.arange(n) % 3)
     s, coins = torch.rand(2, n, generator=generator)
-    return batch, Draws(s, torch.randn(batch.x.shape, dtype=dtype, generator=generator), coins < drop)
+    eps = torch.randn(batch.x.shape, dtype=dtype, generator=generator)
+    return batch, Draws(s, eps, coins < drop, torch.rand(n, uniforms, generator=generator))
 
 
 def network(dtype=torch.float64, dropout=0.0):
@@ -56,8 +67,8 @@ def test_a_step_equals_the_release_in_value_and_gradient(golden):
     n = len(leaves[0])
     batch = Batch(torch.from_numpy(z["x0"]), torch.from_numpy(z["y"]))
     s = torch.from_numpy(z["t"]).double() / int(z["T"])
-    draws = Draws(s, torch.from_numpy(z["noise"]), torch.zeros(n, dtype=torch.bool))
-    objective = build.objective(CCUA, DDPM())
+    draws = Draws(s, torch.from_numpy(z["noise"]), torch.zeros(n, dtype=torch.bool), torch.empty(n, 0))
+    objective = objective_of(CCUA, DDPM())
     loss = objective(Canned(*leaves), batch, draws)
     for name, values in zip(objective.names, loss.per_sample, strict=True):
         expected = z[{"denoising": "loss_ddpm", "ucl": "loss_ucl", "al": "loss_al"}[name]]
@@ -90,9 +101,9 @@ def test_released_transformer_weights_are_ours_called_clean(golden):
     s = 1 - torch.from_numpy(z["t_data_fraction"])
     conditional, null = torch.from_numpy(z["v_cond"]), torch.from_numpy(z["v_uncond"])
     spec = ObjectiveSpec(ucl=UCLSpec(weight=1, noise_weight="clean"), al=ALSpec(weight=1, noise_weight="clean"))
-    objective = build.objective(spec, Flow())
+    objective = objective_of(spec, Flow())
     batch = Batch(torch.zeros_like(conditional), torch.zeros(8, dtype=torch.long))
-    draws = Draws(s, torch.zeros_like(conditional), torch.zeros(8, dtype=torch.bool))
+    draws = Draws(s, torch.zeros_like(conditional), torch.zeros(8, dtype=torch.bool), torch.empty(8, 0))
     loss = objective(Canned(conditional, null, tokens), batch, draws)
     _, ucl, al = loss.per_sample.mean(1)
     close(ucl, z["loss_ucl"])
@@ -105,7 +116,7 @@ def test_released_transformer_weights_are_ours_called_clean(golden):
 @pytest.mark.parametrize("path", [DDPM(), Flow()])
 def test_the_fused_forward_equals_separate_passes(spec, path):
     net, (batch, draws) = network(), batch_and_draws()
-    learner = Learner(net, build.objective(spec, path))
+    learner = Learner(net, objective_of(spec, path))
     loss = learner(batch, draws)
     loss.total.backward()
     fused = [p.grad.clone() for p in net.parameters()]
@@ -133,14 +144,14 @@ def test_features_alone_do_not_run_the_decoder_twice():
     net, (batch, draws) = network(), batch_and_draws()
     rows = []
     net.net.conv_out.register_forward_hook(lambda _m, args, _o: rows.append(len(args[0])))
-    Learner(net, build.objective(UCL_ONLY, Flow()))(batch, draws)
-    Learner(net, build.objective(CCUA, Flow()))(batch, draws)
+    Learner(net, objective_of(UCL_ONLY, Flow()))(batch, draws)
+    Learner(net, objective_of(CCUA, Flow()))(batch, draws)
     assert rows == [6, 12]
 
 
 def test_weight_zero_is_plain_bit_for_bit():
-    plain = build.objective(ObjectiveSpec(), Flow())
-    zero = build.objective(ObjectiveSpec(ucl=UCLSpec(weight=0, temperature=0.5), al=ALSpec(weight=0)), Flow())
+    plain = objective_of(ObjectiveSpec(), Flow())
+    zero = objective_of(ObjectiveSpec(ucl=UCLSpec(weight=0, temperature=0.5), al=ALSpec(weight=0)), Flow())
     gradients = []
     for objective in (plain, zero):
         net = network(torch.float32, dropout=0.1)
@@ -155,12 +166,12 @@ def test_weight_zero_is_plain_bit_for_bit():
 def test_dropped_labels_contribute_nothing_to_alignment():
     net, (batch, draws) = network(dropout=0.5), batch_and_draws()
     draws = draws._replace(dropped=torch.tensor([True, False, True, False, False, True]))
-    loss = Learner(net, build.objective(AL_ONLY, Flow()))(batch, draws)
+    loss = Learner(net, objective_of(AL_ONLY, Flow()))(batch, draws)
     assert (loss.per_sample[1] == 0).tolist() == draws.dropped.tolist()
 
 
 def test_draws_depend_on_seed_and_step_only():
-    plain, ccua = build.objective(ObjectiveSpec(), Flow()), build.objective(CCUA, Flow())
+    plain, ccua = objective_of(ObjectiveSpec(), Flow()), objective_of(CCUA, Flow())
     a = plain.draw(8, (1, 4, 4), Streams(1, 7))
     b = ccua.draw(8, (1, 4, 4), Streams(1, 7))
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
@@ -213,12 +224,12 @@ def test_noise_weights():
 
 
 def test_a_tap_that_does_not_exist_is_named():
-    objective = build.objective(ObjectiveSpec(ucl=UCLSpec(weight=1, tap="midle")), Flow())
+    objective = objective_of(ObjectiveSpec(ucl=UCLSpec(weight=1, tap="midle")), Flow())
     with pytest.raises(SpecError, match="did you mean 'middle'"):
         Learner(network(), objective)
 
 
 def test_specs_build_what_they_name():
     assert UNetSpec().channels == (16, 32, 64)
-    assert build.objective(CCUA, Flow()).names == ("denoising", "ucl", "al")
-    assert build.objective(UCL_ONLY, Flow()).taps == ("middle",)
+    assert objective_of(CCUA, Flow()).names == ("denoising", "ucl", "al")
+    assert objective_of(UCL_ONLY, Flow()).taps == ("middle",)

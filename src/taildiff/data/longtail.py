@@ -82,6 +82,14 @@ def class_law_by_count(counts: Sequence[int], factor: float) -> np.ndarray:
     return law
 
 
+def class_law_of(data: DataSpec, counts: Sequence[int]) -> np.ndarray | None:
+    """The law that a run resamples by, float64 (C,) by label; None for epochs."""
+    if data.resample_power is not None:
+        weights = np.asarray(counts, np.float64) ** data.resample_power
+        return weights / weights.sum()
+    return None if data.resample is None else class_law_by_count(counts, data.resample)
+
+
 def rank(counts: Sequence[int]) -> np.ndarray:
     """Labels from the commonest class to the rarest; ties by label."""
     return np.argsort(-np.asarray(counts, np.int64), kind="stable")

@@ -47,6 +47,10 @@ class Denoiser(nn.Module, ABC):
         assert prediction is not None
         return prediction
 
+    @abstractmethod
+    def width(self, tap: str) -> int:
+        """Channels at a tap; `SpecError` when it does not exist."""
+
     def check_taps(self, taps: Iterable[str]) -> None:
         """`SpecError` when a tap does not exist in this network."""
         for tap in taps:

@@ -37,7 +37,7 @@ class UNet(Denoiser):
                 f"but {size[0]}x{size[1]} is not divisible by {factor}: "
                 "use fewer levels, or prepare the data at another --size"
             )
-        self.classes = classes
+        self.classes, self.channels = classes, tuple(channels)
         names = [f"down.{i}" for i in range(levels)], [f"up.{i}" for i in reversed(range(levels))]
         self.tap_names = (*names[0], "middle", *names[1])  # in the order of the forward pass
         kinds = ["Attn" if level in attention else "" for level in range(levels)]
@@ -54,6 +54,11 @@ class UNet(Denoiser):
             dropout=dropout,
             num_class_embeds=classes + 1,
         )
+
+    def width(self, tap: str) -> int:
+        """See `Denoiser.width`."""
+        self.check_taps([tap])
+        return self.channels[-1 if tap == "middle" else int(tap.split(".")[1])]
 
     def forward(self, x_s: Tensor, s: Tensor, y: Tensor, taps: Sequence[str] = (), full: int | None = None) -> Output:
         """See `Denoiser.forward`."""

@@ -6,31 +6,70 @@
 
 The features are those of the middle block of a U-Net, flattened, without projection head, pooling or second view. Both
 terms use the same pass under the null label on the same noisy batch; the released code runs it a second time.
+
+Cheap CCUA (ours): the null pass on a fraction of the rows, drawn in proportion to w(s) (see `views.select`). AL stays
+unbiased; UCL takes its negatives from the drawn rows, with their sum scaled by (B-1)/(m-1), and is biased.
 """
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 
-from taildiff.objectives.contrast import full_precision, repulsion
-from taildiff.objectives.objective import GIVEN, NULL, Need, Step, Term
+from taildiff.objectives.contrast import full_precision, gathered, repulsion
+from taildiff.objectives.objective import Need, Step, Term
+from taildiff.objectives.pairs import alignment
+from taildiff.objectives.views import GIVEN, Null, View
 from taildiff.objectives.weight import noise_weight
 
 
 class UnsupervisedContrastive(Term):
-    """UCL: spreads the unconditional features of a batch, so that rare classes do not collapse onto a few images."""
+    """UCL: spreads the features of a batch, so that rare classes do not collapse onto a few images."""
 
     name = "ucl"
 
-    def __init__(self, tap: str, temperature: float, view: str, weight_kind: str, exponent: float, gather: bool):
+    def __init__(
+        self,
+        view: View,
+        tap: str,
+        temperature: float = 0.1,
+        weight_kind: str = "noise",
+        exponent: float = 1.0,
+        pool: bool = False,
+        negatives: Literal["all", "other-class", "same-class"] = "all",
+        noise_window: float | None = None,
+        gather: bool = False,
+    ):
+        """`pool`: mean over positions instead of flattening; `negatives`, `noise_window`: which samples repel."""
         super().__init__()
-        self.tap, self.temperature, self.gather = tap, temperature, gather
-        self.view = GIVEN if view == "given" else NULL
+        self.view, self.tap, self.temperature, self.pool, self.gather = view, tap, temperature, pool, gather
         self.weight_kind, self.exponent = weight_kind, exponent
-        self.needs = (Need(self.view, tap),)
+        self.negatives, self.noise_window = negatives, noise_window
+        self.needs = (Need(view, tap),)
 
     def forward(self, step: Step) -> Tensor:
         """(B,)."""
-        repelled = repulsion(step.features(self.view, self.tap), self.temperature, self.gather)
-        return noise_weight(step.draws.s.to(repelled.dtype), self.weight_kind, self.exponent) * repelled
+        features = full_precision(step.features(self.view, self.tap))
+        if self.pool:
+            features = pooled(features)
+        batch, rows = len(step.batch.y), len(features)
+        factor = (batch - 1) / (rows - 1) if rows > 1 else 1.0
+        repelled = repulsion(features, self.temperature, self.gather, self._allowed(step), factor)
+        weight = noise_weight(step.of(self.view, step.draws.s).to(repelled.dtype), self.weight_kind, self.exponent)
+        return step.spread(self.view, weight * repelled)
+
+    def _allowed(self, step: Step) -> Tensor | None:
+        """Which references repel which anchor, (m, M) bool; None for all."""
+        if self.negatives == "all" and self.noise_window is None:
+            return None
+        y, s = step.of(self.view, step.batch.y), step.of(self.view, step.draws.s)
+        others_y, others_s = (gathered(t)[0] if self.gather else t for t in (y, s))
+        allowed = torch.ones(len(y), len(others_y), dtype=torch.bool, device=y.device)
+        if self.negatives != "all":
+            allowed &= (y[:, None] == others_y) == (self.negatives == "same-class")
+        if self.noise_window is not None:
+            allowed &= (s[:, None] - others_s).abs() <= self.noise_window
+        return allowed
 
 
 class Alignment(Term):
@@ -40,15 +79,27 @@ class Alignment(Term):
     """
 
     name = "al"
-    needs = (Need(GIVEN), Need(NULL))
 
-    def __init__(self, weight_kind: str, exponent: float):
+    def __init__(
+        self,
+        view: Null,
+        weight_kind: str = "noise",
+        exponent: float = 1.0,
+        stop_gradient: bool = False,
+    ):
+        """`stop_gradient`: the unconditional side is a fixed target."""
         super().__init__()
-        self.weight_kind, self.exponent = weight_kind, exponent
+        self.view, self.weight_kind, self.exponent, self.stop_gradient = view, weight_kind, exponent, stop_gradient
+        self.needs = (Need(GIVEN), Need(view))
 
     def forward(self, step: Step) -> Tensor:
         """(B,)."""
-        gap = full_precision(step.prediction(GIVEN)) - full_precision(step.prediction(NULL))
-        aligned = gap.square().flatten(1).mean(1)
-        weight = noise_weight(step.draws.s.to(aligned.dtype), self.weight_kind, self.exponent)
-        return weight * aligned * ~step.draws.dropped
+        conditional = step.of(self.view, step.prediction(GIVEN))
+        gap = alignment(conditional, step.prediction(self.view), self.stop_gradient)
+        weight = noise_weight(step.of(self.view, step.draws.s).to(gap.dtype), self.weight_kind, self.exponent)
+        return step.spread(self.view, weight * gap * ~step.of(self.view, step.draws.dropped))
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Mean over positions: (B, C, H, W) -> (B, C), or tokens (B, N, C) -> (B, C)."""
+    return features.mean((2, 3)) if features.ndim == 4 else features.mean(1)

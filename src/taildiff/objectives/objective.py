@@ -1,8 +1,8 @@
 """What a training step minimises: views, terms, and one forward pass over all views.
 
-A *view* is the same noisy batch denoised under another label. A *term* states which views and taps it needs and returns
-one value per sample. The objective collects the needs of all its terms, runs the network once over the joined views
-(those wanted for features alone last, where they stop early), and adds up
+A *view* is the same noisy batch denoised under another choice of labels. A *term* states which views and taps it needs
+and returns one value per sample. The objective collects the needs of all its terms, runs the network once over the
+joined views (those wanted for features alone last, where they stop early), and adds up
 
     L = sum_terms weight_k mean_i l_k,i .
 
@@ -10,7 +10,7 @@ Terms of weight 0 never get here (`build.objective` leaves them out), so that su
 bit. Of the terms that are here nothing is skipped because of data: where one does not apply to a sample, it gives 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,17 +20,8 @@ from torch import Tensor, nn
 from taildiff.data.batches import Batch
 from taildiff.diffusion.path import Noised, Path, noise
 from taildiff.models.denoiser import Denoiser
+from taildiff.objectives.views import Given, Null, Selection, View, labels_of, rows_of, select
 from taildiff.streams import seed_of
-
-
-@dataclass(frozen=True)
-class View:
-    """The noisy batch under one choice of labels: `given` (with dropped labels null) or `null`."""
-
-    label: str
-
-
-GIVEN, NULL = View("given"), View("null")
 
 
 @dataclass(frozen=True)
@@ -63,6 +54,8 @@ class Draws(NamedTuple):
     """Noise, like the images."""
     dropped: Tensor
     """Whether the label is withheld, (B,) bool."""
+    uniforms: Tensor
+    """(B, K) in [0, 1): a column for each purpose that the objective's views and terms named."""
 
     def rows(self, rows: slice) -> "Draws":
         """One rank's part of the global batch."""
@@ -85,21 +78,54 @@ class LabelDrop:
 class Step:
     """What a term sees: the batch, the draws, and the answers of the network."""
 
-    def __init__(self, batch: Batch, draws: Draws, noised: Noised, target: Tensor):
-        self.batch, self.draws, self.noised, self.target = batch, draws, noised, target
+    def __init__(self, batch: Batch, draws: Draws, noised: Noised, purposes: Sequence[str]):
+        self.batch, self.draws, self.noised, self._purposes = batch, draws, noised, purposes
+        self.target = noised.eps  # set by the objective's target rule
         self._answers: dict[Need, Tensor] = {}
-
-    def put(self, need: Need, answer: Tensor) -> None:
-        """Used by the objective."""
-        self._answers[need] = answer
+        self._selections: dict[View, Selection] = {}
 
     def prediction(self, view: View) -> Tensor:
-        """(B, C, H, W)."""
+        """(m, C, H, W); m = B unless the view is of some rows only."""
         return self._answers[Need(view)]
 
     def features(self, view: View, tap: str) -> Tensor:
-        """(B, ...)."""
+        """(m, ...)."""
         return self._answers[Need(view, tap)]
+
+    def answer(self, need: Need, value: Tensor) -> None:
+        """Put what the network said; used by the objective."""
+        self._answers[need] = value
+
+    def uniform(self, purpose: str) -> Tensor:
+        """The random numbers (B,) in [0, 1) of one purpose."""
+        return self.draws.uniforms[:, self._purposes.index(purpose)]
+
+    def labels(self, view: View, null_label: int) -> Tensor:
+        """The labels of a view, of all rows, (B,)."""
+        u = self.uniform(view.uniform) if not isinstance(view, Given) and view.uniform else None
+        return labels_of(view, self.batch.y, self.draws.dropped, null_label, u)
+
+    def selection(self, view: View) -> Selection | None:
+        """Which rows a view has; None for all."""
+        if not isinstance(view, Null) or view.fraction >= 1:
+            return None
+        if view not in self._selections:
+            u = self.uniform(view.uniform)[0]
+            self._selections[view] = select(view, self.draws.s, self.draws.dropped, u)
+        return self._selections[view]
+
+    def spread(self, view: View, values: Tensor) -> Tensor:
+        """Values (m,) of a view's rows as (B,), such that the mean over B is unbiased; others 0."""
+        chosen = self.selection(view)
+        if chosen is None:
+            return values
+        empty = values.new_zeros(len(self.batch.y))
+        return empty.index_put((chosen.index,), values * chosen.scale.to(values.dtype))
+
+    def of(self, view: View, tensor: Tensor) -> Tensor:
+        """The rows of a (B, …) tensor that a view has, (m, …)."""
+        chosen = self.selection(view)
+        return tensor if chosen is None else tensor[chosen.index]
 
 
 class Term(nn.Module):
@@ -107,6 +133,8 @@ class Term(nn.Module):
 
     name: str
     needs: tuple[Need, ...]
+    uniforms: tuple[str, ...] = ()
+    """Purposes of random numbers it wants besides those of its views."""
 
     def forward(self, step: Step) -> Tensor:
         """(B,): one value a sample, unreduced and without the term's weight."""
@@ -122,12 +150,26 @@ class StepLoss(NamedTuple):
     """(terms, B), without the terms' weights."""
 
 
+class Target(nn.Module):
+    """What the network is asked to predict: the truth, unless a method puts another rule in its place."""
+
+    uniforms: tuple[str, ...] = ()
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def forward(self, step: Step) -> Tensor:
+        """(B, C, H, W)."""
+        return step.noised.target(self.path.prediction)
+
+
 class Objective(nn.Module):
     """Weighted terms over one fused forward pass."""
 
-    def __init__(self, path: Path, terms: Sequence[tuple[float, Term]], drop: LabelDrop):
+    def __init__(self, path: Path, terms: Sequence[tuple[float, Term]], drop: LabelDrop, target: Target | None = None):
         super().__init__()
-        self.path, self.drop = path, drop
+        self.path, self.drop, self.target = path, drop, target or Target(path)
         self.terms = nn.ModuleList(term for _, term in terms)
         self.weights = tuple(weight for weight, _ in terms)
         self.names = tuple(term.name for _, term in terms)
@@ -137,46 +179,52 @@ class Objective(nn.Module):
         self.views = tuple(dict.fromkeys([*predicted, *(need.view for need in needs)]))
         self.taps = tuple(dict.fromkeys(need.tap for need in needs if need.tap is not None))
         self.needs = tuple(needs)
+        of_views = (view.uniform for view in self.views if not isinstance(view, Given) and view.uniform)
+        of_terms = (purpose for _, term in terms for purpose in term.uniforms)
+        self.purposes = tuple(dict.fromkeys([*of_views, *of_terms, *self.target.uniforms]))
 
-    def draw(self, batch_size: int, image_shape: Sequence[int], streams: Streams) -> Draws:
-        """All random numbers for the global batch; image_shape (C, H, W)."""
-        eps = torch.randn(batch_size, *image_shape, generator=streams("noise"), device=streams.device)
+    def draw(self, batch_size: int, image_shape: Sequence[int], streams: Callable[[str], torch.Generator]) -> Draws:
+        """All random numbers for the global batch; image_shape (C, H, W). A purpose alone decides its numbers."""
+
+        def uniform(purpose: str) -> Tensor:
+            generator = streams(purpose)
+            return torch.rand(batch_size, generator=generator, device=generator.device)
+
+        generator = streams("noise")
+        columns = [uniform(purpose) for purpose in self.purposes]
         return Draws(
             s=self.path.draw(batch_size, streams("level")),
-            eps=eps,
+            eps=torch.randn(batch_size, *image_shape, generator=generator, device=generator.device),
             dropped=self.drop.draw(batch_size, streams("drop")),
+            uniforms=torch.stack(columns, 1) if columns else torch.empty(batch_size, 0, device=generator.device),
         )
 
     def forward(self, denoiser: Denoiser, batch: Batch, draws: Draws) -> StepLoss:
         """Deterministic (but for the network's dropout)."""
-        noised = noise(self.path, batch.x, draws.s, draws.eps)
-        step = Step(batch, draws, noised, noised.target(self.path.prediction))
-        self._fill(step, denoiser)
+        step = Step(batch, draws, noise(self.path, batch.x, draws.s, draws.eps), self.purposes)
+        step.target = self.target(step)
+        self._ask(step, denoiser)
         per_sample = torch.stack([term(step) for term in self.terms])
         total = sum(weight * values.mean() for weight, values in zip(self.weights, per_sample, strict=True))
         assert isinstance(total, Tensor)
         return StepLoss(total, per_sample.detach())
 
-    def _fill(self, step: Step, denoiser: Denoiser) -> None:
+    def _ask(self, step: Step, denoiser: Denoiser) -> None:
         """Run the network once over all views and hand each need its rows."""
-        n, views = len(step.batch.y), self.views
-        labels = torch.cat([self._labels(view, step, denoiser.null_label) for view in views])
-        x_s, s = step.noised.x_s, step.noised.s
-        if len(views) > 1:
-            x_s, s = torch.cat([x_s] * len(views)), s.repeat(len(views))
-        output = denoiser(x_s, s, labels, self.taps, n * self.predicted)
+        views, sizes = self.views, [rows_of(view, len(step.batch.y)) for view in self.views]
+        labels = [step.of(view, step.labels(view, denoiser.null_label)) for view in views]
+        x_s, s = ([step.of(view, tensor) for view in views] for tensor in (step.noised.x_s, step.noised.s))
+        output = denoiser(_joined(x_s), _joined(s), _joined(labels), self.taps, sum(sizes[: self.predicted]))
         for need in self.needs:
             source = output.prediction if need.tap is None else output.features[self.taps.index(need.tap)]
             assert source is not None
-            first = n * views.index(need.view)
-            step.put(need, source[first : first + n])
+            place = views.index(need.view)
+            first = sum(sizes[:place])
+            step.answer(need, source[first : first + sizes[place]])
 
-    @staticmethod
-    def _labels(view: View, step: Step, null_label: int) -> Tensor:
-        y = step.batch.y
-        if view == NULL:
-            return torch.full_like(y, null_label)
-        return torch.where(step.draws.dropped, null_label, y)
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Learner(nn.Module):

@@ -7,11 +7,10 @@ import torch
 
 from taildiff import build
 from taildiff.data.batches import Batches
-from taildiff.data.longtail import Groups, Split, class_law_by_count
+from taildiff.data.longtail import Groups, Split, class_law_of
 from taildiff.data.order import Order
 from taildiff.data.store import Store
 from taildiff.errors import CheckpointError, RunError
-from taildiff.models.denoiser import Denoiser
 from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
 from taildiff.runs import RunDir, write_json
@@ -116,11 +115,10 @@ def open_training(
     say: Say,
 ) -> Training:
     """Build everything and restore the newest checkpoint that is whole."""
-    law = None if spec.data.resample is None else class_law_by_count(split.counts, spec.data.resample)
-    order = Order(store.labels[split.index], spec.seed, law)
+    order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
     batches = Batches(store, split, order, spec.batch_size, spec.data.flip, engine.rows(spec.batch_size))
-    objective = build.objective(spec.objective, build.path(spec.path))
-    learner = Learner(_fresh(spec, store, start_from), objective)
+    learner = _fresh(spec, store, split, start_from)
+    objective = learner.objective
     ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
     compiled = torch.compile(learner) if spec.compile else learner
     module = engine.setup(compiled)  # pyright: ignore[reportArgumentType]
@@ -138,18 +136,18 @@ def open_training(
     return Training(run, spec, store.facts, engine, module, objective, trainable, batches, tracker, position, progress)
 
 
-def _fresh(spec: RunSpec, store: Store, start_from: Path | None) -> Denoiser:
-    """A network with weights from the seed, or from a file."""
+def _fresh(spec: RunSpec, store: Store, split: Split, start_from: Path | None) -> Learner:
+    """Network and objective with weights from the seed, or the network's from a file."""
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed_of(spec.seed, "weights"))
-        denoiser = build.denoiser(spec.model, store.facts)
+        learner = build.learner(spec, store.facts, split.counts)
     if start_from is not None:
         tensors, _ = read_weights(start_from)
         try:
-            denoiser.load_state_dict(tensors)
+            learner.denoiser.load_state_dict(tensors)
         except RuntimeError as error:
             raise CheckpointError(f"--from {start_from} does not fit this network and data: {error}") from None
-    return denoiser
+    return learner
 
 
 def restore(run: RunDir, trainable: Trainable, say: Say) -> Position:

@@ -1,0 +1,59 @@
+"""DiffROP (arXiv 2402.10821): push the predictions of different classes apart, L += weight mean_i w(s_i)/(1 + d_i).
+
+Two forms:
+    pairs      d_i = |h_i - h'_i|² on the same noisy image under a uniformly drawn other label y'; our reading of the
+               paper, not verified against its code
+    permuted   the stand-in in CCUA's release: the batch is permuted, d = mean_i(w_i 1[y_pi != y] |h_i - h_pi|²), value
+               1/(1 + d) for the whole batch; over the joined conditional and unconditional batch when alignment is on
+Where the label is dropped the `pairs` form gives 0.
+"""
+
+import torch
+from torch import Tensor
+
+from taildiff.objectives.objective import Need, Step, Term
+from taildiff.objectives.pairs import overlap, overlap_permuted
+from taildiff.objectives.views import GIVEN, NULL, OtherClass
+from taildiff.objectives.weight import noise_weight
+
+
+class OverlapPairs(Term):
+    """The same image under two labels."""
+
+    name = "diffrop"
+
+    def __init__(self, weight_kind: str = "clean", exponent: float = 1.0):
+        super().__init__()
+        self.view, self.weight_kind, self.exponent = OtherClass(), weight_kind, exponent
+        self.needs = (Need(GIVEN), Need(self.view))
+
+    def forward(self, step: Step) -> Tensor:
+        """(B,)."""
+        values = overlap(step.prediction(GIVEN), step.prediction(self.view))
+        weight = noise_weight(step.draws.s.to(values.dtype), self.weight_kind, self.exponent)
+        return weight * values * ~step.draws.dropped
+
+
+class OverlapPermuted(Term):
+    """Different images of one batch, as CCUA's release has it."""
+
+    name = "diffrop"
+    uniforms = ("permutation", "permutation, null rows")
+
+    def __init__(self, joined: bool, weight_kind: str = "clean", exponent: float = 1.0):
+        """`joined`: over the conditional and the unconditional predictions together."""
+        super().__init__()
+        self.joined, self.weight_kind, self.exponent = joined, weight_kind, exponent
+        self.needs = (Need(GIVEN), Need(NULL)) if joined else (Need(GIVEN),)
+
+    def forward(self, step: Step) -> Tensor:
+        """(B,), all equal."""
+        predictions, u = step.prediction(GIVEN), step.uniform(self.uniforms[0])
+        labels, s = torch.where(step.draws.dropped, -1, step.batch.y), step.draws.s
+        if self.joined:
+            predictions = torch.cat([predictions, step.prediction(NULL)])
+            labels, s = torch.cat([labels, torch.full_like(labels, -1)]), s.repeat(2)
+            u = torch.cat([u, step.uniform(self.uniforms[1])])
+        weight = noise_weight(s, self.weight_kind, self.exponent)
+        value = overlap_permuted(predictions, labels, torch.argsort(u), weight)
+        return value.expand(len(step.batch.y))

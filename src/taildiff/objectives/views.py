@@ -1,0 +1,120 @@
+"""Views: the noisy batch under one choice of labels, on all rows or on a sample of them.
+
+A view is a value: two terms that ask for the same view share its rows in the fused forward pass. Its row count depends
+on the batch size alone, never on the data, so that shapes are fixed for a run.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from taildiff.objectives.weight import noise_weight
+
+
+@dataclass(frozen=True)
+class Given:
+    """The batch's own labels; where a label was dropped, the null label."""
+
+
+@dataclass(frozen=True)
+class Null:
+    """No label. With `fraction` f < 1 on m = max(2, round(f B)) rows only, drawn in proportion to w(s) (cheap CCUA).
+
+    `kept_only`: rows whose label was dropped are not drawn, because alignment has nothing to align there.
+    """
+
+    fraction: float = 1.0
+    noise_weight: str = "noise"
+    exponent: float = 1.0
+    kept_only: bool = False
+
+    @property
+    def uniform(self) -> str:
+        """The random number that draws the rows; none when all are taken."""
+        return "null rows" if self.fraction < 1 else ""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A label drawn from fixed class probabilities, whatever the true one is (CBDM)."""
+
+    probabilities: tuple[float, ...]
+    uniform: str = "auxiliary label"
+
+
+@dataclass(frozen=True)
+class OtherClass:
+    """A label drawn uniformly from the other classes (DiffROP)."""
+
+    uniform: str = "other class"
+
+
+View = Given | Null | Law | OtherClass
+GIVEN, NULL = Given(), Null()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some rows of the batch, each standing for `scale` of them (0: there only to keep the number fixed)."""
+
+    index: Tensor
+    """(m,), ascending."""
+    scale: Tensor
+    """1/pi, (m,) float32."""
+
+
+def rows_of(view: View, batch_size: int) -> int:
+    """How many rows a view has."""
+    if isinstance(view, Null) and view.fraction < 1:
+        return min(batch_size, max(2, round(view.fraction * batch_size)))
+    return batch_size
+
+
+def select(view: Null, s: Tensor, dropped: Tensor, u: Tensor) -> Selection:
+    """Systematic sampling of m of B rows with inclusion probabilities pi_i = min(1, c w(s_i)), sum pi = m.
+
+    s and dropped (B,), u a scalar in [0, 1). Sums of x_i/pi_i over the drawn rows are unbiased for sums of x_i over
+    all rows of positive weight. When fewer than m rows have one, they are all taken and rows of scale 0 fill up.
+    """
+    m = rows_of(view, len(s))
+    weight = noise_weight(s.double(), view.noise_weight, view.exponent)
+    if view.kept_only:
+        weight = weight * ~dropped
+    pi = inclusion(weight, m)
+    ends = pi.cumsum(0)
+    starts = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
+    # a row is drawn when one of the points u, u + 1, … falls in its interval [start, end)
+    drawn = (ends - u).ceil() > (starts - u).ceil()
+    index = torch.argsort(drawn.to(torch.uint8), descending=True, stable=True)[:m].sort().values
+    return Selection(index, torch.where(drawn[index], 1 / pi[index].clamp(min=1e-12), 0.0).float())
+
+
+def inclusion(weight: Tensor, m: int) -> Tensor:
+    """pi_i = min(1, c w_i) with sum pi = m; when at most m rows have a positive weight, 1 for each of these; (B,)."""
+    positive = weight > 0
+    largest = weight.sort(descending=True).values
+    rest = largest.flip(0).cumsum(0).flip(0)  # the sum from the k-th largest on
+    certain = torch.arange(len(weight), device=weight.device)
+    # k certain rows leave m - k for the rest; take the smallest k with which no other inclusion exceeds 1
+    factor = (m - certain) / rest.clamp(min=torch.finfo(weight.dtype).tiny)
+    fits = (largest * factor <= 1) & (certain < m)
+    scaled = (factor[fits.to(torch.uint8).argmax()] * weight).clamp(max=1.0)
+    return torch.where(positive.sum() <= m, positive.to(weight.dtype), scaled)
+
+
+def labels_of(view: View, y: Tensor, dropped: Tensor, null_label: int, u: Tensor | None) -> Tensor:
+    """Labels (B,) of a view; u (B,) in [0, 1) for those that are drawn."""
+    match view:
+        case Given():
+            return torch.where(dropped, null_label, y)
+        case Null():
+            return torch.full_like(y, null_label)
+        case Law(probabilities):
+            assert u is not None
+            cumulative = torch.tensor(probabilities, dtype=torch.float64, device=y.device).cumsum(0)
+            return torch.searchsorted(cumulative, u.double() * cumulative[-1], right=True).clamp(max=null_label - 1)
+        case OtherClass():
+            assert u is not None
+            step = (u.double() * (null_label - 1)).long().clamp(max=null_label - 2)  # 0..C-2
+            return (y + 1 + step) % null_label

@@ -1,0 +1,82 @@
+"""What all specs share: frozen, strict, and errors that name the field and the nearest one that exists."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from taildiff.errors import SpecError, unknown
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NoiseWeight = Literal["noise", "clean", "none"]
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, and a field that does not exist is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+S = TypeVar("S", bound="Spec")
+
+
+def parse(cls: type[S], values: Any, source: str = "") -> S:
+    """Build a spec; raise `SpecError` with one line a problem and the nearest field named."""
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(explain(error, source, field_names(cls))) from None
+
+
+def explain(error: ValidationError, source: str = "", known: Sequence[str] = ()) -> str:
+    """The report of pydantic as one line a problem; `known` are the names to suggest from."""
+    where = f"{source}: " if source else ""
+    return "\n".join(where + _explain(problem, known) for problem in error.errors())
+
+
+def _explain(problem: Any, known: Sequence[str]) -> str:
+    dotted = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return unknown("field", dotted, known)
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{dotted}: {message} (got {problem['input']!r})" if dotted else message
+
+
+def field_names(cls: type[Spec], prefix: str = "") -> list[str]:
+    """Dotted names of all leaf fields, in order; of a union, those of each member."""
+    names: list[str] = []
+    for name, info in cls.model_fields.items():
+        members = _spec_types(info.annotation)
+        for member in members:
+            names += field_names(member, f"{prefix}{name}.")
+        if not members:
+            names.append(prefix + name)
+    return names
+
+
+def _spec_types(annotation: Any) -> list[type[Spec]]:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return [annotation]
+    return [spec for part in getattr(annotation, "__args__", ()) for spec in _spec_types(part)]
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested spec dump as dotted names: {"data.tail": "exp", …}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content; `SpecError` names the file when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SpecError(f"{path} is not readable JSON: {error}") from None
