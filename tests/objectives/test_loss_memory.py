@@ -1,4 +1,4 @@
-"""UCL at the size of SiT-S/2 tokens and batch 256, where the released form [B, B-1, D] would need 25 TB."""
+"""UCL at the size of SiT-S/2 tokens and batch 256, where one tensor [B, B-1, D] of the released form has 25.7 GB."""
 
 import subprocess
 import sys
