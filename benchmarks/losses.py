@@ -4,7 +4,7 @@
 
 `loop` goes over samples or pairs of samples in Python; `broadcast` makes all differences or negatives at once, a tensor
 [B, B, D] as in the releases. Forward and backward (T2H: forward); the time is the best of all runs in half a second, at
-least `--repeats`; the memory is the peak beyond the inputs. Each case runs in a process of its own, of which the peak is
+least `--repeats`; the memory is the peak beyond the inputs. Each case runs in its own process, of which the peak is
 read: Linux, or `--device cuda`. The versions are checked to give the same numbers. The last line is UCL on tokens of
 SiT-S/2 at batch 256, where one tensor [B, B-1, D] has 25.7 GB. The defaults take under a minute.
 """
