@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taildiff.errors import RunError
-from taildiff.spec import read_json
+from taildiff.run_info import RunInfo, read_run_info
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ class RunDir:
         """Whether a run was begun here."""
         return self.spec.is_file()
 
-    def info(self) -> dict[str, Any]:
-        """run.json's content; `RunError` when there is none."""
+    def info(self) -> RunInfo:
+        """run.json's content; `RunError` when there is none, or it is damaged."""
         if not self.exists():
             raise RunError(
                 f"{self.root} is not a run (no run.json there). Make one: taildiff train RECIPE --out {self.root}"
             )
-        return read_json(self.spec)
+        return read_run_info(self.spec)
 
 
 @dataclass(frozen=True)

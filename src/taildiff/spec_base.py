@@ -43,6 +43,8 @@ def _explain(problem: Any, known: Sequence[str]) -> str:
     if problem["type"] == "extra_forbidden":
         return unknown("field", dotted, known)
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing" or isinstance(problem["input"], dict):  # would show the whole record
+        return f"{dotted}: {message}" if dotted else message
     return f"{dotted}: {message} (got {problem['input']!r})" if dotted else message
 
 

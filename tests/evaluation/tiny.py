@@ -39,7 +39,8 @@ def make_run(path: Path, store: Store, step: int = 5, data: DataSpec | None = No
     spec = RunSpec(model=UNetSpec(channels=(8, 16)), steps=step, data=data or DataSpec())
     place = {"path": str(store.root), "hash": store.meta.hash}
     split = Split.cut(store, spec.data)
-    write_json(run.spec, {"spec": spec.model_dump(mode="json"), "store": place, "split_hash": split.hash})
+    info = {"spec": spec.model_dump(mode="json"), "facts": store.facts.model_dump(mode="json"), "store": place}
+    write_json(run.spec, info | {"split_hash": split.hash})
     split.save(run.split)
     network = build.denoiser(spec.model, store.facts)
     meta = WeightsMeta(kind="ema", step=step, spec=spec, facts=store.facts)

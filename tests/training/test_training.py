@@ -52,9 +52,9 @@ def test_the_files_of_a_run(tiny_store, tiny_spec, tmp_path):
         "samples/step-0000012.png",
     } | (state | kept)
     info = run.info()
-    assert info["store"]["hash"] == tiny_store.meta.hash
-    assert info["spec"]["steps"] == 12
-    assert info["versions"]["torch"] == torch.__version__
+    assert info.store.hash == tiny_store.meta.hash
+    assert info.spec == tiny_spec
+    assert info.versions["torch"] == torch.__version__
 
 
 STATE_FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")

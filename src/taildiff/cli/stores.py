@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from taildiff.data.store import Store
-from taildiff.errors import DataError, RunError, SpecError
+from taildiff.errors import DataError, SpecError
 from taildiff.runs import RunDir
 from taildiff.spec import RunSpec
 
@@ -35,10 +35,7 @@ def default_store(spec: RunSpec, run: RunDir) -> Store:
 
 def store_of(run: RunDir) -> Store:
     """The store that a run was trained on, if it is still there."""
-    try:
-        place = run.info()["store"]["path"]
-    except (KeyError, TypeError):
-        raise RunError(f"{run.spec} does not name a store; name it: --data STORE") from None
+    place = run.info().store.path
     try:
         return Store.open(place)
     except DataError as error:

@@ -89,7 +89,7 @@ def finished(folder: EvalDir, definition: Definition) -> bool:
 
 
 def _check_store(run: RunDir, store: Store, facts: DataFacts) -> list[str]:
-    if run.info().get("store", {}).get("hash") == store.meta.hash:
+    if run.info().store.hash == store.meta.hash:
         return []
     have, want = store.facts, facts
     same = all(getattr(have, name) == getattr(want, name) for name in ("height", "width", "channels", "class_names"))

@@ -14,50 +14,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from taildiff.data.longtail import Groups, Split, rank
-from taildiff.errors import DataError, RunError, SpecError
+from taildiff.errors import DataError, RunError
 from taildiff.evaluation.table import Group, Metric, Row, Table
+from taildiff.run_info import RunInfo
 from taildiff.runs import EvalDir, RunDir
-from taildiff.spec import DataFacts, RunSpec
 
 Uint8s = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class StoreRef(_Record):
-    """Where the images were, and the hash of the store."""
-
-    path: str
-    hash: str
-
-
-class Hardware(_Record):
-    """What the run was trained on."""
-
-    cpu: str = ""
-    threads: int | None = None
-    device: str = "cpu"
-    accelerator: str | None = None
-
-
-class RunInfo(_Record):
-    """run.json."""
-
-    spec: RunSpec
-    facts: DataFacts
-    store: StoreRef
-    split_hash: str
-    command: tuple[str, ...] = ()
-    created: str = ""
-    versions: dict[str, str] = {}
-    hardware: Hardware = Hardware()
-    commit: str | None = None
-
-
-class LogLine(_Record):
+class LogLine(BaseModel):
     """A line of metrics.jsonl: means over the logged steps; None where no sample fell in."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     step: int
     images: int = 0
@@ -205,14 +173,7 @@ def _names(runs: Sequence[RunDir]) -> list[str]:
 
 
 def _load(run: RunDir, name: str, evaluation: Evaluation | None) -> RunData:
-    try:
-        info = RunInfo.model_validate(run.info())
-    except SpecError as error:
-        raise RunError(str(error)) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise RunError(f"{run.spec} does not describe a run: {place}: {first['msg']}") from None
+    info = run.info()
     data = RunData(name, run, info, _split(run), _log(run.metrics), evaluation)
     if len(data.counts) != info.facts.classes:
         raise RunError(f"{run.split} has {len(data.counts)} classes, {run.spec} has {info.facts.classes}")

@@ -14,7 +14,7 @@ from taildiff.errors import CheckpointError, RunError
 from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
 from taildiff.runs import RunDir, write_json
-from taildiff.spec import RunSpec, flatten, parse
+from taildiff.spec import RunSpec, flatten
 from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest
 from taildiff.training.ema import averaged
@@ -66,19 +66,20 @@ def open_run(
     split = Split.cut(store, spec.data)
     if run.exists():
         old = run.info()
-        check_same(run, parse(RunSpec, old.get("spec"), str(run.spec)), spec)
+        check_same(run, old.spec, spec)
         for what, was, now in [
-            ("store", old.get("store", {}).get("hash"), store.meta.hash),
-            ("split", old.get("split_hash"), split.hash),
+            ("store", old.store.hash, store.meta.hash),
+            ("split", old.split_hash, split.hash),
         ]:
             if was != now:
                 raise RunError(f"{run.root} was begun with another {what} (hash {was}, now {now}); use another --out")
-        if start_from is not None and str(start_from) != old.get("start_from"):
+        if start_from is not None and str(start_from) != old.start_from:
             raise RunError(f"{run.root} exists already; --from is for a new run: use another --out")
     if engine.first:
         info = describe(spec, store, split, command, engine) | {"start_from": start_from and str(start_from)}
         if run.exists():
-            info |= {key: run.info()[key] for key in ("created", "command", "start_from")}
+            old = run.info()
+            info |= {"created": old.created, "command": list(old.command), "start_from": old.start_from}
         run.root.mkdir(parents=True, exist_ok=True)
         split.save(run.split)
         write_json(run.spec, info)
