@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec_base import Fraction, Spec, explain, field_names, flatten, parse, read_json
+from taildiff.spec_base import Beta, Spec, explain, field_names, flatten, parse, read_json
 from taildiff.spec_objective import (
     ALSpec,
     CBDMSpec,
@@ -146,7 +146,7 @@ class OptimizerSpec(Spec):
     """Adam with decoupled weight decay (AdamW; equal to Adam at weight decay 0)."""
 
     lr: Annotated[float, Field(gt=0)] = 1e-3
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly from 0."""
@@ -220,7 +220,7 @@ class SamplingSpec(Spec):
     weights: Literal["ema", "raw"] = "ema"
     """The averaged weights, or those of the last step."""
     clip: bool = True
-    """Keep each prediction of the clean image inside [-1, 1]."""
+    """Each prediction of the clean image is kept inside [-1, 1]; `--no-clip` leaves it as it is."""
 
 
 class EvalSpec(Spec):

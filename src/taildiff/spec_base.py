@@ -10,15 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from taildiff.errors import SpecError, unknown
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0)]
 NoiseWeight = Literal["noise", "clean", "none"]
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, and a field that does not exist is an error."""
+    """Base of all specs: frozen, numbers are finite, and a field that does not exist is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 S = TypeVar("S", bound="Spec")
