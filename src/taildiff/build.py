@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import nn
 
 from taildiff.diffusion.path import DDPM, Flow, Path
@@ -58,15 +59,22 @@ def denoiser(spec: ModelSpec, facts: DataFacts) -> Denoiser:
 def learner(spec: RunSpec, facts: DataFacts, counts: Sequence[int]) -> Learner:
     """Network and objective; `counts` are the training images of each class in this run."""
     network = denoiser(spec.model, facts)
-    return Learner(network, objective(spec.objective, path(spec.path), counts, network))
+    autocast = torch.bfloat16 if spec.precision == "bf16-mixed" else None
+    return Learner(network, objective(spec.objective, path(spec.path), counts, network, autocast))
 
 
-def objective(spec: ObjectiveSpec, process: Path, counts: Sequence[int], network: Denoiser) -> Objective:
+def objective(
+    spec: ObjectiveSpec,
+    process: Path,
+    counts: Sequence[int],
+    network: Denoiser,
+    autocast: torch.dtype | None = None,
+) -> Objective:
     """The loss; blocks of weight 0 are left out before anything is collected from them."""
     terms: list[tuple[float, Term]] = [(1.0, Denoising(counts, spec.class_power))]
     terms += [(weight, make()) for weight, make in _terms(spec, counts, network) if weight > 0]
     drop = LabelDrop(spec.drop.p, per_batch=spec.drop.policy == "per_batch")
-    return Objective(process, terms, drop, target(spec.transfer, process, counts))
+    return Objective(process, terms, drop, target(spec.transfer, process, counts), autocast)
 
 
 def target(spec: TransferSpec, process: Path, counts: Sequence[int]) -> Target:

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from taildiff.errors import SpecError, unknown
 from taildiff.spec import (
     ALSpec,
+    CBDMSpec,
+    CORALSpec,
     DataFacts,
     DataSpec,
     DDPMSpec,
+    DiffROPSpec,
+    DispersiveSpec,
     EMASpec,
     FlowSpec,
     IntervalSpec,
@@ -19,6 +23,7 @@ from taildiff.spec import (
     ObjectiveSpec,
     OptimizerSpec,
     RunSpec,
+    TransferSpec,
     UCLSpec,
     UNetSpec,
 )
@@ -54,7 +59,51 @@ def mnist5k_ccua() -> RunSpec:
 
     taildiff train mnist5k-ccua --out runs/ccua
     """
-    return mnist5k_plain().model_copy(update={"recipe": "mnist5k-ccua", "objective": ccua(ucl=0.2, al=0.2)})
+    return _mnist5k("mnist5k-ccua", ccua(ucl=0.2, al=0.2))
+
+
+def mnist5k_cbdm() -> RunSpec:
+    """Long-tailed digits with CBDM (tau 1, labels by training frequency) and the same class resampling.
+
+    taildiff train mnist5k-cbdm --out runs/cbdm
+    """
+    return _mnist5k("mnist5k-cbdm", ObjectiveSpec(cbdm=CBDMSpec(weight=1.0)))
+
+
+def mnist5k_t2h() -> RunSpec:
+    """Long-tailed digits with T2H transfer of targets and the same class resampling.
+
+    taildiff train mnist5k-t2h --out runs/t2h
+    """
+    return _mnist5k("mnist5k-t2h", ObjectiveSpec(transfer=TransferSpec(mode="t2h")))
+
+
+def mnist5k_dispersive() -> RunSpec:
+    """Long-tailed digits with the Dispersive loss (0.25, tau 1) on the middle block and the same class resampling.
+
+    taildiff train mnist5k-dispersive --out runs/dispersive
+    """
+    return _mnist5k("mnist5k-dispersive", ObjectiveSpec(dispersive=DispersiveSpec(weight=0.25)))
+
+
+def mnist5k_diffrop() -> RunSpec:
+    """Long-tailed digits with DiffROP (0.1, one image under two labels) and the same class resampling.
+
+    taildiff train mnist5k-diffrop --out runs/diffrop
+    """
+    return _mnist5k("mnist5k-diffrop", ObjectiveSpec(diffrop=DiffROPSpec(weight=0.1)))
+
+
+def mnist5k_coral() -> RunSpec:
+    """Long-tailed digits with CORAL in the release's scaling (0.5 x 0.1) and the same class resampling.
+
+    taildiff train mnist5k-coral --out runs/coral
+    """
+    return _mnist5k("mnist5k-coral", ObjectiveSpec(coral=CORALSpec(weight=0.5, scaling="release")))
+
+
+def _mnist5k(name: str, objective: ObjectiveSpec) -> RunSpec:
+    return mnist5k_plain().model_copy(update={"recipe": name, "objective": objective})
 
 
 def cifar10lt_plain() -> RunSpec:
@@ -87,16 +136,19 @@ def cifar10lt_ccua() -> RunSpec:
 def auto_ccua(facts: DataFacts) -> RunSpec:
     """CCUA for a folder of your own: network, batch, steps and order are taken from the data and printed.
 
+    Steps are 20 epochs of the uncut training images, at least 800 and at most 100,000.
+
     taildiff train auto-ccua --data STORE --out runs/first
     """
     images = sum(facts.counts)
+    batch = max(2, min(64, images))
     levels = max(1, min(4, _halvings(min(facts.height, facts.width)) + 1))
     large = min(facts.height, facts.width) >= 48
     width = 32 if facts.channels == 3 or large else 16
     return RunSpec(
         recipe="auto-ccua",
-        steps=min(100_000, max(800, 20 * images // 64 // 100 * 100)),
-        batch_size=max(2, min(64, images)),
+        steps=min(100_000, max(800, 20 * images // batch // 100 * 100)),
+        batch_size=batch,
         data=DataSpec(tail="natural", resample=0.1, flip=facts.channels == 3),
         path=FlowSpec(),
         model=UNetSpec(
@@ -124,6 +176,11 @@ def _halvings(size: int) -> int:
 FIXED: dict[str, Callable[[], RunSpec]] = {
     "mnist5k-plain": mnist5k_plain,
     "mnist5k-ccua": mnist5k_ccua,
+    "mnist5k-cbdm": mnist5k_cbdm,
+    "mnist5k-t2h": mnist5k_t2h,
+    "mnist5k-dispersive": mnist5k_dispersive,
+    "mnist5k-diffrop": mnist5k_diffrop,
+    "mnist5k-coral": mnist5k_coral,
     "cifar10lt-plain": cifar10lt_plain,
     "cifar10lt-ccua": cifar10lt_ccua,
 }

@@ -14,6 +14,7 @@ unbiased; UCL takes its negatives from the drawn rows, with their sum scaled by 
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from taildiff.objectives.contrast import full_precision, gathered, repulsion
@@ -52,7 +53,8 @@ class UnsupervisedContrastive(Term):
         features = full_precision(step.features(self.view, self.tap))
         if self.pool:
             features = pooled(features)
-        batch, rows = len(step.batch.y), len(features)
+        ranks = dist.get_world_size() if self.gather and dist.is_initialized() else 1
+        batch, rows = ranks * len(step.batch.y), ranks * len(features)
         factor = (batch - 1) / (rows - 1) if rows > 1 else 1.0
         repelled = repulsion(features, self.temperature, self.gather, self._allowed(step), factor)
         weight = noise_weight(step.of(self.view, step.draws.s).to(repelled.dtype), self.weight_kind, self.exponent)

@@ -167,8 +167,17 @@ class Target(nn.Module):
 class Objective(nn.Module):
     """Weighted terms over one fused forward pass."""
 
-    def __init__(self, path: Path, terms: Sequence[tuple[float, Term]], drop: LabelDrop, target: Target | None = None):
+    def __init__(
+        self,
+        path: Path,
+        terms: Sequence[tuple[float, Term]],
+        drop: LabelDrop,
+        target: Target | None = None,
+        autocast: torch.dtype | None = None,
+    ):
+        """`autocast`: the network runs in this precision; noising and losses stay in that of the images."""
         super().__init__()
+        self.autocast = autocast
         self.path, self.drop, self.target = path, drop, target or Target(path)
         self.terms = nn.ModuleList(term for _, term in terms)
         self.weights = tuple(weight for weight, _ in terms)
@@ -214,7 +223,8 @@ class Objective(nn.Module):
         views, sizes = self.views, [rows_of(view, len(step.batch.y)) for view in self.views]
         labels = [step.of(view, step.labels(view, denoiser.null_label)) for view in views]
         x_s, s = ([step.of(view, tensor) for view in views] for tensor in (step.noised.x_s, step.noised.s))
-        output = denoiser(_joined(x_s), _joined(s), _joined(labels), self.taps, sum(sizes[: self.predicted]))
+        with torch.autocast(x_s[0].device.type, self.autocast, enabled=self.autocast is not None):
+            output = denoiser(_joined(x_s), _joined(s), _joined(labels), self.taps, sum(sizes[: self.predicted]))
         for need in self.needs:
             source = output.prediction if need.tap is None else output.features[self.taps.index(need.tap)]
             assert source is not None

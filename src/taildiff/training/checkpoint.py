@@ -134,20 +134,32 @@ def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
 
 
 def newest(run: RunDir) -> Iterator[Path]:
-    """Checkpoints, newest first; leftovers of a crash while saving are cleared away, or put back where they belong."""
+    """Checkpoints, newest first."""
+    yield from (run.state(step) for step in reversed(run.checkpoint_steps()))
+
+
+def tidy(run: RunDir) -> None:
+    """Clear away what a crash while saving left, or put it back where it belongs."""
     for old in run.states.glob(".step-*.old"):
         target = run.states / old.name.removeprefix(".").removesuffix(".old")
         if not target.exists():
             old.rename(target)
     for leftover in [*run.states.glob(".step-*.tmp"), *run.states.glob(".step-*.old")]:
         shutil.rmtree(leftover, ignore_errors=True)
-    yield from (run.state(step) for step in reversed(run.checkpoint_steps()))
 
 
-def prune(run: RunDir, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints and weights files."""
-    for step in run.checkpoint_steps()[:-keep]:
-        shutil.rmtree(run.state(step))
+def set_aside(folder: Path) -> None:
+    """Rename a damaged checkpoint, so that it neither counts as one nor is lost."""
+    target = folder.with_name(f"damaged-{folder.name}")
+    shutil.rmtree(target, ignore_errors=True)
+    folder.rename(target)
+
+
+def prune(run: RunDir, step: int, keep: int) -> None:
+    """Keep the newest `keep` checkpoints and weights files up to `step`; later weights are of a checkpoint now gone."""
+    for old in run.checkpoint_steps()[:-keep]:
+        shutil.rmtree(run.state(old))
     for kind in ("ema", "raw"):
-        for step in run.weight_steps(kind)[:-keep]:
-            run.weights(step, kind).unlink()
+        steps = run.weight_steps(kind)
+        for other in {*steps} - {*[s for s in steps if s <= step][-keep:]}:
+            run.weights(other, kind).unlink()

@@ -1,20 +1,28 @@
-"""Devices, processes and precision, through lightning-fabric; nothing else imports it."""
+"""Devices and processes, through lightning-fabric; nothing else imports it.
 
-from typing import TypeVar
+Precision is not its affair: fabric's mixed precision would round every input, noise levels too, to bf16. The objective
+runs the network alone under autocast.
+"""
+
+import logging
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-T = TypeVar("T", bound=nn.Module)
+from taildiff.errors import SpecError
 
 
 class Engine:
     """One process's view of the devices; `devices` GPUs, or processes where there is no GPU."""
 
-    def __init__(self, devices: int = 1, precision: str = "32-true"):
+    def __init__(self, devices: int = 1):
+        """Start the other processes; `SpecError` when there are fewer GPUs than `devices`."""
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-        self._fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # pyright: ignore[reportArgumentType]
+        if accelerator == "cuda" and devices > torch.cuda.device_count():
+            raise SpecError(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs")
+        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # its banners say nothing that a user needs
+        self._fabric = Fabric(accelerator=accelerator, devices=devices)
         self._fabric.launch()
 
     @property

@@ -17,7 +17,7 @@ from taildiff.objectives.objective import Objective, Streams
 from taildiff.pictures import grid, write_png
 from taildiff.progress import Progress
 from taildiff.runs import RunDir
-from taildiff.spec import DataFacts, RunSpec, SamplingSpec
+from taildiff.spec import DataFacts, DDPMSpec, RunSpec, SamplingSpec
 from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
 from taildiff.training.engine import Engine
@@ -43,6 +43,8 @@ class Outcome:
     reason: str
     """`finished`, `stop-at`, `max-time` or `signal`."""
     signal: int | None = None
+    first: bool = True
+    """Whether this is the process that speaks to the user."""
 
 
 class Interrupts:
@@ -94,31 +96,39 @@ def train(t: Training, stop: StopRule) -> Outcome:
     last = min(steps, stop.step or steps)
     started = time.monotonic()
     step, seconds, outcome = t.position.step, t.position.seconds, None
+    tick = time.perf_counter()
     with Interrupts().watching() as interrupts, t.batches.ahead(step, last) as batches:
         for batch in batches:
             # one step
-            tick = time.perf_counter()
             lr = learning_rate(spec.optimizer, step, steps)
             _step(t, batch, step, lr)
             t.trainable.ema.update_parameters(t.trainable.learner.get_submodule("denoiser"))
-            step, seconds = step + 1, seconds + time.perf_counter() - tick
+            step, seconds = step + 1, seconds + time.perf_counter() - tick  # with the wait for the batch
             t.progress(f"training {spec.recipe}", step, steps)
 
             # what happens now and then
             if step % spec.every.log == 0 or step == last:
                 t.tracker.write(step, step * spec.batch_size, seconds, lr)
-            if t.engine.any(interrupts.caught is not None):
-                outcome = Outcome(step, "signal", interrupts.caught)
-            elif stop.seconds is not None and t.engine.any(time.monotonic() - started >= stop.seconds):
-                outcome = Outcome(step, "max-time")
+            if step < steps:
+                outcome = _interrupted(t, step, interrupts, stop, time.monotonic() - started)
             if outcome or step == last or (spec.every.save and step % spec.every.save == 0):
                 t.tracker.write(step, step * spec.batch_size, seconds, lr)
                 save(t, step, seconds)
-            if t.engine.first and spec.every.samples and step % spec.every.samples == 0:
-                draw_grid(t, step)
             if outcome:
                 return outcome
+            if t.engine.first and spec.every.samples and step % spec.every.samples == 0:
+                draw_grid(t, step)
+            tick = time.perf_counter()
     return Outcome(step, "finished" if step == steps else "stop-at")
+
+
+def _interrupted(t: Training, step: int, interrupts: Interrupts, stop: StopRule, elapsed: float) -> Outcome | None:
+    """Whether any process was told to stop, or time is up."""
+    if t.engine.any(interrupts.caught is not None):
+        return Outcome(step, "signal", interrupts.caught)
+    if stop.seconds is not None and t.engine.any(elapsed >= stop.seconds):
+        return Outcome(step, "max-time")
+    return None
 
 
 def _step(t: Training, batch: Batch, step: int, lr: float) -> None:
@@ -139,7 +149,7 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> None:
         raise NonFiniteError(_what_broke(t, step, guilty(t.objective.names, loss, draws)))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    t.tracker.record(*(engine.gather(rows) for rows in (loss.per_sample.T, draws.s, batch.y)), grad_norm=norm)
+    t.tracker.record(loss.per_sample.T, draws.s, batch.y, norm)
 
 
 def _cuda(engine: Engine) -> list[torch.device]:
@@ -160,12 +170,17 @@ def save(t: Training, step: int, seconds: float) -> None:
     if t.engine.first:
         position = Position(step=step, images=step * t.spec.batch_size, seconds=seconds, metrics_bytes=t.tracker.sync())
         save_checkpoint(t.run, position, t.trainable)
-        denoisers = {"ema": t.trainable.ema.module, "raw": t.trainable.learner.get_submodule("denoiser")}
-        for kind, denoiser in denoisers.items():
-            meta = WeightsMeta(kind=kind, step=step, spec=t.spec, facts=t.facts)
-            write_weights(t.run.weights(step, kind), denoiser.state_dict(), meta)
-        prune(t.run, t.spec.every.keep)
+        save_weights(t, step)
+        prune(t.run, step, t.spec.every.keep)
     t.engine.barrier()
+
+
+def save_weights(t: Training, step: int) -> None:
+    """Write the weights to sample from."""
+    denoisers = {"ema": t.trainable.ema.module, "raw": t.trainable.learner.get_submodule("denoiser")}
+    for kind, denoiser in denoisers.items():
+        meta = WeightsMeta(kind=kind, step=step, spec=t.spec, facts=t.facts)
+        write_weights(t.run.weights(step, kind), denoiser.state_dict(), meta)
 
 
 def draw_grid(t: Training, step: int) -> None:
@@ -175,5 +190,6 @@ def draw_grid(t: Training, step: int) -> None:
     labels = torch.tensor(shown).repeat_interleave(8).numpy()
     denoiser = t.trainable.ema.module.eval()
     model = Model(denoiser, t.objective.path, t.facts, t.spec, step, weights_hash="")  # pyright: ignore[reportArgumentType]
-    images = generate(model, labels, SamplingSpec(), guidance=1.5)
+    most = t.spec.path.timesteps if isinstance(t.spec.path, DDPMSpec) else SamplingSpec().steps
+    images = generate(model, labels, SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
     write_png(t.run.sample_grid(step), grid(images, columns=8))

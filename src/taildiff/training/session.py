@@ -1,7 +1,9 @@
 """Opening a run for training: new, or where it stopped."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,13 +15,14 @@ from taildiff.data.store import Store
 from taildiff.errors import CheckpointError, RunError
 from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
+from taildiff.run_info import RunInfo
 from taildiff.runs import RunDir, write_json
-from taildiff.spec import RunSpec, flatten
+from taildiff.spec import DataFacts, RunSpec, flatten
 from taildiff.streams import seed_of
-from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest
+from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, set_aside, tidy
 from taildiff.training.ema import averaged
 from taildiff.training.engine import Engine
-from taildiff.training.loop import Outcome, StopRule, Training, save, train
+from taildiff.training.loop import Outcome, StopRule, Training, save_weights, train
 from taildiff.training.provenance import describe
 from taildiff.training.tracking import Tracker
 from taildiff.weights import read_weights
@@ -45,46 +48,56 @@ def run_training(
     `start_from`: a weights file to begin with (fine-tuning).
     Raises RunError when the run exists and is another one, DataError for data that do not fit, NonFiniteError.
     """
-    engine = Engine(spec.devices, spec.precision)
-    split = open_run(run, spec, store, start_from, command or [], engine)
+    engine = Engine(spec.devices)
+    if not engine.first:
+        progress, say = silent, lambda _: None
+    split = Split.cut(store, spec.data)
+    begun = check_begun(run, spec, store, split, start_from)
+    start_from = start_from or (Path(begun.start_from) if begun and begun.start_from else None)
     training = open_training(run, spec, store, split, start_from, engine, progress, say)
     try:
+        if engine.first:  # only now: a run that cannot be built leaves nothing behind
+            record(run, describe(spec, store, split, command or [], engine), split, start_from, begun)
+        engine.barrier()
         position = training.position
-        if position.step >= min(spec.steps, stop.step or spec.steps):
-            if not run.weight_steps():
-                save(training, position.step, position.seconds)
-            return Outcome(position.step, "finished" if position.step >= spec.steps else "stop-at")
-        return train(training, stop)
+        if position.step < min(spec.steps, stop.step or spec.steps):
+            outcome = train(training, stop)
+        else:
+            if engine.first and not all(position.step in run.weight_steps(kind) for kind in ("ema", "raw")):
+                save_weights(training, position.step)  # the last call died between checkpoint and weights
+            outcome = Outcome(position.step, "finished" if position.step >= spec.steps else "stop-at")
+        return replace(outcome, first=engine.first)
     finally:
         training.tracker.close()
 
 
-def open_run(
-    run: RunDir, spec: RunSpec, store: Store, start_from: Path | None, command: list[str], engine: Engine
-) -> Split:
-    """Write run.json and split.json of a new run, or check that an existing one is the same."""
-    split = Split.cut(store, spec.data)
-    if run.exists():
-        old = run.info()
-        check_same(run, old.spec, spec)
-        for what, was, now in [
-            ("store", old.store.hash, store.meta.hash),
-            ("split", old.split_hash, split.hash),
-        ]:
-            if was != now:
-                raise RunError(f"{run.root} was begun with another {what} (hash {was}, now {now}); use another --out")
-        if start_from is not None and str(start_from) != old.start_from:
-            raise RunError(f"{run.root} exists already; --from is for a new run: use another --out")
-    if engine.first:
-        info = describe(spec, store, split, command, engine) | {"start_from": start_from and str(start_from)}
-        if run.exists():
-            old = run.info()
-            info |= {"created": old.created, "command": list(old.command), "start_from": old.start_from}
-        run.root.mkdir(parents=True, exist_ok=True)
-        split.save(run.split)
-        write_json(run.spec, info)
-    engine.barrier()
-    return split
+def check_begun(run: RunDir, spec: RunSpec, store: Store, split: Split, start_from: Path | None) -> RunInfo | None:
+    """What run.json says of a run that has checkpoints, after making sure that it is this one; None for a new run."""
+    steps = run.checkpoint_steps()
+    if not steps:
+        return None
+    if not run.exists():
+        raise RunError(f"{run.root} has checkpoints but no run.json, so they cannot be trusted: use another --out")
+    old = run.info()
+    check_same(run, old.spec, spec)
+    for what, was, now in [("store", old.store.hash, store.meta.hash), ("split", old.split_hash, split.hash)]:
+        if was != now:
+            raise RunError(f"{run.root} was begun with another {what} (hash {was}, now {now}); use another --out")
+    if start_from is not None and str(start_from) != old.start_from:
+        raise RunError(f"{run.root} exists already; --from is for a new run: use another --out")
+    if steps[-1] > spec.steps:
+        raise RunError(f"{run.root} has {steps[-1]} steps behind it: --steps {spec.steps} would undo some; use more")
+    return old
+
+
+def record(run: RunDir, info: dict[str, Any], split: Split, start_from: Path | None, begun: RunInfo | None) -> None:
+    """Write run.json and split.json; of a run that goes on, its beginning is kept."""
+    info |= {"start_from": None if start_from is None else str(start_from)}
+    if begun is not None:
+        info |= {"created": begun.created, "command": list(begun.command)}
+    run.root.mkdir(parents=True, exist_ok=True)
+    split.save(run.split)
+    write_json(run.spec, info)
 
 
 def check_same(run: RunDir, old: RunSpec, new: RunSpec) -> None:
@@ -118,7 +131,7 @@ def open_training(
     """Build everything and restore the newest checkpoint that is whole."""
     order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
     batches = Batches(store, split, order, spec.batch_size, spec.data.flip, engine.rows(spec.batch_size))
-    learner = _fresh(spec, store, split, start_from)
+    learner = _fresh(spec, store, split, None if run.checkpoint_steps() else start_from)
     objective = learner.objective
     ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
     compiled = torch.compile(learner) if spec.compile else learner
@@ -126,13 +139,22 @@ def open_training(
     o = spec.optimizer
     optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
     trainable = Trainable(learner, ema, optimizer)
+    if engine.first:
+        tidy(run)
+    engine.barrier()
     position = restore(run, trainable, say)
+    engine.barrier()  # nobody sets a damaged checkpoint aside while another still reads it
+    if engine.first:
+        for folder in newest(run):
+            if folder > run.state(position.step):
+                set_aside(folder)
     tracker = Tracker(
-        run.metrics if engine.first else Path("/dev/null"),
+        run.metrics if engine.first else None,
         objective.names,
         objective.weights,
         Groups.thirds(split.counts),
         position.metrics_bytes,
+        engine.gather,
     )
     return Training(run, spec, store.facts, engine, module, objective, trainable, batches, tracker, position, progress)
 
@@ -143,12 +165,20 @@ def _fresh(spec: RunSpec, store: Store, split: Split, start_from: Path | None) -
         torch.random.manual_seed(seed_of(spec.seed, "weights"))
         learner = build.learner(spec, store.facts, split.counts)
     if start_from is not None:
-        tensors, _ = read_weights(start_from)
+        tensors, meta = read_weights(start_from)
         try:
             learner.denoiser.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise CheckpointError(f"--from {start_from} does not fit this network and data: {error}") from None
+        except RuntimeError:
+            raise CheckpointError(
+                f"--from {start_from} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
+                f"and this run is {_shape(spec, store.facts)}"
+            ) from None
     return learner
+
+
+def _shape(spec: RunSpec, facts: DataFacts) -> str:
+    size = f"{facts.height}x{facts.width}x{facts.channels}"
+    return f"{spec.model.model_dump_json()} for {facts.classes} classes of {size} images"
 
 
 def restore(run: RunDir, trainable: Trainable, say: Say) -> Position:
@@ -161,9 +191,8 @@ def restore(run: RunDir, trainable: Trainable, say: Say) -> Position:
             say(f"[yellow]passed over a checkpoint:[/] {error}")
             damaged += 1
             continue
-        if run.metrics.is_file() and run.metrics.stat().st_size < position.metrics_bytes:
+        if (run.metrics.stat().st_size if run.metrics.is_file() else 0) < position.metrics_bytes:
             say(f"[yellow]{run.metrics} is shorter than at the checkpoint; its lost lines stay lost[/]")
-            position = position.model_copy(update={"metrics_bytes": run.metrics.stat().st_size})
         say(f"continuing {run.root} after step {position.step}")
         return position
     if damaged:

@@ -11,6 +11,7 @@ A mean over no sample is null.
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,24 @@ QUARTERS = 4
 class Tracker:
     """Collects what the steps give and writes a line when asked; appends, after cutting to a known length."""
 
-    def __init__(self, path: Path, names: tuple[str, ...], weights: tuple[float, ...], groups: Groups, length: int):
-        self.names, self.weights, self.groups = names, weights, groups
+    def __init__(
+        self,
+        path: Path | None,
+        names: tuple[str, ...],
+        weights: tuple[float, ...],
+        groups: Groups,
+        length: int,
+        gather: Callable[[torch.Tensor], torch.Tensor] = lambda rows: rows,
+    ):
+        """`path` None collects and writes nothing (ranks other than the first); `gather` joins rows of all ranks."""
+        self.names, self.weights, self.groups, self._gather = names, weights, groups, gather
         classes = sum(len(labels) for _, labels in groups)
         self._group_of = np.array([groups.names.index(groups.of(label)) for label in range(classes)])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        self._file.truncate(length)
+        self._file = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
+            self._file.truncate(min(length, path.stat().st_size))
         self._clear()
 
     def _clear(self) -> None:
@@ -51,7 +63,8 @@ class Tracker:
         """Append a line about everything recorded since the last one; nothing if there was nothing."""
         if not self._values:
             return
-        values, levels, labels = (torch.cat(x).cpu().numpy() for x in (self._values, self._levels, self._labels))
+        collected = (self._values, self._levels, self._labels)
+        values, levels, labels = (self._gather(torch.cat(rows)).cpu().numpy() for rows in collected)
         values = values.T  # (terms, n)
         quarter = np.minimum((levels * QUARTERS).astype(int), QUARTERS - 1)
         group = self._group_of[labels]
@@ -71,19 +84,23 @@ class Tracker:
                 for n, v in zip(self.names, values, strict=True)
             },
         }
-        self._file.write((json.dumps(line, allow_nan=False) + "\n").encode())
-        self._file.flush()
         self._clear()
+        if self._file is not None:
+            self._file.write((json.dumps(line, allow_nan=False) + "\n").encode())
+            self._file.flush()
 
     def sync(self) -> int:
         """Make the lines durable; the file's length in bytes."""
+        if self._file is None:
+            return 0
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _finite(value: float) -> float | None:
