@@ -3,7 +3,8 @@
     python benchmarks/step_cost.py --out benchmarks/results/step_cost.json
     python benchmarks/cost_page.py
 
-Every step_cost*.json there becomes a column. Rows are counted on the built objectives, not written down by hand. A test holds the page to this script's output.
+Every step_cost*.json there becomes a column.
+Rows are counted on the built objectives, not written down by hand. A test holds the page to this script's output.
 """
 
 import json
@@ -25,8 +26,8 @@ HEAD = """\
 Written by `python benchmarks/cost_page.py`; do not change it by hand.
 
 *Full rows* go through the whole network, *tap rows* only as far as the features that are wanted of them, both forward
-and backward; they are counted at a batch of {batch}. Time is that of forward, backward and update, as a multiple of plain
-denoising with the same network, batch and draws: the median over rounds in which the methods take turns. It says what
+and backward; they are counted at a batch of {batch}. Time is that of forward, backward and update, as a multiple of
+plain denoising with the same network, batch and draws: the median over rounds in which the methods take turns. It says what
 training costs; sampling costs the same for all methods.
 
 """
