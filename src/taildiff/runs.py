@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +102,10 @@ class RunDir:
         return read_run_info(self.spec)
 
 
+NPZ_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for an npz that is cut off, has flipped bits or lacks an array."""
+
+
 @dataclass(frozen=True)
 class EvalDir:
     """`evals/<definition>/`: one evaluation of one run."""
@@ -138,6 +144,9 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk names no file, and nobody knows the temporary one
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     fsync_dir(path.parent)

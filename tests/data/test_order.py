@@ -76,8 +76,8 @@ def test_half_of_the_slots_are_mirrored():
     ("labels", "law", "message"),
     [
         ([], None, "no images"),
-        ([0, 0, 2], [0.5, 0.3, 0.2], "class 1 has no images"),
-        ([0, 1], [0.5, 0.3, 0.2], "class 2 has no images"),
+        ([0, 0, 2], [0.5, 0.3, 0.2], "class number 1 has no images"),
+        ([0, 1], [0.5, 0.3, 0.2], "class number 2 has no images"),
         ([0, 1, 2], [0.5, 0.5], "2 classes"),
         ([0, 1], [1.5, -0.5], "not negative"),
         ([0, 1], [np.nan, 1.0], "finite"),

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 IMPORTERS = ("mnist5k", "folder")
 FOLDER_SIZE = 32
 MNIST_SIZE = 28
-_BALANCED = 1.5  # commonest over rarest class, up to which the uncut images count as a balanced reference
 _MOST_ROWS = 30  # of the table of classes; of more classes the ends are shown
 _BAR = 30  # characters
-_FEW = 20  # real images that a value of one class needs
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,8 @@ class Prepare:
     """Refuse broken images instead of leaving them out."""
     overwrite: bool = False
     """Replace a store that is already at --out."""
+    dry_run: bool = False
+    """Look at the source, print what would be written, and do nothing."""
 
 
 def main(args: list[str]) -> int:
@@ -83,8 +83,13 @@ def main(args: list[str]) -> int:
 def _prepare(options: Prepare) -> None:
     if options.importer not in IMPORTERS:
         raise InputError(unknown("importer", options.importer, IMPORTERS))
+    _check_source(options)
+    size = options.size if options.size is not None else MNIST_SIZE if options.importer == "mnist5k" else FOLDER_SIZE
+    if options.dry_run:
+        _tell_plan(options, size)
+        return
     existed = (options.out / "store.json").is_file()
-    store = _import(options)
+    store = _import(options, size)
     meta = store.meta
     for name in meta.skipped_names:
         console.print(f"skipped {name}", style="yellow", markup=False, highlight=False)
@@ -104,21 +109,40 @@ def _prepare(options: Prepare) -> None:
     )
 
 
-def _import(options: Prepare) -> "Store":
+def _check_source(options: Prepare) -> None:
+    if options.importer == "mnist5k" and (options.source or options.test or options.strict):
+        raise InputError("mnist5k comes with a package: it takes no SOURCE, --test or --strict")
+    if options.importer == "folder" and options.source is None:
+        raise InputError("which folder? taildiff data prepare folder SOURCE --out STORE")
+
+
+def _tell_plan(options: Prepare, size: int) -> None:
     from taildiff.data import prepare
 
-    if options.importer == "mnist5k":
-        if options.source or options.test or options.strict:
-            raise InputError("mnist5k comes with a package: it takes no SOURCE, --test or --strict")
-        size = MNIST_SIZE if options.size is None else options.size
-        return prepare.mnist5k(options.out, size, overwrite=options.overwrite)
     if options.source is None:
-        raise InputError("which folder? taildiff data prepare folder SOURCE --out STORE")
+        _, store = prepare.plan_mnist5k(options.out, size, options.overwrite)
+        what = "5,000 images of 10 classes"
+    else:
+        listing, _, store = prepare.plan_folder(
+            options.source, options.out, size, options.strict, options.test, options.overwrite
+        )
+        held_out = sum(item.test for item in listing.items)
+        what = f"{len(listing.items):,} image files (not opened yet) of {len(listing.class_names)} classes"
+        what += f", {held_out:,} held out"
+    lead = "Already prepared" if store else "Would prepare"
+    console.print(f"{lead}: {what}, at {size}×{size} pixels, in {options.out}", markup=False, soft_wrap=True)
+
+
+def _import(options: Prepare, size: int) -> "Store":
+    from taildiff.data import prepare
+
+    if options.source is None:
+        return prepare.mnist5k(options.out, size, overwrite=options.overwrite)
     with progress_bar() as progress:
         return prepare.folder(
             options.source,
             options.out,
-            FOLDER_SIZE if options.size is None else options.size,
+            size,
             strict=options.strict,
             test=options.test,
             progress=progress,
@@ -169,8 +193,9 @@ def _command_after(options: Show, prepared: bool) -> str:
 def _view(options: Show) -> _View:
     from taildiff.data.listing import scan
     from taildiff.data.longtail import exponential_counts
-    from taildiff.data.store import Store, is_store
+    from taildiff.data.store import Store, is_store, refuse_run
 
+    refuse_run(options.path)
     if not options.path.exists() or is_store(options.path):
         store = Store.open(options.path)
         names, labels, test, prepared = store.meta.class_names, store.labels, store.test, True
@@ -231,19 +256,23 @@ def _group_line(view: _View, name: str, labels: tuple[int, ...]) -> str:
 
 
 def _expectations(view: _View) -> list[str]:
+    from taildiff.data.longtail import FEWEST_REAL, NEARLY_EQUAL
+
     counts = view.counts
     lines = [f"Imbalance: {max(counts) / min(counts):.1f} : 1 ({max(counts):,} to {min(counts):,} images a class)."]
-    if max(view.whole) <= _BALANCED * min(view.whole):
+    if max(view.whole) <= NEARLY_EQUAL * min(view.whole):
         about = f"all {sum(view.whole):,} training images, {min(view.whole):,} or more of each class"
         lines.append(f"Balanced reference: {about}. Every class can be judged.")
     else:
         lines.append("No balanced reference: all real images are the reference, and rare classes are judged on few.")
-    rare = [label for label, count in enumerate(view.whole) if count < _FEW]
+    rare = [label for label, count in enumerate(view.whole) if count < FEWEST_REAL]
     if rare:
-        lines.append(f"{_names(view, rare)}: under {_FEW} real images, too few for values of their own.")
-    few = [label for label, count in enumerate(counts) if count < _FEW]
+        lines.append(f"{_names(view, rare)}: under {FEWEST_REAL} real images, too few for values of their own.")
+    few = [label for label, count in enumerate(counts) if count < FEWEST_REAL]
     if few:
-        lines.append(f"{_names(view, few)}: under {_FEW} images to learn from; expect copies, and little variety.")
+        lines.append(
+            f"{_names(view, few)}: under {FEWEST_REAL} images to learn from; expect copies, and little variety."
+        )
     if not any(view.held_out):
         lines.append("Nothing is held out: put images into train/ and test/ if you want to judge on unseen ones.")
     return lines

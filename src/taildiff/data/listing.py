@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taildiff.data.images import SUFFIXES
+from taildiff.data.store import is_store, refuse_run
 from taildiff.errors import DataError
 
 
@@ -44,6 +45,11 @@ def scan(source: Path, test: Path | None = None) -> Listing:
         if not place.is_dir():
             problem = "is a file; give the folder of class folders" if place.exists() else "does not exist"
             raise DataError(f"{place} {problem}")
+        if is_store(place):
+            raise DataError(
+                f"{place} is a store already: taildiff train auto-ccua --data {place} --out RUN trains on it"
+            )
+        refuse_run(place)
     train, held_out = source, test
     parts = {path.name for path in _subfolders(source)}
     if test is None and {"train", "test"} <= parts and _subfolders(source / "train") and _subfolders(source / "test"):

@@ -17,6 +17,11 @@ from taildiff.errors import DataError, SpecError
 from taildiff.runs import write_json
 from taildiff.spec import DataSpec, read_json
 
+NEARLY_EQUAL = 1.5
+"""Commonest class over rarest, up to which the uncut images are a balanced reference (cut to equal numbers)."""
+FEWEST_REAL = 20
+"""Real images that a number needs; of fewer nothing is said."""
+
 
 def exponential_counts(
     available: Sequence[int], ratio: float, n_max: float | None = None, min_per_class: int = 0

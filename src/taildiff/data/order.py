@@ -74,4 +74,6 @@ def _check(law: np.ndarray, counts: np.ndarray) -> None:
         raise DataError("a class law holds probabilities: finite, not negative, not all zero")
     empty = np.flatnonzero((law > 0) & (counts == 0))
     if len(empty):
-        raise DataError(f"class {empty[0]} has no images, so resampling cannot draw from it; train without resampling")
+        raise DataError(
+            f"class number {empty[0]} has no images, so resampling cannot draw from it; train without resampling"
+        )

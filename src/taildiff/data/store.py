@@ -9,6 +9,7 @@ The whole source is kept, so that a long tail is a cut of a run and the balanced
 
 import hashlib
 import os
+import shlex
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from typing import Annotated, BinaryIO, Self
 import numpy as np
 from pydantic import Field
 
+from taildiff.data.swap import partial, put_back, replace, sweep
 from taildiff.errors import DataError, SpecError
-from taildiff.runs import fsync_dir, write_json
+from taildiff.runs import RunDir, write_json
 from taildiff.spec import DataFacts, Spec, parse, read_json
 
 FORMAT = 1
@@ -80,6 +82,7 @@ class Store:
     def open(cls, path: Path | str) -> Self:
         """Open and check a store; `DataError` says what is missing or damaged."""
         root = Path(path)
+        put_back(root)
         meta = _read_meta(root)
         store = cls(
             root=root,
@@ -134,9 +137,23 @@ def is_store(path: Path) -> bool:
     return (path / "store.json").is_file()
 
 
+def refuse_run(path: Path) -> None:
+    """`DataError` where someone names a run in the place of data."""
+    run = RunDir(path)
+    if run.exists():
+        data = shlex.quote(run.info().store.path)
+        raise DataError(
+            f"{path} is a run, not data. What it was trained on: taildiff data show {data}. "
+            f"What came of it: taildiff report {shlex.quote(str(path))}"
+        )
+
+
 def _read_meta(root: Path) -> StoreMeta:
     if not root.exists():
         raise DataError(f"{root} does not exist. Make a store: taildiff data prepare mnist5k --out {root}")
+    refuse_run(root)
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; a store is a folder, such as taildiff data prepare … --out STORE makes")
     if not is_store(root):
         raise DataError(
             f"{root} is not a store (no store.json there). "
@@ -180,7 +197,7 @@ class StoreWriter:
         self, out: Path, name: str, class_names: tuple[str, ...], shape: tuple[int, int, int], source: SourceMeta
     ):
         self.out, self.name, self.class_names, self.shape, self.source = out, name, class_names, shape, source
-        self.partial = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.partial")
+        self.partial = partial(out)
         self._labels: list[np.ndarray] = []
         self._test: list[np.ndarray] = []
         self._count = 0
@@ -188,6 +205,7 @@ class StoreWriter:
 
     def __enter__(self) -> Self:
         try:
+            sweep(self.out)
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)
             self._file: BinaryIO = (self.partial / "images.npy").open("wb")
@@ -242,7 +260,7 @@ class StoreWriter:
             hash=self._hash.hexdigest(),
         )
         write_json(self.partial / "store.json", meta.model_dump(mode="json"))
-        _replace(self.partial, self.out.absolute())
+        replace(self.partial, self.out.absolute())
         return Store.open(self.out)
 
     def _write_header(self) -> int:
@@ -257,21 +275,12 @@ def _fsync_close(file: BinaryIO) -> None:
     file.close()
 
 
-def _replace(new: Path, target: Path) -> None:
-    """Put folder `new` at `target`; a folder cannot be renamed over a full one, so the old one steps aside first."""
-    old = new.with_suffix(".old")
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    fsync_dir(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def prepared_before(out: Path, source: SourceMeta, overwrite: bool) -> Store | None:
     """The store at `out` if it already is what would be made; None if it is to be made; else `DataError`.
 
     With `overwrite` an existing store is to be made anew, but nothing that is not a store is ever replaced.
     """
+    put_back(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not is_store(out):

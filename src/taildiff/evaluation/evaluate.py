@@ -9,25 +9,23 @@ used again only where the weights are the same too, so an interrupted evaluation
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff.data.longtail import Split
+from taildiff.data.longtail import FEWEST_REAL, Split
 from taildiff.data.store import Store
 from taildiff.errors import RunError
 from taildiff.evaluation.features import DomainClassifier, Hits, Images, domain_classifier, domain_hash
 from taildiff.evaluation.generate import Model, generate, load_model
-from taildiff.evaluation.measure import FEWEST_REAL, Number, numbers, share
+from taildiff.evaluation.measure import Number, numbers, share
 from taildiff.evaluation.pools import Pool, Scope, reference, scopes
 from taildiff.evaluation.table import Definition, ExtractorRecord, Metric, Row, Table
 from taildiff.progress import Progress, silent
-from taildiff.runs import EvalDir, RunDir, write_atomic
-from taildiff.spec import DataFacts, EvalSpec
+from taildiff.runs import NPZ_DAMAGE, EvalDir, RunDir, write_atomic
+from taildiff.spec import DataFacts, EvalSpec, flatten
 
 Labels = NDArray[np.int64]
 VERSION = 1  # raise it with every change that changes numbers
@@ -36,9 +34,10 @@ VERSION = 1  # raise it with every change that changes numbers
 def evaluate(run: RunDir, store: Store, spec: EvalSpec, progress: Progress = silent, device: str = "cpu") -> EvalDir:
     """Judge the newest weights of a run against the real images of a store; gives the folder with the table.
 
-    Raises `RunError` when the run has no weights or the store is not that of the run.
+    Raises `RunError` when the run has no weights or those of another run, or the store is not that of the run.
     """
     model = load_model(run, spec.sampling.weights, device)
+    _check_weights(run, model, spec.sampling.weights)
     notes = _check_store(run, store, model.facts)
     definition = define(run, store, spec, model)
     folder = run.evaluation(definition.name)
@@ -86,6 +85,21 @@ def finished(folder: EvalDir, definition: Definition) -> bool:
         return Table.read(folder).definition == definition
     except RunError:
         return False
+
+
+def _check_weights(run: RunDir, model: Model, kind: str) -> None:
+    """Weights that were copied from elsewhere would be judged under this run's name."""
+    info = run.info()
+    later = {name: getattr(info.spec, name) for name in ("every", "devices", "compile", "steps")}  # may change
+    same_data = model.facts.model_copy(update={"name": info.facts.name}) == info.facts
+    if not (same_data and model.spec.model_copy(update=later) == info.spec):
+        have, want = flatten(model.spec.model_dump()), flatten(info.spec.model_dump())
+        differ = [name for name in want if have.get(name) != want[name] and name.split(".")[0] not in later]
+        what = f"other settings ({', '.join(differ[:5])})" if differ else "other data"
+        raise RunError(
+            f"{run.weights(model.step, kind)} is not of this run: {run.spec} has {what}. "
+            "Remove the file, or put it back into the run that it is from"
+        )
 
 
 def _check_store(run: RunDir, store: Store, facts: DataFacts) -> list[str]:
@@ -142,7 +156,7 @@ def _read_images(path: Path, key: str, labels: np.ndarray) -> Images | None:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if str(file["key"]) == key and np.array_equal(file["labels"], labels):
                 return file["images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except NPZ_DAMAGE:
         return None
     return None
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from taildiff.data.longtail import FEWEST_REAL
 from taildiff.evaluation.intervals import wilson
 from taildiff.evaluation.metrics import frechet_distance, precision_recall
 from taildiff.evaluation.pools import Pool
 from taildiff.evaluation.table import Metric
-
-FEWEST_REAL = 20
 
 
 @dataclass(frozen=True)

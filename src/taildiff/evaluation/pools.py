@@ -7,13 +7,11 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff.data.longtail import Groups
+from taildiff.data.longtail import NEARLY_EQUAL, Groups
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation.table import Group
 from taildiff.streams import stream
-
-NEARLY_EQUAL = 1.5  # commonest class over rarest, up to which the reference is cut to exactly equal numbers
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ class Definition(Spec):
     """Everything that the numbers of one evaluation depend on."""
 
     name: str
-    """Readable, and ends in a hash over all the rest."""
+    """Readable, and ends in a hash over spec, store and features: the weights are left out, as are run and classes, so
+    that evaluations of several runs can be compared by it; that the weights are the same is checked beside it."""
     run: str
     step: int
     spec: EvalSpec

@@ -3,8 +3,6 @@
 import json
 import math
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
 from taildiff.evaluation.table import Group, Metric, Row, Table
 from taildiff.run_info import RunInfo
-from taildiff.runs import EvalDir, RunDir
+from taildiff.runs import NPZ_DAMAGE, EvalDir, RunDir
 
 Uint8s = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -118,7 +116,7 @@ class RunData:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # closed also when damaged
                 return archive["images"], archive["labels"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except NPZ_DAMAGE as error:
             raise RunError(f"{path} is damaged ({error}). Delete it and run taildiff evaluate again") from None
 
 

@@ -1,0 +1,72 @@
+"""Putting a finished folder in the place of another, and tidying up after a process that was killed while it did so.
+
+Work is done in `.NAME.PID.partial` beside the target; for a moment the old folder is `.NAME.PID.old`.
+"""
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from taildiff.runs import fsync_dir
+
+
+def partial(target: Path) -> Path:
+    """Where this process writes what is to be at `target`; not made here."""
+    return target.absolute().with_name(f".{target.absolute().name}.{os.getpid()}.partial")
+
+
+def replace(new: Path, target: Path) -> None:
+    """Put folder `new` at `target`; a folder cannot be renamed over a full one, so the old one steps aside first."""
+    old = new.with_suffix(".old")
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        put_back(target)
+        raise
+    fsync_dir(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def put_back(target: Path) -> None:
+    """Undo the first half of a replacement that was killed between its two renames."""
+    if not target.exists():
+        for old in _left_over(target, "old"):
+            with suppress(OSError):
+                old.rename(target)
+                return
+
+
+def sweep(target: Path) -> None:
+    """Put back, and remove, what killed preparations left beside `target`."""
+    put_back(target)
+    for path in [*_left_over(target, "old"), *_left_over(target, "partial")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _left_over(target: Path, kind: Literal["old", "partial"]) -> list[Path]:
+    """Folders beside `target` whose process no longer runs, newest first."""
+    target = target.absolute()
+    if not target.parent.is_dir():
+        return []
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.{kind}")
+    named = ((path, pattern.fullmatch(path.name)) for path in target.parent.iterdir())
+    found = [path for path, match in named if match and not _runs(int(match.group(1)))]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether another process of this number is there; the own one is not in the middle of anything when it asks."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it runs, as another user's
+        pass
+    return True
