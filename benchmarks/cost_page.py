@@ -27,8 +27,8 @@ Written by `python benchmarks/cost_page.py`; do not change it by hand.
 
 *Full rows* go through the whole network, *tap rows* only as far as the features that are wanted of them, both forward
 and backward; they are counted at a batch of {batch}. Time is that of forward, backward and update, as a multiple of
-plain denoising with the same network, batch and draws: the median over rounds in which the methods take turns. It says what
-training costs; sampling costs the same for all methods.
+plain denoising with the same network, batch and draws: the median over rounds in which the methods take turns. It
+says what training costs; sampling costs the same for all methods.
 
 """
 
