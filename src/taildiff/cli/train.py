@@ -88,6 +88,8 @@ def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> i
     with progress_bar() as progress:
         stop = StopRule(options.stop_at, seconds)
         outcome = run_training(run, spec, store, stop, options.start_from, command, progress, say)
+    if not outcome.first:
+        return 0
     if outcome.reason == "finished":
         console.print(f"[green]trained[/] {run.root} to step {outcome.step}", highlight=False)
         next_steps(

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from taildiff.errors import SpecError
+from taildiff.objectives.contrast import gathered
 
 
 class Engine:
@@ -55,11 +56,7 @@ class Engine:
 
     def gather(self, rows: Tensor) -> Tensor:
         """Rows (n, …) of all processes, in rank order."""
-        if self._fabric.world_size == 1:
-            return rows
-        together = self._fabric.all_gather(rows)  # (processes, n, …)
-        assert isinstance(together, Tensor)
-        return together.flatten(0, 1)
+        return gathered(rows)[0]
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process, so that all of them stop together."""

@@ -1,0 +1,220 @@
+"""Crash moments, several processes, precision, and first starts that fail."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from taildiff import build
+from taildiff.data.batches import Batches, to_tensor
+from taildiff.diffusion.path import DDPM
+from taildiff.errors import CheckpointError, RunError, SpecError
+from taildiff.evaluation.generate import load_model
+from taildiff.objectives.objective import Streams
+from taildiff.runs import RunDir
+from taildiff.spec import DDPMSpec, UCLSpec
+from taildiff.training import loop
+from taildiff.training.loop import StopRule
+from taildiff.training.session import run_training
+from taildiff.weights import read_weights
+
+
+def changed(spec, part, **fields):
+    return spec.model_copy(update={part: getattr(spec, part).model_copy(update=fields)})
+
+
+def newest(run, kind="ema"):
+    return read_weights(run.weights(run.weight_steps(kind)[-1], kind))[0]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_bf16_rounds_neither_noise_levels_nor_images(tiny_store, tiny_spec, tmp_path, monkeypatch):
+    spec = tiny_spec.model_copy(update={"precision": "bf16-mixed", "path": DDPMSpec(), "steps": 1})
+    seen = {}
+    original = loop.Objective.forward
+
+    def watch(self, denoiser, batch, draws):
+        hook = denoiser.net.conv_in.register_forward_hook(lambda _m, _a, out: seen.update(network=out.dtype))
+        seen.update(s=draws.s, x=batch.x, eps=draws.eps.dtype)
+        loss = original(self, denoiser, batch, draws)
+        seen.update(loss=loss.total.dtype)
+        hook.remove()
+        return loss
+
+    monkeypatch.setattr(loop.Objective, "forward", watch)
+    run_training(RunDir(tmp_path / "run"), spec, tiny_store)
+    assert (seen["network"], seen["eps"], seen["loss"]) == (torch.bfloat16, torch.float32, torch.float32)
+    expected = DDPM().draw(8, Streams(spec.seed, 0)("level"))
+    assert torch.equal(seen["s"], expected)
+    assert torch.equal(DDPM().index(seen["s"]), DDPM().index(expected))
+    assert seen["x"].dtype == torch.float32
+    assert (seen["x"] * 127.5 + 127.5 - (seen["x"] * 127.5 + 127.5).round()).abs().max() < 1e-4
+
+
+def test_a_kill_between_checkpoint_and_weights_is_made_good(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store)
+    before = newest(run)
+    run.weights(12).unlink()
+    run.weights(12, "raw").unlink()
+    run_training(run, tiny_spec, tiny_store)
+    assert load_model(run).step == 12
+    assert same(before, newest(run))
+
+
+def test_a_damaged_newest_checkpoint_never_costs_the_good_one(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    spec = changed(tiny_spec, "every", keep=1, save=0)
+    run_training(run, changed(tiny_spec, "every", keep=2), tiny_store, StopRule(step=8))
+    (run.state(8) / "ema.safetensors").write_bytes(b"")
+    run_training(run, spec, tiny_store, StopRule(step=6))
+    assert run.checkpoint_steps() == [6]
+    assert run.weight_steps() == [6]  # those of step 8 had no checkpoint any more
+    assert (run.states / "damaged-step-0000008").is_dir()
+    assert run_training(run, spec, tiny_store).step == 12
+
+
+def test_a_first_start_that_fails_leaves_nothing_behind(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(SpecError, match="did you mean 'middle'"):
+        run_training(run, changed(tiny_spec, "objective", ucl=UCLSpec(weight=1, tap="midle")), tiny_store)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run_training(run, tiny_spec, tiny_store, start_from=tmp_path / "none.safetensors")
+    assert not run.root.exists()
+    assert run_training(run, tiny_spec, tiny_store, StopRule(step=1)).step == 1
+    assert run.info().start_from is None
+
+
+def test_a_fine_tuning_goes_on_from_its_own_weights(tiny_store, tiny_spec, tmp_path):
+    first, run = RunDir(tmp_path / "first"), RunDir(tmp_path / "run")
+    run_training(first, tiny_spec, tiny_store)
+    start = first.weights(12)
+    frozen = changed(tiny_spec, "optimizer", lr=1e-30)
+    run_training(run, frozen, tiny_store, StopRule(step=2), start_from=start)
+    expected = newest(first)
+    start.unlink()  # the other run's weights may be gone by now
+    run_training(run, frozen, tiny_store, StopRule(step=3), start_from=start)
+    run_training(run, frozen, tiny_store, StopRule(step=4))
+    assert same(expected, newest(run, "raw"))
+    assert run.info().start_from == str(start)
+
+
+def test_weights_of_another_size_are_named_in_one_line(tiny_store, tiny_spec, tmp_path):
+    first = RunDir(tmp_path / "first")
+    run_training(first, tiny_spec, tiny_store, StopRule(step=1))
+    wider = changed(tiny_spec, "model", channels=(16, 32))
+    with pytest.raises(CheckpointError, match=r'does not fit.*"channels":\[8,16\].*"channels":\[16,32\]') as caught:
+        run_training(RunDir(tmp_path / "second"), wider, tiny_store, start_from=first.weights(1))
+    assert "\n" not in str(caught.value)
+
+
+def test_lost_metrics_stay_lost_and_the_file_stays_text(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store, StopRule(step=6))
+    run.metrics.unlink()
+    run_training(run, tiny_spec, tiny_store)
+    assert [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()] == [8, 9, 12]
+
+
+def test_training_seconds_count_the_wait_for_data_but_not_saving(tiny_store, tiny_spec, tmp_path, monkeypatch):
+    read = Batches.read
+    monkeypatch.setattr(Batches, "read", lambda self, step: (time.sleep(0.1), read(self, step))[1])
+    save = loop.save_checkpoint
+    monkeypatch.setattr(loop, "save_checkpoint", lambda *args: (time.sleep(1.0), save(*args))[1])
+    run = RunDir(tmp_path / "run")
+    run_training(run, changed(tiny_spec, "every", samples=0, save=4), tiny_store)
+    seconds = json.loads(run.metrics.read_text().splitlines()[-1])["seconds"]
+    assert seconds >= 1.0
+    state = json.loads((run.state(12) / "state.json").read_text())
+    assert state["seconds"] == pytest.approx(seconds, abs=0.01)
+
+
+def test_short_processes_can_draw_their_grids(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    outcome = run_training(run, tiny_spec.model_copy(update={"path": DDPMSpec(timesteps=10)}), tiny_store)
+    assert outcome.reason == "finished"
+    assert run.sample_grid(12).exists()
+
+
+def test_time_that_is_up_at_the_last_step_is_no_stop(tiny_store, tiny_spec, tmp_path):
+    outcome = run_training(
+        RunDir(tmp_path / "run"), tiny_spec.model_copy(update={"steps": 1}), tiny_store, StopRule(seconds=0.0)
+    )
+    assert outcome.reason == "finished"
+
+
+def test_fewer_steps_than_done_are_refused(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store)
+    with pytest.raises(RunError, match="12 steps behind it"):
+        run_training(run, tiny_spec.model_copy(update={"steps": 6}), tiny_store)
+    assert run.info().spec.steps == 12
+
+
+def test_checkpoints_without_run_json_are_not_trusted(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store, StopRule(step=1))
+    run.spec.unlink()
+    with pytest.raises(RunError, match=r"no run\.json"):
+        run_training(run, tiny_spec, tiny_store)
+
+
+def train_command(tmp_path, spec, store, run, *more):
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    command = [sys.executable, "-m", "taildiff", "train", str(tmp_path / "spec.json")]
+    return [*command, "--data", str(store.root), "--out", str(run.root), *more]
+
+
+def test_sigterm_saves_and_says_143(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    spec = changed(tiny_spec.model_copy(update={"steps": 10**6}), "every", save=0, samples=0)
+    process = subprocess.Popen(
+        train_command(tmp_path, spec, tiny_store, run), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while process.poll() is None and not (run.metrics.exists() and run.metrics.stat().st_size):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert "saved" in said
+    assert run.weight_steps() == run.checkpoint_steps() != []
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tiny_store, tiny_spec, tmp_path):
+    """Same global batch, dropout 0, negatives gathered: the same training up to the order of sums."""
+    one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
+    spec = changed(changed(tiny_spec, "model", dropout=0.0), "every", samples=0)
+    spec = changed(spec, "objective", ucl=UCLSpec(weight=0.2, gather=True))
+    run_training(one, spec, tiny_store)
+    command = train_command(tmp_path, spec, tiny_store, two, "--devices", "2")
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained") == 1
+    a, b = newest(one, "raw"), newest(two, "raw")
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=1e-5)
+    losses = [json.loads(r.metrics.read_text().splitlines()[-1])["loss"] for r in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_images_become_tensors_and_back():
+    from taildiff.data.batches import to_images
+
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, 3)
+    x = to_tensor(images)
+    assert x.shape == (1, 3, 16, 16)
+    assert (x.min(), x.max()) == (-1, 1)
+    assert np.array_equal(to_images(x), images)
+    assert build.parameters(torch.nn.Linear(2, 3)) == 9
