@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from taildiff.spec import (
     UCLSpec,
     UNetSpec,
 )
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start; see _few_threads
 
 GOLDEN = Path(__file__).parent / "golden"
 
