@@ -220,7 +220,7 @@ class SamplingSpec(Spec):
     weights: Literal["ema", "raw"] = "ema"
     """The averaged weights, or those of the last step."""
     clip: bool = True
-    """Each prediction of the clean image is kept inside [-1, 1]; `--no-clip` leaves it as it is."""
+    """Keep each prediction of the clean image inside [-1, 1]: the rule, which `--no-clip` turns off."""
 
 
 class EvalSpec(Spec):

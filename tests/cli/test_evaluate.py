@@ -72,7 +72,7 @@ def test_a_dry_run_shows_the_spec_and_does_nothing(
     [
         (["--guidance", "1,x"], "not a list of numbers"),
         (["--guidance", "2", "--omega", "1"], "not both"),
-        (["--omega", "-3"], "greater than or equal to 0"),
+        (["--omega", "-3"], "not a number from 0 up"),
         (["--per-class", "1"], "per_class"),
         (["--data", "nowhere"], "nowhere does not exist"),
     ],

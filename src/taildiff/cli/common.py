@@ -34,11 +34,13 @@ QUIET_SECONDS = 15.0
 """Without a terminal, a line of progress so often."""
 
 
-def parse_options(options: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T:
+def parse_options(
+    options: type[T], args: Sequence[str], prog: str, default: T | None = None, description: str | None = None
+) -> T:
     """Options from a dataclass or spec; a wrong one prints what is wrong and exits with 2."""
     config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
-        parsed = tyro.cli(options, prog=prog, args=list(args), default=default, config=config)
+        parsed = tyro.cli(options, prog=prog, args=list(args), default=default, description=description, config=config)
     except ValidationError as error:  # a value of the right type that is out of its bounds
         raise SpecError(explain(error)) from None
     assert isinstance(parsed, options)
@@ -46,11 +48,29 @@ def parse_options(options: type[T], args: Sequence[str], prog: str, default: T |
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """`1,1.5,2` or `1 1.5 2` as floats."""
+    """`1,1.5,2` or `1 1.5 2` as floats; at least one."""
+    parts = text.replace(",", " ").split()
     try:
-        return tuple(float(part) for part in text.replace(",", " ").split())
+        values = tuple(float(part) for part in parts)
     except ValueError:
-        raise SpecError(f"'{text}' is not a list of numbers such as 1,1.5,2") from None
+        values = ()
+    if not values:
+        what = f"'{text}' is not a list of numbers" if parts else "a list of numbers is missing"
+        raise SpecError(f"{what} such as 1,1.5,2")
+    return values
+
+
+def guidances(
+    guidance: Sequence[float], omega: Sequence[float], default: Sequence[float] = (1.5,)
+) -> tuple[float, ...]:
+    """Distinct values of g from whichever of its names was given; omega = g - 1, as the DDPM family writes it."""
+    if guidance and omega:
+        raise SpecError("give --guidance or --omega, not both: omega = guidance - 1")
+    values = tuple(dict.fromkeys(guidance or [1 + value for value in omega] or default))
+    for value in values:
+        if not 0 <= value < float("inf"):
+            raise SpecError(f"guidance {value:g}{f' (omega {value - 1:g})' if omega else ''} is not a number from 0 up")
+    return values
 
 
 def next_steps(*commands: str) -> None:

@@ -1,17 +1,23 @@
 """taildiff demo: the main job on the embedded digits; two models, judged by class and by group, one report."""
 
 import dataclasses
-import sys
+import json
 import time
 from pathlib import Path
 
+from rich.markup import escape
+
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
-from taildiff.cli.report import claims, load, verdict_rows, verdict_table
+from taildiff.cli.report import verdict_table
 from taildiff.cli.stores import embedded_digits
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
 from taildiff.progress import Progress
 from taildiff.recipes import recipe
+from taildiff.reporting.load import load
+from taildiff.reporting.report import write_page
+from taildiff.reporting.verdict import verdict_rows
+from taildiff.reporting.words import claims
 from taildiff.runs import RunDir
 from taildiff.spec import EvalSpec, RunSpec, SamplingSpec
 
@@ -27,26 +33,31 @@ class Options:
     """The same path in under 90 seconds; too short for legible digits."""
     out: Path | None = None
     """Where everything goes [default: runs/demo, or runs/demo-quick]."""
+    dry_run: bool = False
+    """Print the resolved specs as JSON and do nothing."""
 
 
 def main(args: list[str]) -> int:
     """`taildiff demo`."""
     options = parse_options(Options, args, "taildiff demo")
     out = options.out or Path("runs/demo-quick" if options.quick else "runs/demo")
+    plans = {RunDir(out / name.removeprefix("mnist5k-")): planned(name, options.quick) for name in RECIPES}
+    if options.dry_run:
+        runs = {str(run.root): spec.model_dump(mode="json") for run, spec in plans.items()}
+        print(json.dumps({"runs": runs, "evaluation": judged(options.quick).model_dump(mode="json")}, indent=1))
+        return 0
     store = embedded_digits(out / "data")
     introduce(store)
     started = time.monotonic()
-    runs: list[RunDir] = []
+    again = command_line("demo", *args)
     with progress_bar() as progress:
-        for name in RECIPES:
-            run, spec = RunDir(out / name.removeprefix("mnist5k-")), planned(name, options.quick)
-            stopped = train(run, spec, store, progress)
+        for run, spec in plans.items():
+            stopped = train(run, spec, store, ["taildiff", "demo", *args], progress)
             if stopped:
-                console.print(f"[yellow]stopped[/], everything is saved; go on with: {command_line('demo', *args)}")
+                console.print(f"[yellow]stopped[/], everything is saved; go on with: {escape(again)}", soft_wrap=True)
                 return stopped
-            judge(run, store, options.quick, prefixed(progress, run.root.name))
-            runs.append(run)
-    conclude(runs, out, time.monotonic() - started)
+            judge(run, store, judged(options.quick), prefixed(progress, run.root.name))
+    conclude(list(plans), out, time.monotonic() - started)
     return 0
 
 
@@ -54,6 +65,13 @@ def planned(name: str, quick: bool) -> RunSpec:
     """The recipe; in a quick demo with few steps."""
     spec = recipe(name)
     return spec.model_copy(update={"steps": 24}) if quick else spec
+
+
+def judged(quick: bool) -> EvalSpec:
+    """The evaluation; in a quick demo of few images."""
+    if not quick:
+        return EVALUATION
+    return EVALUATION.model_copy(update={"per_class": 8, "sampling": SamplingSpec(sampler="euler", steps=5)})
 
 
 def introduce(store: Store) -> None:
@@ -67,11 +85,11 @@ def introduce(store: Store) -> None:
     )
 
 
-def train(run: RunDir, spec: RunSpec, store: Store, progress: Progress) -> int:
+def train(run: RunDir, spec: RunSpec, store: Store, command: list[str], progress: Progress) -> int:
     """Train to the end, or go on; the exit code of a signal, else 0."""
     from taildiff.training.session import run_training
 
-    outcome = run_training(run, spec, store, command=["taildiff", *sys.argv[1:]], progress=progress, say=say)
+    outcome = run_training(run, spec, store, command=command, progress=progress, say=say)
     return 128 + outcome.signal if outcome.signal else 0
 
 
@@ -80,23 +98,20 @@ def prefixed(progress: Progress, name: str) -> Progress:
     return lambda stage, done, total: progress(f"{name}: {stage}", done, total)
 
 
-def judge(run: RunDir, store: Store, quick: bool, progress: Progress) -> None:
+def judge(run: RunDir, store: Store, spec: EvalSpec, progress: Progress) -> None:
     """Sample and evaluate; what is there already is kept."""
     from taildiff.evaluation.evaluate import evaluate
     from taildiff.evaluation.generate import best_device
 
-    spec = EVALUATION
-    if quick:
-        spec = spec.model_copy(update={"per_class": 8, "sampling": SamplingSpec(sampler="euler", steps=5)})
     evaluate(run, store, spec, progress, best_device())
 
 
 def conclude(runs: list[RunDir], out: Path, seconds: float) -> None:
     """Report, table and what to do next."""
-    from taildiff.reporting.report import write_report
-
-    report = write_report(runs, out / "report.html", title="Long-tailed digits: class resampling alone, and CCUA")
-    rows = verdict_rows(load(runs))
+    comparison = load(runs)
+    title = "Long-tailed digits: class resampling alone, and CCUA"
+    report = write_page(comparison, out / "report.html", title)
+    rows = verdict_rows(comparison)
     console.print(verdict_table(rows))
     for claim in claims(rows):
         console.print(f"• {claim}", markup=False, highlight=False)

@@ -9,10 +9,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from taildiff.cli.common import command_line, console, next_steps, numbers, parse_options, progress_bar
+from taildiff.cli.common import command_line, console, guidances, next_steps, numbers, parse_options, progress_bar
 from taildiff.cli.stores import store_of
 from taildiff.data.store import Store
-from taildiff.errors import InputError
 from taildiff.evaluation.table import Group, Metric, Table
 from taildiff.runs import EvalDir, RunDir
 from taildiff.spec import EvalSpec, SamplingSpec, parse
@@ -24,7 +23,7 @@ _METRICS: tuple[tuple[Metric, str], ...] = (
     ("precision", "precision ↑"),
     ("recall", "recall ↑"),
 )
-_Values = Annotated[tuple[str, ...], tyro.conf.arg(metavar="G[,G…]")]
+_Values = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="G[,G…]")]
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Evaluate:
     """The run to judge; its newest weights are taken."""
     data: Path | None = None
     """The store with the real images; default: that of the run."""
-    guidance: _Values = ()
+    guidance: _Values = None
     """Guidances to sample at: 1,1.5,2 (the default) or 1 1.5 2; 1 is no guidance."""
-    omega: _Values = ()
+    omega: _Values = None
     """The same in the papers' other convention: omega = guidance - 1."""
     features: Literal["domain"] = "domain"
     """domain: a small classifier, trained once on the dataset's own real images."""
@@ -47,14 +46,7 @@ class Evaluate:
     """Which real images of the store; always the uncut ones."""
     k: int = EvalSpec().k
     """Neighbours in precision and recall."""
-    sampler: Literal["ancestral", "ddim", "euler", "heun"] = SamplingSpec().sampler
-    """How to sample."""
-    steps: int = SamplingSpec().steps
-    """Steps of the sampler."""
-    seed: int = SamplingSpec().seed
-    """Of the images."""
-    weights: Literal["ema", "raw"] = "ema"
-    """The averaged weights, or those of the last step."""
+    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
     dry_run: bool = False
     """Print what would be done, and do nothing."""
 
@@ -119,24 +111,16 @@ def _cell(table: Table, metric: Metric, group: Group, guidance: float) -> str:
 
 
 def _spec(options: Evaluate) -> EvalSpec:
-    if options.guidance and options.omega:
-        raise InputError("give --guidance or --omega, not both: omega = guidance - 1")
-    guidance = _numbers(options.guidance) or tuple(1 + omega for omega in _numbers(options.omega))
     values = {
         "features": options.features,
-        "guidance": guidance or EvalSpec().guidance,
+        "guidance": guidances(_numbers(options.guidance), _numbers(options.omega), EvalSpec().guidance),
         "per_class": options.per_class,
         "reference": options.reference,
         "k": options.k,
-        "sampling": {
-            "sampler": options.sampler,
-            "steps": options.steps,
-            "seed": options.seed,
-            "weights": options.weights,
-        },
+        "sampling": options.sampling,
     }
     return parse(EvalSpec, values)
 
 
-def _numbers(texts: tuple[str, ...]) -> tuple[float, ...]:
-    return tuple(dict.fromkeys(numbers(" ".join(texts))))
+def _numbers(texts: tuple[str, ...] | None) -> tuple[float, ...]:
+    return () if texts is None else numbers(" ".join(texts))

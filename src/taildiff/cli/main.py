@@ -4,7 +4,9 @@ Exit codes: 0 done; 1 training broke off (a loss that is not a number); 2 someth
 stopped by Ctrl-C or SIGTERM, with everything saved.
 """
 
+import errno
 import importlib
+import itertools
 import os
 import sys
 
@@ -39,6 +41,26 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except OSError as error:
+        from taildiff.cli.common import fail
+
+        fail(_about_file(error))
+        return 2
+
+
+def _about_file(error: OSError) -> str:
+    """What the system refused, with which file, and what to do."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            advice = "Name another place, or get the right to use this one"
+        case errno.EEXIST | errno.ENOTDIR | errno.EISDIR | errno.ENOTEMPTY:
+            advice = "A file stands where a folder is needed, or the other way round: name another place"
+        case errno.ENOSPC | errno.EDQUOT:
+            advice = "Free some space, then give the same command again"
+        case _:
+            advice = "Check the path, then give the same command again"
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {what}. {advice}" if error.filename else f"{what}. {advice}"
 
 
 def _dispatch(args: list[str]) -> int:
@@ -47,10 +69,20 @@ def _dispatch(args: list[str]) -> int:
     if args[0] in ("-V", "--version"):
         print(f"taildiff {__version__}")
         return 0
+    _refuse_empty(args)
     verb, rest = args[0], args[1:]
     if verb not in VERBS:
         raise SpecError(unknown("verb", verb, VERBS))
     return importlib.import_module(f"taildiff.cli.{verb}").main(rest)
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """An empty path would be taken for the working directory: a shell variable that is not set, mostly."""
+    for before, value in itertools.pairwise(["", *args]):
+        flag, equals, rest = value.partition("=")
+        if not value.strip() or (flag.startswith("--") and equals and not rest.strip()):
+            name = flag if equals else before if before.startswith("-") else "an argument"
+            raise InputError(f"{name} is empty: give it a value, or leave it out")
 
 
 def _help() -> int:

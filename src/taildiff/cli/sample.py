@@ -1,16 +1,23 @@
 """taildiff sample: images of each class from a run."""
 
 import dataclasses
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
-from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar
+from taildiff.cli.common import command_line, console, guidances, next_steps, parse_options, progress_bar
+from taildiff.cli.folders import GRID, folder_names
+from taildiff.data.swap import partial, sweep
 from taildiff.errors import InputError, SpecError, unknown
-from taildiff.runs import RunDir, write_atomic
+from taildiff.runs import RunDir
 from taildiff.spec import SamplingSpec
+
+_COLUMNS, _ROWS = 16, 40  # of the grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,55 +48,88 @@ class Options:
 def main(args: list[str]) -> int:
     """`taildiff sample RUN …`."""
     options = parse_options(Options, args, "taildiff sample")
-    sampling = options.sampling
-    guidance = one_guidance(options.guidance, options.omega)
+    sampling, out = options.sampling, options.out
+    (guidance,) = guidances(_given(options.guidance), _given(options.omega))
     if options.per_class < 1 or options.batch_size < 1:
         raise SpecError("--per-class and --batch-size must be at least 1")
-    if options.out.exists() and (options.format == "npz" or not options.out.is_dir() or any(options.out.iterdir())):
-        raise InputError(f"{options.out} exists already; name a new place, so that nothing is mixed or lost")
+    if out.exists() and (options.format == "npz" or not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already; name a new place, so that nothing is mixed or lost")
     run = RunDir(options.run)
+    count = options.per_class * len(labels_of(options.classes, run.info().facts.class_names))
     if options.dry_run:
-        run.info()
         print(sampling.model_dump_json(indent=1))
-        print(f"guidance {guidance:g}, {options.per_class} images a class, as {options.format} to {options.out}")
+        print(f"{count} images, {options.per_class} a class, at guidance {guidance:g}, as {options.format} to {out}")
         return 0
+    with _beside(out):  # whether it can be written shows before the work
+        pass
     from taildiff.evaluation.generate import best_device, generate, load_model
 
     model = load_model(run, sampling.weights, best_device())
     names = model.facts.class_names
-    for name in options.classes:
-        if name not in names:
-            raise SpecError(unknown("class", name, names))
-    labels = np.repeat([names.index(name) for name in options.classes or names], options.per_class)
+    labels = np.repeat(labels_of(options.classes, names), options.per_class)
     with progress_bar() as progress:
         images = generate(model, labels, sampling, guidance, options.batch_size, progress)
     write(options, images, labels, names)
-    console.print(f"{len(images)} images at guidance {guidance:g} in {options.out}", highlight=False)
+    console.print(f"{len(images)} images at guidance {guidance:g} in {out}", markup=False, highlight=False)
     next_steps(command_line("evaluate", options.run), command_line("report", options.run))
     return 0
 
 
-def one_guidance(guidance: float | None, omega: float | None, default: float = 1.5) -> float:
-    """G from either of its names."""
-    if guidance is not None and omega is not None:
-        raise SpecError("give --guidance or --omega (= guidance - 1), not both")
-    value = guidance if guidance is not None else (omega + 1 if omega is not None else default)
-    if not 0 <= value < float("inf"):
-        raise SpecError(f"guidance {value:g} is not a number from 0 up")
-    return value
+def _given(value: float | None) -> tuple[float, ...]:
+    return () if value is None else (value,)
 
 
-def write(options: Options, images: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
-    """PNG files OUT/<class>/<n>.png and OUT/grid.png, or one npz."""
-    import io
+def labels_of(classes: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Each named class once, in the order given; all when none is named."""
+    for name in classes:
+        if name not in names:
+            raise SpecError(unknown("class", name, names))
+    return [names.index(name) for name in dict.fromkeys(classes or names)]
 
-    from taildiff.pictures import grid, write_png
 
-    if options.format == "npz":
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, images=images, labels=labels, class_names=np.array(names))
-        write_atomic(options.out, buffer.getvalue())
-        return
-    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        write_png(options.out / names[label] / f"{i % options.per_class:05d}.png", image)
-    write_png(options.out / "grid.png", grid(images, columns=min(options.per_class, 16)))
+def write(options: Options, images: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
+    """OUT/<class>/<n>.png and OUT/grid.png, or one npz; all of it, or after an error nothing."""
+    out = options.out.resolve()
+    with _beside(out) as new:
+        if options.format == "npz":
+            np.savez_compressed(new / "images.npz", images=images, labels=labels, class_names=np.array(names))
+            (new / "images.npz").rename(out)
+        else:
+            _write_pngs(new, images, labels, names, options.per_class)
+            new.rename(out)
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out`, which is gone afterwards unless it was renamed."""
+    out = out.resolve()
+    temporary = partial(out)
+    try:
+        sweep(out)
+        temporary.mkdir(parents=True)
+        yield temporary
+    except OSError as error:
+        error.filename = str(out)  # what the user named
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_pngs(folder: Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str], per_class: int) -> None:
+    """`images` (K per_class, H, W, C), class after class."""
+    from taildiff.pictures import grid, png
+
+    places = folder_names(names)
+    for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        place = folder / places[label]
+        if i % per_class == 0:
+            place.mkdir()
+            if place.name != names[label]:
+                console.print(f"class {names[label]!r} is in the folder {place.name}", markup=False, highlight=False)
+        (place / f"{i % per_class:05d}.png").write_bytes(png(image))
+    by_class = images.reshape(-1, per_class, *images.shape[1:])
+    shown = by_class[:_ROWS, :_COLUMNS]
+    (folder / GRID).write_bytes(png(grid(shown.reshape(-1, *images.shape[1:]), columns=shown.shape[1])))
+    if shown.shape != by_class.shape:
+        said = f"{GRID} shows {shown.shape[1]} images of {len(shown)} classes; all are in the folders"
+        console.print(said, markup=False, highlight=False)

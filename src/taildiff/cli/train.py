@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import re
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +14,23 @@ from taildiff.cli.common import command_line, console, next_steps, parse_options
 from taildiff.cli.stores import default_store
 from taildiff.data.store import Store
 from taildiff.errors import SpecError, unknown
-from taildiff.recipes import FIXED, NAMES, recipe
+from taildiff.recipes import FIXED, FOR_DATA, NAMES, recipe
 from taildiff.runs import RunDir
-from taildiff.spec import RunSpec, parse, read_json
+from taildiff.spec import DataFacts, RunSpec, parse, read_json
 
 USAGE = f"""usage: taildiff train RECIPE [--data STORE] --out RUN [OPTIONS]
 
-RECIPE is one of {", ".join(NAMES)}
-(taildiff recipes tells more), or a JSON file with a spec, such as --dry-run prints.
-The same command continues a run that was stopped. All options with a recipe's values: taildiff train RECIPE --help"""
+RECIPE is one of
+  {textwrap.fill(", ".join(NAMES), 100, subsequent_indent="  ")}
+(taildiff recipes tells more), or a .json file with a spec, such as --dry-run prints.
+
+  taildiff train auto-ccua --data data/photos --out runs/first     train on your own images
+  taildiff train mnist5k-ccua --out runs/ccua --steps 2000         any field of the recipe is an option
+  taildiff train RECIPE --help                                     all options with the recipe's values
+
+The same command continues a run that was stopped."""
+EXAMPLE = DataFacts(height=32, width=32, channels=3, class_names=("common", "rare"), counts=(1000, 10))
+"""What an auto recipe is shown for in --help, when no data are named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +60,26 @@ def main(args: list[str]) -> int:
     name, rest = args[0], args[1:]
     if name.startswith("-"):
         raise SpecError(f"name a recipe before the options: taildiff train RECIPE {name} …; one of {', '.join(NAMES)}")
-    options = parse_options(Options, rest, f"taildiff train {name}", Options(spec=starting_spec(name, rest)))
+    default = Options(spec=starting_spec(name, rest))
+    options = parse_options(Options, rest, f"taildiff train {name}", default, describe(name))
     spec = options.spec
+    limits(options)  # wrong ones are told before anything else
     if options.dry_run:
         print(spec.model_dump_json(indent=1))
         return 0
     if options.out is None:
         raise SpecError("say where the run is to go: --out runs/NAME")
     return train(spec, options, RunDir(options.out), ["taildiff", "train", *args])
+
+
+def describe(name: str) -> str:
+    """What --help begins with."""
+    text = "Train a recipe, or go on where it stopped."
+    if name in FOR_DATA:
+        text += (
+            f" {name} takes its values from the data: those shown are for --data STORE, or without it for an example."
+        )
+    return text
 
 
 def starting_spec(name: str, args: list[str]) -> RunSpec:
@@ -69,24 +90,30 @@ def starting_spec(name: str, args: list[str]) -> RunSpec:
         raise SpecError(unknown("recipe", name, NAMES))
     if name in FIXED:
         return recipe(name)
-    place = next((value for flag, value in itertools.pairwise(args) if flag == "--data"), None)
-    place = place or next((arg.removeprefix("--data=") for arg in args if arg.startswith("--data=")), None)
-    return recipe(name, Store.open(place).facts if place else None)
+    places = [value for flag, value in itertools.pairwise(args) if flag == "--data"]
+    places += [arg.removeprefix("--data=") for arg in args if arg.startswith("--data=")]
+    if places:
+        return recipe(name, Store.open(places[-1]).facts)
+    return recipe(name, EXAMPLE if {"-h", "--help"} & set(args) else None)
+
+
+def limits(options: Options) -> tuple[int | None, float | None]:
+    """The step and the seconds to stop after, where they were given."""
+    if options.stop_at is not None and options.stop_at < 1:
+        raise SpecError(f"--stop-at {options.stop_at}: the first step is 1")
+    return options.stop_at, None if options.max_time is None else duration(options.max_time)
 
 
 def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> int:
     """Open everything, train, and say what came of it."""
     store = Store.open(options.store) if options.store else default_store(spec, run)
-    seconds = None if options.max_time is None else duration(options.max_time)
-    if options.stop_at is not None and options.stop_at < 1:
-        raise SpecError(f"--stop-at {options.stop_at}: the first step is 1")
     if spec.recipe.startswith("auto"):
         show_choices(spec, store)
     from taildiff.training.loop import StopRule
     from taildiff.training.session import run_training
 
     with progress_bar() as progress:
-        stop = StopRule(options.stop_at, seconds)
+        stop = StopRule(*limits(options))
         outcome = run_training(run, spec, store, stop, options.start_from, command, progress, say)
     if not outcome.first:
         return 0
