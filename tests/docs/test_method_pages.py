@@ -1,0 +1,33 @@
+"""The pages of the methods name options that exist, all of them, and their commands can be run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from taildiff.cli.main import main
+from taildiff.recipes import FIXED
+from taildiff.spec import ObjectiveSpec, RunSpec, field_names
+
+FOLDER = Path(__file__).parents[2] / "docs" / "methods"
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md")))
+COMMANDS = sorted({*re.findall(r"taildiff train [^`\n\\]*(?:\\\n[^`\n\\]*)*", TEXT)})
+
+
+def test_every_option_of_the_objective_is_on_a_page_and_no_other():
+    named = {name.replace("-", "_") for name in re.findall(r"--((?:objective|data|path)\.[\w.-]*\w)", TEXT)}
+    fields = {name for name in field_names(RunSpec) if "." in name}
+    assert named <= fields
+    assert {f"objective.{name}" for name in field_names(ObjectiveSpec)} <= named
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_can_be_run(command, capsys):
+    words = shlex.split(command.replace("\\\n", " "))
+    assert main([*words[1:], "--dry-run"]) == 0, capsys.readouterr().err
+    assert '"objective"' in capsys.readouterr().out
+
+
+def test_every_recipe_of_a_method_is_in_a_command():
+    assert {name for name in FIXED if name.startswith("mnist5k")} <= {command.split()[2] for command in COMMANDS}
