@@ -202,11 +202,13 @@ def test_two_processes_equal_one(tiny_store, tiny_spec, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained") == 1
-    a, b = newest(one, "raw"), newest(two, "raw")
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=0, atol=1e-5)
-    losses = [json.loads(r.metrics.read_text().splitlines()[-1])["loss"] for r in (one, two)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for a, b in zip(*(map(json.loads, r.metrics.read_text().splitlines()) for r in (one, two)), strict=True):
+        for part in ("terms", "weighted"):
+            assert a[part] == pytest.approx(b[part], rel=1e-5), a["step"]
+    # outputs, not weights: biases ahead of a normalisation have no gradient but rounding, which Adam blows up
+    x, s, y = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.rand(4), torch.arange(4)
+    outputs = [load_model(r).denoiser.predict(x, s, y) for r in (one, two)]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-4)
 
 
 def test_images_become_tensors_and_back():
