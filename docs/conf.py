@@ -1,5 +1,7 @@
 """Sphinx configuration."""
 
+import re
+
 from taildiff import __version__
 
 project = "taildiff"
@@ -12,3 +14,24 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+default_role = "code"
+smartquotes = False
+
+
+def plain_formulas(app, what, name, obj, options, lines):
+    """Docstrings are prose with indented formulas and tables: show those as they stand, and a bar as a bar."""
+    shown, literal = [], False
+    for line in lines:
+        indented = line.startswith("    ")
+        if indented and not literal and (not shown or not shown[-1].strip()):
+            shown += ["::", ""]
+            literal = True
+        elif line.strip() and not indented:
+            literal = False
+        shown.append(line if literal else re.sub(r"(`+[^`]*`+)|\|", lambda match: match[1] or r"\|", line))
+    lines[:] = shown
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", plain_formulas)
