@@ -41,7 +41,7 @@ def mnist5k_plain() -> RunSpec:
     """
     return RunSpec(
         recipe="mnist5k-plain",
-        steps=600,
+        steps=800,
         batch_size=64,
         data=DataSpec(tail="exp", ratio=0.01, resample=0.1),
         path=FlowSpec(),
