@@ -89,8 +89,8 @@ def labels_of(classes: Sequence[str], names: Sequence[str]) -> list[int]:
 
 def write(options: Options, images: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
     """OUT/<class>/<n>.png and OUT/grid.png, or one npz; all of it, or after an error nothing."""
-    out = options.out.resolve()
-    with _beside(out) as new:
+    out = options.out.resolve()  # a link to an empty folder stays a link
+    with _beside(options.out) as new:
         if options.format == "npz":
             np.savez_compressed(new / "images.npz", images=images, labels=labels, class_names=np.array(names))
             (new / "images.npz").rename(out)
@@ -102,10 +102,9 @@ def write(options: Options, images: np.ndarray, labels: np.ndarray, names: Seque
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out`, which is gone afterwards unless it was renamed."""
-    out = out.resolve()
-    temporary = partial(out)
+    temporary = partial(out.resolve())
     try:
-        sweep(out)
+        sweep(out.resolve())
         temporary.mkdir(parents=True)
         yield temporary
     except OSError as error:

@@ -21,7 +21,7 @@ from taildiff.errors import RunError
 from taildiff.evaluation.features import DomainClassifier, Hits, Images, domain_classifier, domain_hash
 from taildiff.evaluation.generate import Model, generate, load_model
 from taildiff.evaluation.measure import Number, numbers, share
-from taildiff.evaluation.pools import Pool, Scope, reference, scopes
+from taildiff.evaluation.pools import Pool, Reference, Scope, reference, scopes
 from taildiff.evaluation.table import Definition, ExtractorRecord, Metric, Row, Table
 from taildiff.progress import Progress, silent
 from taildiff.runs import NPZ_DAMAGE, EvalDir, RunDir, write_atomic
@@ -43,9 +43,10 @@ def evaluate(run: RunDir, store: Store, spec: EvalSpec, progress: Progress = sil
     folder = run.evaluation(definition.name)
     if finished(folder, definition):
         return folder
+    chosen = reference(store, spec.reference)
     folder.table_json.unlink(missing_ok=True)  # of other weights: its images are about to be replaced
     judge = domain_classifier(store, progress, device)
-    real, about_real = _real(store, spec, judge, progress)
+    real, about_real = _real(store, chosen, judge, progress)
     rows = list(_judged(judge.hits, definition))
     for guidance in spec.guidance:
         images, labels = _images(run, folder, model, spec, guidance, progress)
@@ -120,8 +121,7 @@ def _shape(facts: DataFacts) -> str:
     return f"{facts.classes} classes ({names} …) of {facts.height}x{facts.width}x{facts.channels}"
 
 
-def _real(store: Store, spec: EvalSpec, judge: DomainClassifier, progress: Progress) -> tuple[Pool, list[str]]:
-    chosen = reference(store, spec.reference)
+def _real(store: Store, chosen: Reference, judge: DomainClassifier, progress: Progress) -> tuple[Pool, list[str]]:
     in_order = np.sort(chosen.index)  # a mapped file is read from front to back
     features = judge.features(store.images[in_order], _as(progress, "features of the real images"))
     place = np.searchsorted(in_order, chosen.index)

@@ -1,0 +1,26 @@
+"""The command line called in this process, and what can be compared of a folder."""
+
+from pathlib import Path
+
+import pytest
+
+from taildiff.cli.main import main
+
+
+def call(*args: object) -> int:
+    """The exit code of `taildiff ARGS`, whichever way it ends."""
+    try:
+        return main([str(arg) for arg in args])
+    except SystemExit as stop:  # how the option parser ends
+        return int(stop.code or 0)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """All that was printed since the last time, in one line, without the frames of the option parser."""
+    shown = capsys.readouterr()
+    return " ".join((shown.out + " " + shown.err).replace("│", " ").split())
+
+
+def tree(root: Path) -> dict[str, int]:
+    """Every file and folder below `root` with its time of change."""
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in sorted(root.rglob("*"))}
