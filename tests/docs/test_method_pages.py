@@ -12,7 +12,9 @@ from taildiff.spec import ObjectiveSpec, RunSpec, field_names
 
 FOLDER = Path(__file__).parents[2] / "docs" / "methods"
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md")))
-COMMANDS = sorted({*re.findall(r"taildiff train [^`\n\\]*(?:\\\n[^`\n\\]*)*", TEXT)})
+LINES = re.findall(r"^    (taildiff train [^\n\\]*(?:\\\n[^\n\\]*)*)$", TEXT, re.MULTILINE)
+CELLS = [f"taildiff train {cell}" for cell in re.findall(r"\| `((?:mnist5k|cifar10lt)-[^`]*)` \|", TEXT)]
+COMMANDS = sorted({*LINES, *CELLS})
 
 
 def test_every_option_of_the_objective_is_on_a_page_and_no_other():
