@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import tyro
 from pydantic import ValidationError
 from rich.console import Console
+from rich.errors import MarkupError
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -135,7 +136,11 @@ def _lines() -> Callable[[str, int, int], None]:
 
 def say(message: str) -> None:
     """A line for the person at the terminal; may hold rich's markup."""
-    errors.print(message, soft_wrap=True)
+    try:
+        text = Text.from_markup(message)
+    except MarkupError:  # a path with brackets
+        text = Text(message)
+    errors.print(text, soft_wrap=True)
 
 
 def fail(message: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.markup import escape
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
 from taildiff.cli.stores import default_store
@@ -117,15 +118,19 @@ def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> i
         outcome = run_training(run, spec, store, stop, options.start_from, command, progress, say)
     if not outcome.first:
         return 0
+    place = escape(str(run.root))
     if outcome.reason == "finished":
-        console.print(f"[green]trained[/] {run.root} to step {outcome.step}", highlight=False)
+        console.print(f"[green]trained[/] {place} to step {outcome.step}", highlight=False)
         next_steps(
             command_line("sample", run.root, "--per-class", 8, "--guidance", 1.5, "--out", run.root / "drawn"),
             command_line("evaluate", run.root),
             command_line("report", run.root),
         )
         return 0
-    console.print(f"[yellow]stopped[/] {run.root} after step {outcome.step} of {spec.steps} ({outcome.reason}), saved")
+    console.print(
+        f"[yellow]stopped[/] {place} after step {outcome.step} of {spec.steps} ({outcome.reason}), saved",
+        soft_wrap=True,
+    )
     again = shlex.join(command)
     next_steps(f"{again}   # goes on" if outcome.reason == "signal" else f"{again}   # with another limit goes on")
     return 128 + outcome.signal if outcome.signal else 0
@@ -144,7 +149,7 @@ def show_choices(spec: RunSpec, store: Store) -> None:
     """What an auto recipe took from the data."""
     facts = store.facts
     console.print(
-        f"[bold]{spec.recipe}[/] for {facts.name}: {sum(facts.counts)} images of {facts.height}x{facts.width}, "
+        f"[bold]{spec.recipe}[/] for {escape(facts.name)}: {sum(facts.counts)} images of {facts.height}x{facts.width}, "
         f"{'colour' if facts.channels == 3 else 'grey'}, {facts.classes} classes of "
         f"{min(facts.counts)} to {max(facts.counts)} images",
         highlight=False,
