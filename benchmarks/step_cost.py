@@ -17,6 +17,7 @@ import torch
 
 from taildiff import build
 from taildiff.data.batches import Batch
+from taildiff.memory import keep_freed_memory
 from taildiff.objectives.objective import Learner, Streams
 from taildiff.recipes import recipe
 from taildiff.spec import (
@@ -85,6 +86,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        keep_freed_memory()  # as training does
     spec = recipe(options.recipe)
     size, channels = (28, 1) if options.recipe.startswith("mnist") else (32, 3)
     names = tuple("0123456789")

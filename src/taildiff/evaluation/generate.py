@@ -15,6 +15,7 @@ from taildiff.diffusion.guidance import guided
 from taildiff.diffusion.path import Path
 from taildiff.diffusion.sampler import ImageNoise, predictor, trajectory
 from taildiff.errors import CheckpointError, InputError, RunError
+from taildiff.memory import keep_freed_memory
 from taildiff.models.denoiser import Denoiser
 from taildiff.progress import Progress, silent
 from taildiff.runs import RunDir
@@ -43,6 +44,8 @@ def best_device() -> str:
 def load_model(run: RunDir, weights: str = "ema", device: str = "cpu") -> Model:
     """The newest weights of a run; `RunError` when it has none yet."""
     run.info()
+    if device == "cpu":
+        keep_freed_memory()
     steps = run.weight_steps(weights)
     if not steps:
         raise RunError(f"{run.root} has no {weights} weights yet: continue it with the same taildiff train command")

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from taildiff.errors import SpecError
+from taildiff.memory import keep_freed_memory
 from taildiff.objectives.contrast import gathered
 
 
@@ -22,6 +23,8 @@ class Engine:
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
         if accelerator == "cuda" and devices > torch.cuda.device_count():
             raise SpecError(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs")
+        if accelerator == "cpu":
+            keep_freed_memory()
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # its banners say nothing that a user needs
         self._fabric = Fabric(accelerator=accelerator, devices=devices)
         self._fabric.launch()
