@@ -2,67 +2,44 @@
 
     store.json   what it is            labels.npy   int64 (N,)
     images.npy   uint8 (N, H, W, C)    test.npy     bool (N,), True = held out
-    cache/       what others derive from it
+    cache/       what others derive from it             names.txt    where each image comes from, if it was a file
 
 The whole source is kept, so that a long tail is a cut of a run and the balanced reference is never lost.
 """
 
 import hashlib
+import math
 import os
-import shlex
 import shutil
-from contextlib import suppress
+import zlib
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import numpy as np
-from pydantic import Field
 
-from taildiff.data.swap import partial, put_back, replace, sweep
-from taildiff.errors import DataError, SpecError
-from taildiff.runs import RunDir, write_json
-from taildiff.spec import DataFacts, Spec, parse, read_json
+from taildiff.data.journal import NAME, Header, Journal, Shard, read_journal
+from taildiff.data.store_files import (
+    AGAIN,
+    SourceMeta,
+    StoreMeta,
+    is_store,
+    read_array,
+    read_meta,
+    read_names,
+    refuse_run,
+    write_names,
+)
+from taildiff.data.swap import lasting_partial, only_one, put_back, replace, sweep
+from taildiff.errors import DataError
+from taildiff.runs import write_json
+from taildiff.spec import DataFacts
 
-FORMAT = 1
-Size = Annotated[int, Field(ge=1)]
-
-
-class SourceMeta(Spec):
-    """Where a store comes from; equal for two preparations that would give the same images."""
-
-    source: str
-    """A path, or the name of something that ships with a package."""
-    options: str = ""
-    """Everything else that decides the images, such as their size."""
-    fingerprint: str = ""
-    """Of the source's files (names, sizes, times); a changed source gives another one."""
-
-
-class StoreMeta(Spec):
-    """store.json."""
-
-    format: int = FORMAT
-    name: str
-    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
-    height: Size
-    width: Size
-    channels: Size
-    count: Size
-    """Images N."""
-    source: SourceMeta
-    skipped: int = 0
-    """Broken images that were left out."""
-    skipped_names: tuple[str, ...] = ()
-    """The first of them."""
-    hash: str
-    """sha256 over shape, images, labels, test column and class names."""
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(N, H, W, C)."""
-        return self.count, self.height, self.width, self.channels
+__all__ = ["SourceMeta", "Store", "StoreMeta", "StoreWriter", "is_store", "prepared_before", "refuse_run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,21 +60,26 @@ class Store:
         """Open and check a store; `DataError` says what is missing or damaged."""
         root = Path(path)
         put_back(root)
-        meta = _read_meta(root)
+        meta = read_meta(root)
         store = cls(
             root=root,
             meta=meta,
-            images=_read_array(root / "images.npy", np.dtype(np.uint8), meta.shape, mapped=True),
-            labels=_read_array(root / "labels.npy", np.dtype(np.int64), (meta.count,)),
-            test=_read_array(root / "test.npy", np.dtype(np.bool_), (meta.count,)),
+            images=read_array(root / "images.npy", np.dtype(np.uint8), meta.shape, mapped=True),
+            labels=read_array(root / "labels.npy", np.dtype(np.int64), (meta.count,)),
+            test=read_array(root / "test.npy", np.dtype(np.bool_), (meta.count,)),
         )
         classes = len(meta.class_names)
         if store.labels.min() < 0 or store.labels.max() >= classes:
             raise DataError(
                 f"{root / 'labels.npy'}: labels {store.labels.min()}..{store.labels.max()}, "
-                f"but there are {classes} classes (0..{classes - 1}); {_AGAIN}"
+                f"but there are {classes} classes (0..{classes - 1}); {AGAIN}"
             )
         return store
+
+    @cached_property
+    def names(self) -> tuple[str, ...] | None:
+        """Where each image comes from, relative to the source; None for sources that are no files of images."""
+        return read_names(self.root / "names.txt", self.meta.count) if self.meta.names else None
 
     @property
     def train_index(self) -> np.ndarray:
@@ -129,113 +111,118 @@ class Store:
         )
 
 
-_AGAIN = "prepare it again: taildiff data prepare … --overwrite"
-
-
-def is_store(path: Path) -> bool:
-    """Whether there is a store.json; says nothing about its health."""
-    return (path / "store.json").is_file()
-
-
-def refuse_run(path: Path) -> None:
-    """`DataError` where someone names a run in the place of data."""
-    run = RunDir(path)
-    if run.exists():
-        data = shlex.quote(run.info().store.path)
-        raise DataError(
-            f"{path} is a run, not data. What it was trained on: taildiff data show {data}. "
-            f"What came of it: taildiff report {shlex.quote(str(path))}"
-        )
-
-
-def _read_meta(root: Path) -> StoreMeta:
-    if not root.exists():
-        raise DataError(f"{root} does not exist. Make a store: taildiff data prepare mnist5k --out {root}")
-    refuse_run(root)
-    if not root.is_dir():
-        raise DataError(f"{root} is a file; a store is a folder, such as taildiff data prepare … --out STORE makes")
-    if not is_store(root):
-        raise DataError(
-            f"{root} is not a store (no store.json there). "
-            f"From a folder of images: taildiff data prepare folder {root} --out STORE"
-        )
-    path = root / "store.json"
-    try:
-        values = read_json(path)
-        version = values.get("format") if isinstance(values, dict) else None
-        if version != FORMAT:
-            raise DataError(f"{path}: format {version!r}, this version reads {FORMAT}; {_AGAIN}")
-        return parse(StoreMeta, values, source=str(path))
-    except SpecError as error:
-        raise DataError(f"{error}; {_AGAIN}") from None
-
-
-def _read_array(path: Path, dtype: np.dtype, shape: tuple[int, ...], mapped: bool = False) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; {_AGAIN}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is damaged or cut off ({error}); {_AGAIN}") from None
-    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-        raise DataError(f"{path} holds {found}, store.json says {dtype} {shape}; {_AGAIN}")
-    return array
-
-
 class StoreWriter:
-    """Writes a store in bounded memory into a temporary folder beside `out`, which `close` renames.
+    """Writes a store in bounded memory into `.NAME.partial` beside `out`, which `close` renames.
 
         with StoreWriter(out, name, class_names, (H, W, C), source) as writer:
             writer.append(images, labels, test)     # as often as needed; the order is kept
             store = writer.close(skipped)
 
-    Without `close` (an error, Ctrl-C) nothing is left behind, and what was at `out` stays.
+    Without `close` nothing is left behind, and what was at `out` stays. A writer that calls `commit` now and then can be
+    killed, or stopped by Ctrl-C: `shards` of the next one of the same source and shape says what is done, and `restore`
+    takes it over. `DataError` while another process writes the same store.
     """
 
     def __init__(
         self, out: Path, name: str, class_names: tuple[str, ...], shape: tuple[int, int, int], source: SourceMeta
     ):
         self.out, self.name, self.class_names, self.shape, self.source = out, name, class_names, shape, source
-        self.partial = partial(out)
+        self.partial = lasting_partial(out)
+        self.shards: list[Shard] = []
         self._labels: list[np.ndarray] = []
         self._test: list[np.ndarray] = []
-        self._count = 0
+        self._names: list[str] = []
+        self._count = self._crc = 0
         self._hash = hashlib.sha256(repr(shape).encode())
+        self._open = ExitStack()
+        self._resumable = False
 
     def __enter__(self) -> Self:
         try:
-            sweep(self.out)
-            shutil.rmtree(self.partial, ignore_errors=True)
-            self.partial.mkdir(parents=True)
-            self._file: BinaryIO = (self.partial / "images.npy").open("wb")
+            self.partial.parent.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as undo:
+                undo.enter_context(only_one(self.out))
+                sweep(self.out)
+                undo.callback(self._remove_unless_resumable)
+                self._begin(undo)
+                self._open = undo.pop_all()
         except OSError as error:
             raise DataError(f"cannot write beside {self.out}: {error}") from None
-        self._header = self._write_header()
         return self
 
+    def _begin(self, undo: ExitStack) -> None:
+        """Open images.npy behind the last shard that is whole."""
+        header = Header(source=self.source, shape=self.shape)
+        found, shards = read_journal(self.partial)
+        path = self.partial / "images.npy"
+        if found != header or not path.is_file():
+            shards = []
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir()
+            path.touch()
+        self._file: BinaryIO = path.open("r+b")
+        undo.callback(_close_quietly, self._file)
+        self._header = end = self._write_header()
+        for shard in shards:
+            data = self._file.read(shard.images * math.prod(self.shape))
+            if zlib.crc32(data) != shard.crc:  # the machine stopped before all was on the disk
+                break
+            self._hash.update(data)
+            self.shards.append(shard)
+            end += len(data)
+        self._file.seek(end)
+        self._file.truncate()
+        self._journal = Journal(self.partial, header, self.shards)
+        undo.callback(self._journal.close)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        with suppress(OSError):  # a full disk says so again when the last bytes are flushed
-            self._file.close()
-        shutil.rmtree(self.partial, ignore_errors=True)
+        self._resumable = isinstance(error, KeyboardInterrupt) and bool(self.shards)
+        self._open.close()
         if isinstance(error, OSError):
             raise DataError(f"cannot write {self.out}: {error}") from error
 
-    def append(self, images: np.ndarray, labels: np.ndarray, test: np.ndarray) -> None:
-        """Add uint8 (n, H, W, C), int (n,) and bool (n,)."""
+    def _remove_unless_resumable(self) -> None:
+        if not self._resumable:
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+    def restore(self, labels: np.ndarray, test: np.ndarray, names: Sequence[str] = ()) -> None:
+        """Say what the images of `shards` are; before the first `append`."""
+        assert self._count == 0
+        assert len(labels) == sum(shard.images for shard in self.shards)
+        self._add_columns(labels, test, names)
+
+    def append(self, images: np.ndarray, labels: np.ndarray, test: np.ndarray, names: Sequence[str] = ()) -> None:
+        """Add uint8 (n, H, W, C), int (n,) and bool (n,), and where they come from, for all images or none."""
         assert images.dtype == np.uint8
         assert images.shape[1:] == self.shape
-        assert len(images) == len(labels) == len(test)
+        assert len(images) == len(labels)
         data = np.ascontiguousarray(images).tobytes()
         self._file.write(data)
         self._hash.update(data)
+        self._crc = zlib.crc32(data, self._crc)
+        self._add_columns(labels, test, names)
+
+    def _add_columns(self, labels: np.ndarray, test: np.ndarray, names: Sequence[str]) -> None:
+        assert len(labels) == len(test)
         self._labels.append(labels.astype(np.int64))
         self._test.append(test.astype(np.bool_))
-        self._count += len(images)
+        self._names += names
+        self._count += len(labels)
 
-    def close(self, skipped: tuple[str, ...] = (), keep_names: int = 20) -> Store:
+    def commit(self, items: int, skipped: tuple[tuple[int, str], ...] = (), animated: int = 0) -> None:
+        """Make sure that what was appended since the last time, out of `items` items, survives this process."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        images = self._count - sum(shard.images for shard in self.shards)
+        shard = Shard(items=items, images=images, crc=self._crc, skipped=skipped, animated=animated)
+        self._journal.add(shard)
+        self.shards.append(shard)
+        self._crc = 0
+
+    def close(self, skipped: tuple[str, ...] = (), notes: tuple[str, ...] = (), keep_names: int = 20) -> Store:
         """Finish, put the store in the place of what was at `out`, and open it."""
         assert self._count
+        assert len(self._names) in (0, self._count)
         labels, test = np.concatenate(self._labels), np.concatenate(self._test)
         self._file.seek(0)
         assert self._write_header() == self._header  # numpy pads the header so that the first axis can grow
@@ -245,6 +232,8 @@ class StoreWriter:
             with (self.partial / f"{name}.npy").open("wb") as file:
                 np.save(file, column)
                 _fsync_close(file)
+        if self._names:
+            write_names(self.partial / "names.txt", self._names)
         self._hash.update("\0".join(self.class_names).encode())
         height, width, channels = self.shape
         meta = StoreMeta(
@@ -257,9 +246,12 @@ class StoreWriter:
             source=self.source,
             skipped=len(skipped),
             skipped_names=skipped[:keep_names],
+            notes=notes,
+            names=bool(self._names),
             hash=self._hash.hexdigest(),
         )
         write_json(self.partial / "store.json", meta.model_dump(mode="json"))
+        (self.partial / NAME).unlink()
         replace(self.partial, self.out.absolute())
         return Store.open(self.out)
 
@@ -267,6 +259,11 @@ class StoreWriter:
         layout = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self.shape)}
         np.lib.format.write_array_header_1_0(self._file, layout)
         return self._file.tell()
+
+
+def _close_quietly(file: BinaryIO) -> None:
+    with suppress(OSError):  # a full disk says so again when the last bytes are flushed
+        file.close()
 
 
 def _fsync_close(file: BinaryIO) -> None:

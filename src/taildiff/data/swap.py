@@ -1,15 +1,19 @@
 """Putting a finished folder in the place of another, and tidying up after a process that was killed while it did so.
 
-Work is done in `.NAME.PID.partial` beside the target; for a moment the old folder is `.NAME.PID.old`.
+Work is done in `.NAME.PID.partial` beside the target, or in `.NAME.partial` where a later process may go on with it;
+for a moment the old folder is `.NAME.PID.old`. Who works in `.NAME.partial` holds a lock on `.NAME.lock`.
 """
 
+import fcntl
 import os
 import re
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from taildiff.errors import DataError
 from taildiff.runs import fsync_dir
 
 
@@ -18,9 +22,40 @@ def partial(target: Path) -> Path:
     return target.absolute().with_name(f".{target.absolute().name}.{os.getpid()}.partial")
 
 
+def lasting_partial(target: Path) -> Path:
+    """Where the one process that holds the lock works on `target`, and the next one goes on; not made here."""
+    return target.absolute().with_name(f".{target.absolute().name}.partial")
+
+
+@contextmanager
+def only_one(target: Path) -> Iterator[None]:
+    """Hold the lock of `target`, whose parent must exist; it ends with the process, however that dies.
+
+    `DataError` while another process has it.
+    """
+    path = target.absolute().with_name(f".{target.absolute().name}.lock")
+    while True:
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise DataError(
+                f"{target} is being prepared by another process; wait for it, or choose another --out"
+            ) from None
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            break
+        file.close()  # its last holder removed it between our opening and locking
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
 def replace(new: Path, target: Path) -> None:
     """Put folder `new` at `target`; a folder cannot be renamed over a full one, so the old one steps aside first."""
-    old = new.with_suffix(".old")
+    old = partial(target).with_suffix(".old")
     if target.exists():
         target.rename(old)
     try:
