@@ -62,6 +62,41 @@ def test_frechet_of_known_gaussians():
     assert found == pytest.approx(3 * 1 + 3 * 1, rel=0.02)
 
 
+@given(st.integers(0, 2**31), st.integers(2, 12), st.integers(3, 40), st.integers(3, 40))
+def test_frechet_equals_scipy_in_any_order_for_many_points(seed, dim, n, m):
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(dim, dim))
+    a, b = rng.normal(size=(n + 3 * dim, dim)) @ mix, 1 + rng.normal(size=(m + 3 * dim, dim))
+    s1, s2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = np.real(np.asarray(scipy.linalg.sqrtm(s1 @ s2)))
+    oracle = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s1 + s2 - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(oracle, rel=1e-8)
+    assert frechet_distance(rng.permutation(a), rng.permutation(b)) == pytest.approx(oracle, rel=1e-8)
+
+
+@given(st.integers(0, 2**31), st.integers(2, 30), st.integers(2, 30), st.integers(1, 30))
+def test_frechet_of_few_points_has_closed_forms(seed, n, m, dim):
+    """Singular covariances, where scipy's root has no digits left: twice the points, and points in other dimensions."""
+    a, b = normal(seed, n, dim, mean=1), normal(seed + 1, m, dim)
+    variance = a.var(axis=0, ddof=1).sum()
+    assert frechet_distance(a, 2 * a) == pytest.approx((a.mean(0) ** 2).sum() + variance, rel=1e-9)
+    apart = frechet_distance(np.concatenate([a, 0 * a], axis=1), np.concatenate([0 * b, b], axis=1))
+    means = (a.mean(0) ** 2).sum() + (b.mean(0) ** 2).sum()
+    assert apart == pytest.approx(means + variance + b.var(axis=0, ddof=1).sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m"), [(10, 12), (10, 300), (300, 10), (20, 300)])
+def test_frechet_of_few_points_equals_that_of_their_covariances(n: int, m: int):
+    a, b = normal(0, n, 20), normal(1, m, 20, mean=0.5)
+    statistics = GaussianStatistics.of(a), GaussianStatistics.of(b)
+    assert frechet_distance(a, b) == pytest.approx(frechet_from_statistics(*statistics), rel=1e-6)
+
+
+def test_covariance_is_numpys():
+    points = 100 + normal(0, 9000, 5)  # more than one block
+    np.testing.assert_allclose(GaussianStatistics.of(points).cov, np.cov(points, rowvar=False), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("n", [50, 10])  # 10 points in 20 dimensions: a singular covariance
 def test_frechet_of_equal_statistics_is_zero(n: int):
     points = 5 + normal(0, n, 20)

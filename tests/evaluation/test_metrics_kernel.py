@@ -1,0 +1,67 @@
+"""Kernel distance against golden numbers and its definition."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taildiff.errors import InputError
+from taildiff.metrics import kernel_distance
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
+
+
+def by_definition(x: np.ndarray, y: np.ndarray) -> float:
+    """Pair by pair."""
+
+    def k(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a @ b / len(a) + 1) ** 3)
+
+    n, m = len(x), len(y)
+    within = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    other = sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+    return within + other - 2 * sum(k(a, b) for a in x for b in y) / (n * m)
+
+
+def test_golden():
+    real, fake = GOLDEN["real"], GOLDEN["fake"]
+    expected = float(GOLDEN["kid_subset_mean"])
+    assert kernel_distance(real, fake, size=130) == pytest.approx(expected, rel=0.1)
+    assert kernel_distance(real, fake) == pytest.approx(expected, rel=0.1)
+    assert kernel_distance(torch.from_numpy(real), torch.from_numpy(fake)) == kernel_distance(real, fake)
+
+
+@given(st.integers(0, 2**31), st.integers(2, 12), st.integers(1, 5), st.integers(12, 1000))
+def test_all_points_of_both_give_the_definition_in_any_order(seed, n, dim, size):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(n, dim)), 0.5 + rng.normal(size=(n, dim))
+    expected = pytest.approx(by_definition(x, y), rel=1e-9, abs=1e-9)
+    assert kernel_distance(x, y, size=size) == expected
+    assert kernel_distance(rng.permutation(x), rng.permutation(y), size=size, seed=seed) == expected
+
+
+def test_subsets_are_unbiased_and_drawn_by_the_seed_alone():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(400, 4)), 0.3 + rng.normal(size=(400, 4))
+    whole = kernel_distance(x, y)
+    parts = kernel_distance(x, y, subsets=400, size=50)
+    assert parts == pytest.approx(whole, rel=0.1)
+    assert kernel_distance(x, y, size=50, seed=1) == kernel_distance(x, y, size=50, seed=1)
+    assert kernel_distance(x, y, size=50, seed=1) != kernel_distance(x, y, size=50, seed=2)
+
+
+def test_equal_distributions_give_zero_on_average_even_for_few_points():
+    """What the Fréchet distance cannot: n = 20 in 32 dimensions, on both sides of 0."""
+    rng = np.random.default_rng(0)
+    found = [kernel_distance(rng.normal(size=(20, 32)), rng.normal(size=(20, 32))) for _ in range(400)]
+    assert min(found) < 0 < max(found)
+    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
+
+
+@pytest.mark.parametrize(("subsets", "size"), [(0, 10), (1, 1)])
+def test_no_subset_is_refused(subsets, size):
+    with pytest.raises(InputError, match="at least 1 subset of at least 2 points"):
+        kernel_distance(np.eye(3), np.eye(3), subsets, size)
