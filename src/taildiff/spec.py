@@ -4,6 +4,7 @@ The unions (`PathSpec`, `ModelSpec`) are the registry: `build.py` has one `match
 so that `taildiff --help` and the reading of a run cost nothing.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -77,10 +78,15 @@ class DataFacts(Spec):
 class DataSpec(Spec):
     """Which images are trained on and in which order; the store itself is named by `--data`."""
 
-    tail: Literal["natural", "exp"] = "natural"
-    """`natural`: every training image; `exp`: n_k = n_max ratio^(k/(C-1)) (Cao et al. 2019)."""
+    tail: Literal["natural", "exp", "step", "list"] = "natural"
+    """`natural`: every training image; `exp`: n_k = n_max ratio^(k/(C-1)); `step`: the last classes keep n_max ratio
+    (both Cao et al. 2019); `list`: the images that a file names."""
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Images in the rarest class over images in the commonest (used by `exp`)."""
+    """Images in the rarest class over images in the commonest (used by `exp` and `step`)."""
+    step_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Part of the classes that `step` makes rare: the last ones."""
+    list: Path | None = None
+    """A text file with `path class_id` a line, for `list`; paths as in the source of the store."""
     tail_seed: int = 0
     """Seed of the choice of images that stay."""
     min_per_class: Annotated[int, Field(ge=0)] = 0
@@ -96,6 +102,12 @@ class DataSpec(Spec):
     def _one_law(self) -> Self:
         if self.resample is not None and self.resample_power is not None:
             raise ValueError("resample and resample_power are two laws for one thing: give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _list_and_file(self) -> Self:
+        if (self.tail == "list") != (self.list is not None):
+            raise ValueError("tail list and list FILE belong together: --data.tail list --data.list FILE")
         return self
 
 
