@@ -144,7 +144,7 @@ def test_wrong_options_exit_with_2(args, capsys):
 def test_help_and_no_verb(capsys):
     assert verb.main(["--help"]) == 0
     assert verb.main([]) == 2
-    assert "prepare mnist5k|folder" in capsys.readouterr().out
+    assert "prepare IMPORTER" in capsys.readouterr().out
 
 
 def test_nothing_heavy_is_imported():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taildiff.data import prepare
+from taildiff.data import images, prepare
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 
@@ -64,7 +64,7 @@ def test_folder_sorts_names_and_passes_over_what_is_no_image(tmp_path):
     assert (store.meta.name, store.meta.skipped) == ("photos", 0)
     np.testing.assert_array_equal(store.labels, [0, 0, 1, 1])
     assert not store.test.any()
-    alone = prepare.decode(source / "zebra" / "b.png", 8, 3)
+    alone = images.decode(source / "zebra" / "b.png", 8, 3)
     np.testing.assert_array_equal(store.images[3], alone)
 
 

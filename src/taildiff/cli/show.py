@@ -1,0 +1,194 @@
+"""`taildiff data show`: what a dataset holds, and what to expect of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from taildiff.cli.common import command_line, console, next_steps
+from taildiff.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from taildiff.data.longtail import Groups
+    from taildiff.data.store import Store
+
+_FOLDER_SIZE = 32
+_MOST_ROWS = 30  # of the table of classes; of more classes the ends are shown
+_BAR = 30  # characters
+
+
+@dataclass(frozen=True)
+class Show:
+    """Counts, groups and imbalance of a dataset, and what to expect of it."""
+
+    path: tyro.conf.Positional[Path]
+    """A store, or a folder with one sub-folder of images a class."""
+    tail: Literal["natural", "exp", "step", "list"] = "natural"
+    """Show the counts after this cut, as a run with `--data.tail` makes it."""
+    ratio: float = 0.01
+    """Images in the rarest class over images in the commonest, for `--tail exp` and `step`."""
+    step_share: float = 0.5
+    """Part of the classes that `--tail step` makes rare."""
+    list: Path | None = None
+    """A text file with `path class_id` a line, for `--tail list` of a store."""
+    min_per_class: int = 0
+    """Keep at least so many images of each class."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is shown of a dataset, be it a store or a folder."""
+
+    title: str
+    class_names: tuple[str, ...]
+    whole: tuple[int, ...]
+    """Training images of each class."""
+    held_out: tuple[int, ...]
+    counts: tuple[int, ...]
+    """Training images of each class after the cut."""
+    prepared: bool
+
+
+def show(options: Show) -> None:
+    """Print it."""
+    from taildiff.data.longtail import Groups
+
+    view = _view(options)
+    thirds, shots = Groups.thirds(view.counts), Groups.shots(view.counts)
+    console.print(view.title, style="bold", markup=False, highlight=False)
+    console.print(_table(view, thirds, shots))
+    for groups in (thirds, shots):
+        console.print(f"{groups.scheme}: " + "; ".join(_group_line(view, name, labels) for name, labels in groups))
+    console.print()
+    for line in _expectations(view):
+        console.print(f"• {line}", markup=False, highlight=False)
+    next_steps(_command_after(options, view.prepared))
+
+
+def _command_after(options: Show, prepared: bool) -> str:
+    if not prepared:
+        store = Path("data") / options.path.resolve().name
+        return command_line("data", "prepare", "folder", options.path, "--out", store, "--size", _FOLDER_SIZE)
+    words = ["train", "auto-ccua", "--data", options.path, "--out", "runs/first"]
+    if options.tail != "natural":
+        words += ["--data.tail", options.tail]
+        words += ["--data.list", options.list] if options.list else ["--data.ratio", f"{options.ratio:g}"]
+        words += ["--data.step-share", f"{options.step_share:g}"] if options.tail == "step" else []
+        words += ["--data.min-per-class", options.min_per_class] if options.min_per_class else []
+    return command_line(*words)
+
+
+def _view(options: Show) -> _View:
+    import numpy as np
+
+    from taildiff.data.listing import scan
+    from taildiff.data.store import Store, is_store, refuse_run
+
+    if (options.tail == "list") != (options.list is not None):
+        raise InputError("--tail list and --list FILE belong together")
+    refuse_run(options.path)
+    store = Store.open(options.path) if not options.path.exists() or is_store(options.path) else None
+    if store is not None:
+        names, labels, test = store.meta.class_names, store.labels, store.test
+        title = f"{store.meta.name}: {store.meta.count:,} images, {len(names)} classes, {shape(store)}"
+        title += f", {store.meta.skipped:,} broken left out" if store.meta.skipped else ""
+    else:
+        listing = scan(options.path)
+        names, labels, test = listing.class_names, listing.labels, listing.test
+        title = f"{listing.name}: {len(labels):,} image files (not opened yet), {len(names)} classes"
+    whole, held_out = (tuple(np.bincount(labels[part], minlength=len(names)).tolist()) for part in (~test, test))
+    counts = _cut(options, whole, store)
+    if options.tail != "natural":
+        how = options.list or f"ratio {options.ratio:g}"
+        title += f"; cut to {sum(counts):,} ({options.tail}, {how})"
+    if 0 in counts:
+        empty = names[counts.index(0)]
+        raise DataError(f"class '{empty}' would keep no image; raise --ratio, or give --min-per-class 1")
+    return _View(title, names, whole, held_out, counts, store is not None)
+
+
+def _cut(options: Show, whole: tuple[int, ...], store: "Store | None") -> tuple[int, ...]:
+    """Training images of each class after the cut."""
+    from taildiff.data.longtail import Split, exponential_counts, step_counts
+    from taildiff.spec import DataSpec
+
+    match options.tail:
+        case "exp":
+            return exponential_counts(whole, options.ratio, min_per_class=options.min_per_class)
+        case "step":
+            return step_counts(whole, options.ratio, options.step_share, min_per_class=options.min_per_class)
+        case "list":
+            if store is None:
+                raise InputError("--tail list is for a store: prepare the folder first")
+            data = DataSpec(tail="list", list=options.list, min_per_class=options.min_per_class)
+            return Split.cut(store, data).counts
+        case _:
+            return whole
+
+
+def _table(view: _View, thirds: "Groups", shots: "Groups") -> Table:
+    order = [label for _, labels in thirds for label in labels]
+    half = _MOST_ROWS // 2
+    shown = order if len(order) <= _MOST_ROWS else [*order[:half], None, *order[-half:]]
+    table = Table(box=None, pad_edge=False)
+    for name in ("class", "training", "held out", "third", "shots", ""):
+        table.add_column(name, justify="right" if name in ("training", "held out") else "left", no_wrap=bool(name))
+    most = max(view.counts)
+    for label in shown:
+        if label is None:
+            table.add_row(f"… {len(order) - 2 * half} more")
+            continue
+        count, held_out = view.counts[label], view.held_out[label]
+        table.add_row(
+            Text(view.class_names[label], overflow="ellipsis"),
+            f"{count:,}",
+            f"{held_out:,}",
+            thirds.of(label),
+            shots.of(label),
+            "█" * (_BAR * count // most) or "▏",
+        )
+    return table
+
+
+def _group_line(view: _View, name: str, labels: tuple[int, ...]) -> str:
+    images = sum(view.counts[label] for label in labels)
+    return escape(f"{name} {len(labels)} class{'es' * (len(labels) > 1)}, {images:,} images")
+
+
+def _expectations(view: _View) -> list[str]:
+    from taildiff.data.longtail import FEWEST_REAL, NEARLY_EQUAL
+
+    counts = view.counts
+    lines = [f"Imbalance: {max(counts) / min(counts):.1f} : 1 ({max(counts):,} to {min(counts):,} images a class)."]
+    if max(view.whole) <= NEARLY_EQUAL * min(view.whole):
+        about = f"all {sum(view.whole):,} training images, {min(view.whole):,} or more of each class"
+        lines.append(f"Balanced reference: {about}. Every class can be judged.")
+    else:
+        lines.append("No balanced reference: all real images are the reference, and rare classes are judged on few.")
+    rare = [label for label, count in enumerate(view.whole) if count < FEWEST_REAL]
+    if rare:
+        lines.append(f"{_names(view, rare)}: under {FEWEST_REAL} real images, too few for values of their own.")
+    few = [label for label, count in enumerate(counts) if count < FEWEST_REAL]
+    if few:
+        lines.append(
+            f"{_names(view, few)}: under {FEWEST_REAL} images to learn from; expect copies, and little variety."
+        )
+    if not any(view.held_out):
+        lines.append("Nothing is held out: put images into train/ and test/ if you want to judge on unseen ones.")
+    return lines
+
+
+def _names(view: _View, labels: list[int]) -> str:
+    shown = ", ".join(view.class_names[label] for label in labels[:5])
+    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+    return f"{len(labels)} class{'es' * (len(labels) > 1)} ({shown}{more})"
+
+
+def shape(store: "Store") -> str:
+    """Such as `32×32 colour`."""
+    meta = store.meta
+    return f"{meta.height}×{meta.width} {'grey' if meta.channels == 1 else 'colour'}"

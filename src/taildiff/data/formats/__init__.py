@@ -1,0 +1,1 @@
+"""One file format a file: each finds its source, and reads it."""

@@ -1,0 +1,176 @@
+"""IDX files, the format of MNIST and of what imitates it (Fashion-MNIST, KMNIST, EMNIST), gzipped or not.
+
+A file is `00 00 type dims`, then each dimension as a big-endian uint32, then the values; type 08 is uint8. A data set
+is four files, named like `train-images-idx3-ubyte.gz`; those of EMNIST have its name in front, and their images lie on
+their side.
+"""
+
+import gzip
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, read_class_names
+from taildiff.errors import DataError
+
+_NAME = re.compile(r"(?P<lead>.*?)(?P<part>train|t10k|test)[-.](?P<what>images|labels)[-.]idx[13][-.]ubyte(\.gz)?")
+_LAYOUT = "train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two for t10k or test, with or without .gz"
+_DAMAGE = (OSError, EOFError, zlib.error)
+_MOST_LABELS = 2**28
+_BLOCK = 256  # images read at a time
+
+
+@dataclass(frozen=True)
+class _Part:
+    images: Path
+    labels: Path
+    test: bool
+
+
+def find_idx(place: Path, names: Path | None = None) -> Found:
+    """A folder with the files of one data set, or its file of training images where there are more.
+
+    `names`: class names, a line each, by label. `DataError`: files missing, of another kind, or of different lengths.
+    """
+    check_place(place)
+    folder = place if place.is_dir() else place.parent
+    parts = _parts(place)
+    files = [path for part in parts for path in (part.images, part.labels)] + ([names] if names else [])
+    shapes = {part.images: _shape(part.images, 3) for part in parts}
+    sizes = {shape[1:] for shape in shapes.values()}
+    if len(sizes) > 1:
+        raise DataError(f"{folder}: the images for training and testing have different sizes: {sorted(sizes)}")
+    return Found(
+        source=str(place.resolve()),
+        name=_title(place, parts[0].images),
+        fingerprint=fingerprint_of([path for path in files if path.exists()]),
+        roots=(folder,),
+        read=lambda: _read(folder, parts, names),
+        size=min(sizes.pop()),
+        options="names=" + str(names.resolve()) if names else "",
+    )
+
+
+def _parts(place: Path) -> list[_Part]:
+    folder = place if place.is_dir() else place.parent
+    found = {match: path for path in sorted(folder.iterdir()) if (match := _NAME.fullmatch(path.name))}
+    leads = sorted({match["lead"] for match in found})
+    if place.is_file():
+        own = _NAME.fullmatch(place.name)
+        if own is None:
+            raise DataError(f"{place} is not named like an IDX file; expected are {_LAYOUT}")
+        leads = [own["lead"]]
+    if len(leads) > 1:
+        listed = ", ".join(f"'{lead}'" for lead in leads)
+        raise DataError(f"{folder} holds several data sets ({listed}); name the file of training images of one")
+    files: dict[tuple[bool, str], Path] = {}
+    for match, path in found.items():
+        if match["lead"] == (leads or [""])[0]:
+            files.setdefault((match["part"] != "train", match["what"]), path)  # of x and x.gz the first
+    for key in ((False, "images"), (False, "labels"), *([(True, "labels")] if (True, "images") in files else [])):
+        if key not in files:
+            part = "testing" if key[0] else "training"
+            raise DataError(f"{folder} has no file of {key[1]} for {part}; expected are {_LAYOUT}")
+    parts = [_Part(files[False, "images"], files[False, "labels"], False)]
+    if (True, "images") in files:
+        parts.append(_Part(files[True, "images"], files[True, "labels"], True))
+    return parts
+
+
+def _title(place: Path, images: Path) -> str:
+    match = _NAME.fullmatch(images.name)
+    lead = match["lead"].strip("-._") if match else ""
+    return lead or (place if place.is_dir() else place.parent).resolve().name
+
+
+def _read(folder: Path, parts: list[_Part], names: Path | None) -> Source:
+    columns = [_labels(part) for part in parts]
+    values = np.concatenate(columns).astype(np.int64)
+    test = np.repeat([part.test for part in parts], [len(column) for column in columns])
+    class_names, labels = classes_by_value(values)
+    if names is not None:
+        class_names, labels = read_class_names(names), values
+    lying = "emnist" in parts[0].images.name.lower()
+
+    def pictures(start: int) -> Iterator[np.ndarray]:
+        for part, column in zip(parts, columns, strict=True):
+            yield from _images(part.images, max(start, 0), lying)
+            start -= len(column)
+
+    note = ("EMNIST stores its images on their side: they were put upright",) if lying else ()
+    return Source(class_names, labels, test, pictures, channels=1, notes=note)
+
+
+def _labels(part: _Part) -> np.ndarray:
+    """uint8 (n,), as many as there are images."""
+    (count,) = _shape(part.labels, 1)
+    images = _shape(part.images, 3)[0]
+    if count != images:
+        raise DataError(f"{part.labels} has {count:,} labels, {part.images.name} {images:,} images")
+    if count > _MOST_LABELS:
+        raise DataError(f"{part.labels} announces {count:,} labels: damaged?")
+    with _opened(part.labels) as file:
+        file.read(8)
+        return np.frombuffer(_exactly(file, count, part.labels, last=True), np.uint8)
+
+
+def _images(path: Path, start: int, lying: bool) -> Iterator[np.ndarray]:
+    count, height, width = _shape(path, 3)
+    if start >= count:
+        return
+    with _opened(path) as file:
+        try:
+            file.seek(16 + start * height * width)
+        except _DAMAGE as error:
+            raise _damaged(path, error) from None
+        for first in range(start, count, _BLOCK):
+            n = min(_BLOCK, count - first)
+            block = np.frombuffer(_exactly(file, n * height * width, path, first + n == count), np.uint8)
+            images = block.reshape(n, height, width)
+            yield from images.transpose(0, 2, 1) if lying else images
+
+
+def _shape(path: Path, dims: int) -> tuple[int, ...]:
+    with _opened(path) as file:
+        head = _exactly(file, 4 + 4 * dims, path)
+    if head[:2] != b"\0\0":
+        raise DataError(f"{path} is not an IDX file (it begins with {head[:4].hex(' ')})")
+    if head[2] != 8:
+        raise DataError(f"{path} holds values of IDX type {head[2]:02x}, not of 08 (uint8); convert them")
+    if head[3] != dims:
+        raise DataError(f"{path} has {head[3]} dimensions, expected are {dims}")
+    shape = struct.unpack(f">{dims}I", head[4:])
+    if 0 in shape or max(shape[1:], default=1) > 2**15:
+        raise DataError(f"{path} announces the shape {shape}: damaged?")
+    return shape
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _exactly(file: BinaryIO, size: int, path: Path, last: bool = False) -> bytes:
+    """So many bytes, and with `last` nothing behind them."""
+    try:
+        data = file.read(size)
+        more = last and len(file.read(1)) > 0
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+    if len(data) < size:
+        raise DataError(f"{path} is cut off; download it again")
+    if more:
+        raise DataError(f"{path} is longer than its header says; download it again")
+    return data
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged ({error}); download it again")

@@ -1,0 +1,172 @@
+"""Images that a text file names: a CSV with `path,label[,split]`, or a list with `path class_id` a line."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from taildiff.data.source import Found, Source, check_place, fingerprint, read_class_names, read_text
+from taildiff.errors import DataError
+
+_PARTS = {"train": False, "test": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line."""
+
+    line: int
+    path: str
+    label: str
+    test: bool = False
+
+
+def find_csv(table: Path, root: Path | None = None) -> Found:
+    """A CSV with a header; paths are relative to `root`, or to the CSV's folder. Other columns are passed over.
+
+    Classes are the different labels, in order (of numbers if all are); `split` says `train` or `test`. `DataError`
+    names the line of a path that does not exist, leaves the folder or comes twice.
+    """
+    check_place(table)
+    rows = _read_csv(table)
+    names = sorted({row.label for row in rows}, key=_by_number if all(_is_id(row.label) for row in rows) else None)
+    number = {name: label for label, name in enumerate(names)}
+    return _found(table, root or table.parent, rows, tuple(names), [number[row.label] for row in rows], "")
+
+
+def find_list(train: Path, test: Path | None = None, root: Path | None = None, names: Path | None = None) -> Found:
+    """A list of images for training and perhaps one of held-out ones, `relative/path class_id` a line.
+
+    `names`: class names, a line each, by id; without them the ids are the names.
+    """
+    for place in filter(None, (train, test)):
+        check_place(place)
+    rows = list(read_list(train))
+    rows += [Row(row.line, row.path, row.label, True) for row in read_list(test)] if test else []
+    ids = [int(row.label) for row in rows]
+    if names is not None:
+        class_names, labels, options = read_class_names(names), ids, f"names={names.resolve()}"
+    else:
+        found = sorted(set(ids))
+        number = {value: label for label, value in enumerate(found)}
+        class_names, labels, options = tuple(map(str, found)), [number[value] for value in ids], ""
+    options = " ".join(filter(None, (options, f"test={test.resolve()}" if test else "")))
+    return _found(train, root or train.parent, rows, class_names, labels, options)
+
+
+def read_list(path: Path) -> Iterator[Row]:
+    """The lines of a list file; the class id, a whole number, is what stands behind the last space."""
+    lines = read_text(path).splitlines()
+    empty = True
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().rpartition("\t" if "\t" in line.strip() else " ")
+        if not name.strip() or not _is_id(label):
+            raise DataError(f"{path}, line {number}: {line[:80]!r} is not `path class_id`")
+        empty = False
+        yield Row(number, _tidy(name.strip()), label)
+    if empty:
+        raise DataError(f"{path} is empty; `path class_id` a line is needed")
+
+
+def _read_csv(table: Path) -> list[Row]:
+    reader = csv.reader(io.StringIO(read_text(table), newline=""), strict=True)
+    rows: list[Row] = []
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        for column in ("path", "label"):
+            if header.count(column) != 1:
+                raise DataError(f"{table}: the first line must name the columns, `path,label` and perhaps `split`")
+        path, label = header.index("path"), header.index("label")
+        split = header.index("split") if "split" in header else None
+        for fields in reader:
+            if not any(fields):
+                continue
+            if len(fields) != len(header):
+                raise DataError(f"{table}, line {reader.line_num}: {len(fields)} fields, not {len(header)}")
+            part = "train" if split is None else fields[split].strip().lower()
+            if part not in _PARTS:
+                raise DataError(f"{table}, line {reader.line_num}: split '{fields[split or 0]}' is not train or test")
+            if not fields[label].strip():
+                raise DataError(f"{table}, line {reader.line_num}: no label")
+            rows.append(Row(reader.line_num, _tidy(fields[path].strip()), fields[label].strip(), _PARTS[part]))
+    except csv.Error as error:
+        raise DataError(f"{table}, line {reader.line_num}: {error}") from None
+    if not rows:
+        raise DataError(f"{table} names no images")
+    return rows
+
+
+def _found(
+    table: Path, root: Path, rows: Sequence[Row], class_names: tuple[str, ...], labels: Sequence[int], options: str
+) -> Found:
+    status = _check_files(table, root, rows)
+    names = tuple(row.path for row in rows)
+    where = np.array([row.test for row in rows])
+    mark = fingerprint(
+        (f"{row.path}\0{row.label}\0{row.test}", *entry) for row, entry in zip(rows, status, strict=True)
+    )
+    order = np.argsort(where, kind="stable")  # train first, as folders do it
+
+    def pictures(start: int) -> Iterator[Path]:
+        return (root / names[position] for position in order[start:])
+
+    source = Source(class_names, np.array(labels)[order], where[order], pictures, tuple(names[k] for k in order))
+    return Found(
+        source=str(table.resolve()),
+        name=table.stem,
+        fingerprint=mark,
+        roots=(root,),
+        read=lambda: source,
+        options=" ".join(filter(None, (options, f"root={root.resolve()}"))),
+    )
+
+
+def _check_files(table: Path, root: Path, rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Bytes and time of each image."""
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; --root names the one that the paths of {table} begin at")
+    before: dict[str, Row] = {}
+    missing: list[Row] = []
+    status: list[tuple[int, int]] = []
+    base = os.fspath(root)
+    for row in rows:
+        where = f"{table}, line {row.line}: '{row.path}'"
+        if not row.path or "\n" in row.path or "\0" in row.path:
+            raise DataError(f"{table}, line {row.line}: {row.path!r} is not a path")
+        if row.path.startswith("/") or ".." in row.path.split("/"):
+            raise DataError(f"{where} leads out of {root}; paths are relative to it, or to --root")
+        if row.path in before:
+            raise DataError(f"{where} was in line {before[row.path].line} already")
+        before[row.path] = row
+        try:
+            entry = os.stat(f"{base}/{row.path}")  # noqa: PTH116 (a hundred thousand times)
+        except (OSError, ValueError):
+            missing.append(row)
+            continue
+        status.append((entry.st_size, entry.st_mtime_ns))
+    if missing:
+        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+        raise DataError(
+            f"{table}, line {missing[0].line}: '{missing[0].path}' does not exist in {root}{more}; "
+            "--root names the folder that the paths begin at"
+        )
+    return status
+
+
+def _tidy(path: str) -> str:
+    """Forward slashes, and no `./` in front."""
+    return str(PurePosixPath(path.replace("\\", "/"))) if path else ""
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9
+
+
+def _by_number(text: str) -> tuple[int, str]:
+    return int(text), text
