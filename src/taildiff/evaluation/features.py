@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from scipy.special import softmax
 
 from taildiff.data.store import Store
 from taildiff.errors import DataError
@@ -41,8 +42,22 @@ class Extractor(Protocol):
         """Covers everything that decides the features of an image."""
         ...
 
+    @property
+    def is_fid(self) -> bool:
+        """Whether the Fréchet distance of its features is what the literature calls FID."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know of it."""
+        ...
+
     def features(self, images: Images, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
+        ...
+
+    def probabilities(self, features: NDArray[np.float32], /) -> NDArray[np.float32] | None:
+        """Class probabilities (N, K) of its own features (N, D); None where it has no classes."""
         ...
 
 
@@ -70,6 +85,7 @@ class DomainClassifier:
     device: str = "cpu"
     name: str = "domain"
     dim: int = domain.DIM
+    is_fid: bool = False
 
     def features(self, images: Images, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
@@ -85,6 +101,10 @@ class DomainClassifier:
         """Class scores (N, C) of its own features (N, D)."""
         with torch.inference_mode():
             return self.network.head(torch.from_numpy(features).to(self.device)).cpu().numpy()
+
+    def probabilities(self, features: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Class probabilities (N, C) of its own features (N, D)."""
+        return softmax(self.logits(features), axis=1)
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """The most likely label (N,) for its own features (N, D)."""
