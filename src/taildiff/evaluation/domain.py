@@ -79,11 +79,15 @@ def train(
     progress: Progress = silent,
     stage: str = "training",
     device: str = "cpu",
+    steps: int | None = None,
 ) -> None:
-    """Train on `images[index]`, every class equally often; leaves `net` on `device`, in eval mode."""
+    """Train on `images[index]`, every class equally often; leaves `net` on `device`, in eval mode.
+
+    `steps` of 128 images each; by default `steps_for` as many images as there are.
+    """
     by_class = [index[labels[index] == label] for label in np.unique(labels[index])]
     rng = stream(seed, "evaluation/domain/order")
-    steps = min(max(_STEPS[0], ceil(_EPOCHS * len(index) / _BATCH)), _STEPS[1])
+    steps = steps or steps_for(len(index))
     net.to(device).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.2)
@@ -97,6 +101,11 @@ def train(
         schedule.step()
         progress(stage, step + 1, steps)
     net.eval()
+
+
+def steps_for(images: int) -> int:
+    """How long to train on so many images."""
+    return min(max(_STEPS[0], ceil(_EPOCHS * images / _BATCH)), _STEPS[1])
 
 
 def predict(net: Network, images: Images, index: NDArray[np.intp], device: str = "cpu") -> NDArray[np.int64]:
