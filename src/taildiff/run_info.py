@@ -1,10 +1,13 @@
 """run.json as a model: what was run, on what, by which versions."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from taildiff.errors import RunError, SpecError
+from taildiff.sealed import SEAL, digest, intact
 from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names, read_json
 
 
@@ -31,7 +34,8 @@ class Hardware(_Record):
 class RunInfo(_Record):
     """run.json; the attributes are its keys."""
 
-    format: int = 1
+    format: Literal[1, 2] = 1
+    """1 had no seal."""
     spec: RunSpec
     facts: DataFacts
     store: StoreRef
@@ -46,12 +50,28 @@ class RunInfo(_Record):
     """The weights file that it began with, where it did."""
 
 
+def seal_info(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with a seal over all of it but the store's path, so that a store may be moved."""
+    return {**values, SEAL: digest(_fixed(values))}
+
+
 def read_run_info(path: Path) -> RunInfo:
     """A run.json; `RunError` says what in it is damaged."""
     try:
-        return RunInfo.model_validate(read_json(path))
+        values = read_json(path)
+        info = RunInfo.model_validate(values)
     except SpecError as error:
         raise RunError(str(error)) from None
     except ValidationError as error:
         problem = explain(error, known=field_names(RunInfo))
         raise RunError(f"{path} does not describe a run: {problem}") from None
+    if not intact(_fixed(values), needed=info.format > 1):
+        raise RunError(
+            f"{path} was changed or is damaged: its checksum does not fit its content (only the store's path may be "
+            "changed by hand). Put it back from a backup; the weights in the run are whole without it"
+        )
+    return info
+
+
+def _fixed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "store": {**values["store"], "path": ""}}

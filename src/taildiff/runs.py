@@ -26,6 +26,11 @@ class RunDir:
         return self.root / "run.json"
 
     @property
+    def lock(self) -> Path:
+        """.lock: which process trains the run; not there when none does, unless the last one was killed."""
+        return self.root / ".lock"
+
+    @property
     def metrics(self) -> Path:
         """metrics.jsonl: one line a logged step, append-only."""
         return self.root / "metrics.jsonl"

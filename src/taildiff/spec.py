@@ -202,6 +202,10 @@ class RunSpec(Spec):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compile: bool = False
     """torch.compile the training step (for GPUs)."""
+    skip_nonfinite: Annotated[int, Field(ge=0)] = 0
+    """Steps whose loss or gradient is not a number that are left out before training stops; may change later."""
+    skip_spikes: Annotated[float, Field(gt=1)] | None = None
+    """Leave out steps whose gradient norm is above so many times the median of the last 64; None trains on all."""
     data: DataSpec = DataSpec()
     path: PathSpec = FlowSpec()
     model: ModelSpec = UNetSpec()

@@ -3,7 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from taildiff.errors import CheckpointError
 from taildiff.runs import write_atomic
-from taildiff.spec import DataFacts, RunSpec, Spec
+from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names
 
 Tensors = dict[str, Tensor]
 
@@ -19,7 +21,8 @@ Tensors = dict[str, Tensor]
 class WeightsMeta(Spec):
     """What stands beside the tensors."""
 
-    format: int = 1
+    format: Literal[1, 2] = 2
+    """1 had no checksum."""
     kind: str
     """`ema` or `raw`."""
     step: int
@@ -28,9 +31,10 @@ class WeightsMeta(Spec):
 
 
 def write_weights(path: Path, tensors: Tensors, meta: WeightsMeta) -> None:
-    """Write atomically."""
+    """Write atomically, with a checksum over tensors and metadata."""
     values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(values, {"taildiff": meta.model_dump_json()}))
+    text = meta.model_dump_json()
+    write_atomic(path, save(values, {"taildiff": text, "sha256": content_hash(values, text)}))
 
 
 def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
@@ -39,9 +43,22 @@ def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
     if "taildiff" not in metadata:
         raise CheckpointError(f"{path} is not a weights file of taildiff (no spec in its metadata)")
     try:
-        return tensors, WeightsMeta.model_validate(json.loads(metadata["taildiff"]))
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: its metadata does not fit this version of taildiff: {error}") from None
+        meta = WeightsMeta.model_validate(json.loads(metadata["taildiff"]))
+    except (ValueError, RecursionError) as error:  # of pydantic, too
+        reason = explain(error, known=field_names(WeightsMeta)) if isinstance(error, ValidationError) else str(error)
+        raise CheckpointError(f"{path}: its metadata does not fit this version of taildiff: {reason}") from None
+    if meta.format > 1 and metadata.get("sha256") != content_hash(tensors, metadata["taildiff"]):
+        raise CheckpointError(f"{path} is damaged: its checksum does not fit its content")
+    return tensors, meta
+
+
+def content_hash(tensors: Tensors, text: str) -> str:
+    """sha256 over names, types, shapes and values of the tensors, and a text; hexadecimal."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:

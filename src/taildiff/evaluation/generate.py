@@ -5,6 +5,7 @@ nor the other classes change it, and a larger set begins with the smaller one.
 """
 
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from taildiff.progress import Progress, silent
 from taildiff.runs import RunDir
 from taildiff.spec import DataFacts, RunSpec, SamplingSpec
 from taildiff.streams import seed_of
-from taildiff.weights import file_hash, read_weights
+from taildiff.weights import Tensors, WeightsMeta, file_hash, read_weights
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,12 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_model(run: RunDir, weights: str = "ema", device: str = "cpu") -> Model:
-    """The newest weights of a run; `RunError` when it has none yet."""
+def load_model(run: RunDir, weights: str = "ema", device: str = "cpu", step: int | None = None) -> Model:
+    """The newest weights of a run, or those of a step; `RunError` when there are none."""
     run.info()
     if device == "cpu":
         keep_freed_memory()
-    steps = run.weight_steps(weights)
-    if not steps:
-        raise RunError(f"{run.root} has no {weights} weights yet: continue it with the same taildiff train command")
-    path = run.weights(steps[-1], weights)
-    tensors, meta = read_weights(path)
+    path, tensors, meta, digest = _newest(run, weights)
     denoiser = build.denoiser(meta.spec.model, meta.facts)
     try:
         denoiser.load_state_dict(tensors)
@@ -62,8 +59,20 @@ def load_model(run: RunDir, weights: str = "ema", device: str = "cpu") -> Model:
         meta.facts,
         meta.spec,
         meta.step,
-        file_hash(path),
+        digest,
     )
+
+
+def _newest(run: RunDir, kind: str) -> tuple[FilePath, Tensors, WeightsMeta, str]:
+    """The newest weights file, what is in it, and its hash."""
+    while steps := run.weight_steps(kind):
+        path = run.weights(steps[-1], kind)
+        try:
+            return path, *read_weights(path), file_hash(path)
+        except (CheckpointError, FileNotFoundError):
+            if path.exists():
+                raise  # else the run is being trained, and has newer ones by now
+    raise RunError(f"{run.root} has no {kind} weights yet: continue it with the same taildiff train command")
 
 
 def generate(

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -24,7 +25,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from taildiff.errors import CheckpointError, SpecError
 from taildiff.runs import RunDir, fsync_dir, write_json
+from taildiff.sealed import SEAL, intact, seal
 from taildiff.spec import Spec, parse, read_json
+from taildiff.training.skipping import Skipped
 
 FILES = ("model", "ema", "optimizer")
 
@@ -39,7 +42,8 @@ class FileMeta(Spec):
 class Position(Spec):
     """How far a run is."""
 
-    format: int = 1
+    format: Literal[1, 2] = 2
+    """1 had no seal."""
     step: int = 0
     """Steps done."""
     images: int = 0
@@ -48,7 +52,11 @@ class Position(Spec):
     """Of training, without evaluation and saving."""
     metrics_bytes: int = 0
     """Length of metrics.jsonl."""
+    skipped: Skipped = Skipped()
+    """Steps left out."""
     files: dict[str, FileMeta] = Field(default_factory=dict)
+    sha256: str = ""
+    """Seal over all else here."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Trainable:
         return {"model": self.learner.state_dict(), "ema": self.ema.state_dict(), "optimizer": state}
 
     def restore(self, tensors: dict[str, dict[str, Tensor]]) -> None:
-        """The inverse of `tensors`; raises RuntimeError or KeyError when they do not fit."""
+        """The inverse of `tensors`; raises RuntimeError, KeyError or ValueError when they do not fit."""
         self.learner.load_state_dict(tensors["model"])
         self.ema.load_state_dict(tensors["ema"])
         parameters = dict(self.learner.named_parameters())
@@ -78,40 +86,55 @@ class Trainable:
         for name, value in tensors["optimizer"].items():
             key, parameter = name.split("/", 1)
             owner = parameters[parameter]
+            if value.ndim and value.shape != owner.shape:
+                raise ValueError(f"{name} is {tuple(value.shape)}, its parameter {tuple(owner.shape)}")
             # the step count stays on the CPU, as the optimiser itself keeps it
             self.optimizer.state[owner][key] = value if value.ndim == 0 else value.to(owner.device)
 
 
 def save_checkpoint(run: RunDir, position: Position, trainable: Trainable) -> None:
-    """Write the checkpoint of `position.step`; an older one of the same step is replaced."""
+    """Write the checkpoint of `position.step`; an older one of the same step is replaced.
+
+    Where that fails (OSError names the checkpoint) nothing is left of it, so that its space is free again.
+    """
     target = run.state(position.step)
     temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _write(temporary, position, trainable)
+        if target.exists():
+            old = target.with_name(f".{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(target)
+        fsync_dir(run.states)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        error.filename, error.filename2 = str(target), None
+        raise
+
+
+def _write(folder: Path, position: Position, trainable: Trainable) -> None:
+    """The files of a checkpoint, each on the disk before this returns; state.json last."""
     files: dict[str, FileMeta] = {}
     for name, tensors in trainable.tensors().items():
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-        with (temporary / f"{name}.safetensors").open("wb") as file:
+        with (folder / f"{name}.safetensors").open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         files[name] = FileMeta(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    write_json(temporary / "state.json", position.model_copy(update={"files": files}).model_dump())
-    if target.exists():
-        old = target.with_name(f".{target.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-        shutil.rmtree(old)
-    temporary.rename(target)
-    fsync_dir(run.states)
+    values = position.model_copy(update={"files": files}).model_dump(exclude={SEAL})
+    write_json(folder / "state.json", seal(values))
 
 
 def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
     """Restore from one checkpoint; `CheckpointError` names what is damaged, before anything is changed."""
-    try:
-        position = parse(Position, read_json(folder / "state.json"), str(folder / "state.json"))
-    except SpecError as error:
-        raise CheckpointError(str(error)) from None
+    position = read_position(folder)
     tensors: dict[str, dict[str, Tensor]] = {}
     for name in FILES:
         path = folder / f"{name}.safetensors"
@@ -128,8 +151,23 @@ def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
             raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
     try:
         trainable.restore(tensors)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{folder} does not fit this run's network: {error}") from None
+    return position
+
+
+def read_position(folder: Path) -> Position:
+    """A checkpoint's state.json; `CheckpointError` when it is damaged or of another step."""
+    path = folder / "state.json"
+    try:
+        values = read_json(path)
+        position = parse(Position, values, str(path))
+    except SpecError as error:
+        raise CheckpointError(str(error)) from None
+    if not intact(values, needed=position.format > 1):
+        raise CheckpointError(f"{path} is damaged: its checksum does not fit its content")
+    if folder.name != f"step-{position.step:07d}":
+        raise CheckpointError(f"{path} is of step {position.step}, and its folder is not")
     return position
 
 
@@ -146,6 +184,9 @@ def tidy(run: RunDir) -> None:
             old.rename(target)
     for leftover in [*run.states.glob(".step-*.tmp"), *run.states.glob(".step-*.old")]:
         shutil.rmtree(leftover, ignore_errors=True)
+    for folder in (run.root, run.weights_dir, run.samples):
+        for leftover in folder.glob(".*.tmp"):  # of `write_atomic`
+            leftover.unlink(missing_ok=True)
 
 
 def set_aside(folder: Path) -> None:

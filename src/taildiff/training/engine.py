@@ -5,12 +5,13 @@ runs the network alone under autocast.
 """
 
 import logging
+from collections.abc import Callable
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from taildiff.errors import SpecError
+from taildiff.errors import RunError, SpecError, TaildiffError
 from taildiff.memory import keep_freed_memory
 from taildiff.objectives.contrast import gathered
 
@@ -68,6 +69,25 @@ class Engine:
         raised = self._fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum")
         assert isinstance(raised, Tensor)
         return bool(raised > 0)
+
+    def largest(self, value: float) -> float:
+        """The largest value of all processes, the same in each; no NaN."""
+        if self._fabric.world_size == 1:
+            return value
+        most = self._fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=self.device), reduce_op="max")
+        assert isinstance(most, Tensor)
+        return float(most)
+
+    def alone(self, action: Callable[[], None]) -> None:
+        """Let the first process do what may fail (writing, mostly); where it fails, all of them do, and none waits."""
+        failure: Exception | None = None
+        if self.first:
+            try:
+                action()
+            except (OSError, TaildiffError) as error:
+                failure = error
+        if self.any(failure is not None):
+            raise failure or RunError("the first process could not go on; its own message says why")
 
     def barrier(self) -> None:
         """Wait for all processes."""

@@ -1,10 +1,12 @@
 """The training loop."""
 
+import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 import torch
@@ -22,8 +24,12 @@ from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
 from taildiff.training.engine import Engine
 from taildiff.training.schedule import learning_rate
+from taildiff.training.skipping import Skipped
 from taildiff.training.tracking import Tracker, guilty
 from taildiff.weights import WeightsMeta, write_weights
+
+Say = Callable[[str], None]
+"""Told what a person should know, a line at a time."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,10 @@ class Training:
     batches: Batches
     tracker: Tracker
     position: Position
+    skipped: Skipped
+    """Steps left out; changes as training goes."""
     progress: Progress
+    say: Say
 
 
 def train(t: Training, stop: StopRule) -> Outcome:
@@ -101,23 +110,23 @@ def train(t: Training, stop: StopRule) -> Outcome:
         for batch in batches:
             # one step
             lr = learning_rate(spec.optimizer, step, steps)
-            _step(t, batch, step, lr)
-            t.trainable.ema.update_parameters(t.trainable.learner.get_submodule("denoiser"))
+            if _step(t, batch, step, lr):
+                t.trainable.ema.update_parameters(t.trainable.learner.get_submodule("denoiser"))
             step, seconds = step + 1, seconds + time.perf_counter() - tick  # with the wait for the batch
             t.progress(f"training {spec.recipe}", step, steps)
 
             # what happens now and then
             if step % spec.every.log == 0 or step == last:
-                t.tracker.write(step, step * spec.batch_size, seconds, lr)
+                t.tracker.write(step, step * spec.batch_size, seconds, lr, t.skipped)
             if step < steps:
                 outcome = _interrupted(t, step, interrupts, stop, time.monotonic() - started)
             if outcome or step == last or (spec.every.save and step % spec.every.save == 0):
-                t.tracker.write(step, step * spec.batch_size, seconds, lr)
+                t.tracker.write(step, step * spec.batch_size, seconds, lr, t.skipped)
                 save(t, step, seconds)
             if outcome:
                 return outcome
-            if t.engine.first and spec.every.samples and step % spec.every.samples == 0:
-                draw_grid(t, step)
+            if spec.every.samples and step % spec.every.samples == 0:
+                t.engine.alone(partial(draw_grid, t, step))
             tick = time.perf_counter()
     return Outcome(step, "finished" if step == steps else "stop-at")
 
@@ -131,8 +140,8 @@ def _interrupted(t: Training, step: int, interrupts: Interrupts, stop: StopRule,
     return None
 
 
-def _step(t: Training, batch: Batch, step: int, lr: float) -> None:
-    """Forward, backward and update."""
+def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
+    """Forward, backward and update; False where the step was left out, in all processes alike."""
     spec, optimizer, engine = t.spec, t.trainable.optimizer, t.engine
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -145,11 +154,24 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> None:
         engine.backward(loss.total)
     limit = float("inf") if spec.optimizer.clip is None else spec.optimizer.clip
     norm = float(nn.utils.clip_grad_norm_(t.trainable.learner.parameters(), limit))
-    if not (loss.total.isfinite() and norm < float("inf")):
-        raise NonFiniteError(_what_broke(t, step, guilty(t.objective.names, loss, draws)))
-    optimizer.step()
+    norm = engine.largest(norm if loss.total.isfinite() and norm < math.inf else math.inf)
+    verdict, t.skipped = t.skipped.judged(spec, norm)
+    if verdict == "train":
+        optimizer.step()
+        t.tracker.record(loss.per_sample.T, draws.s, batch.y, norm)
+    else:
+        why = guilty(t.objective.names, loss, draws) if verdict == "nonfinite" else f"gradient norm {norm:.3g}"
+        _leave_out(t, step, why)
     optimizer.zero_grad(set_to_none=True)
-    t.tracker.record(loss.per_sample.T, draws.s, batch.y, norm)
+    return verdict == "train"
+
+
+def _leave_out(t: Training, step: int, why: str) -> None:
+    """Tell of a step that is skipped, or stop training where there were too many."""
+    if t.skipped.nonfinite > t.spec.skip_nonfinite:
+        raise NonFiniteError(_what_broke(t, step, why))
+    t.tracker.leave_out()
+    t.say(f"[yellow]left out step {step + 1}:[/] {why}; left out so far: {t.skipped}")
 
 
 def _cuda(engine: Engine) -> list[torch.device]:
@@ -159,20 +181,30 @@ def _cuda(engine: Engine) -> list[torch.device]:
 def _what_broke(t: Training, step: int, cause: str) -> str:
     saved = t.run.checkpoint_steps()
     good = f"the last good checkpoint is {t.run.state(saved[-1])}" if saved else "there is no checkpoint yet"
+    before = f", after {t.spec.skip_nonfinite} that were left out" if t.spec.skip_nonfinite else ""
     return (
-        f"training stopped in step {step + 1}: {cause}; {good}. "
-        "Lower --optimizer.lr, or check the images, and start a new run (--out) or continue this one"
+        f"training stopped in step {step + 1}: {cause}{before}; {good}. "
+        "Lower --optimizer.lr, or check the images, and start a new run (--out); or continue this one "
+        f"with --skip-nonfinite {max(10, 2 * t.spec.skip_nonfinite)}, which leaves out that many such steps"
     )
 
 
 def save(t: Training, step: int, seconds: float) -> None:
     """A checkpoint and the weights to sample from; then older ones go."""
-    if t.engine.first:
-        position = Position(step=step, images=step * t.spec.batch_size, seconds=seconds, metrics_bytes=t.tracker.sync())
+
+    def write() -> None:
+        position = Position(
+            step=step,
+            images=step * t.spec.batch_size,
+            seconds=seconds,
+            metrics_bytes=t.tracker.sync(),
+            skipped=t.skipped,
+        )
         save_checkpoint(t.run, position, t.trainable)
         save_weights(t, step)
         prune(t.run, step, t.spec.every.keep)
-    t.engine.barrier()
+
+    t.engine.alone(write)
 
 
 def save_weights(t: Training, step: int) -> None:

@@ -20,12 +20,12 @@ def describe(spec: RunSpec, store: Store, split: Split, command: list[str], engi
     packages = ("taildiff", "torch", "diffusers", "lightning-fabric", "numpy", "safetensors")
     gpu = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else None
     return {
-        "format": 1,
+        "format": 2,
         "spec": spec.model_dump(mode="json"),
         "facts": store.facts.model_dump(mode="json"),
         "store": {"path": str(store.root.resolve()), "hash": store.meta.hash},
         "split_hash": split.hash,
-        "command": command,
+        "command": [word.encode(errors="replace").decode() for word in command],  # file names need not be text
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "hardware": {

@@ -1,6 +1,6 @@
 """Opening a run for training: new, or where it stopped."""
 
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,28 @@ from taildiff.data.batches import Batches
 from taildiff.data.longtail import Groups, Split, class_law_of
 from taildiff.data.order import Order
 from taildiff.data.store import Store
+from taildiff.data.verify import verify
 from taildiff.errors import CheckpointError, RunError
 from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
-from taildiff.run_info import RunInfo
+from taildiff.run_info import RunInfo, seal_info
 from taildiff.runs import RunDir, write_json
 from taildiff.spec import DataFacts, RunSpec, flatten
 from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, set_aside, tidy
 from taildiff.training.ema import averaged
 from taildiff.training.engine import Engine
-from taildiff.training.loop import Outcome, StopRule, Training, save_weights, train
+from taildiff.training.lock import locked
+from taildiff.training.loop import Outcome, Say, StopRule, Training, save_weights, train
 from taildiff.training.provenance import describe
 from taildiff.training.tracking import Tracker
 from taildiff.weights import read_weights
 
-Say = Callable[[str], None]
-"""Told what a person should know, a line at a time."""
-MAY_CHANGE = ("every.", "devices", "compile")
-"""Fields of a run that may change when it is continued; also `steps`, under a constant schedule."""
+MAY_CHANGE = ("every.", "devices", "compile", "skip_nonfinite")
+"""Fields of a run that may change when it is continued; also `steps`, under a constant schedule.
+
+A run that got this far with one `skip_nonfinite` would have got here with any other that lets it go on.
+"""
 
 
 def run_training(
@@ -51,24 +54,35 @@ def run_training(
     engine = Engine(spec.devices)
     if not engine.first:
         progress, say = silent, lambda _: None
+    verify(store)
     split = Split.cut(store, spec.data)
-    begun = check_begun(run, spec, store, split, start_from)
-    start_from = start_from or (Path(begun.start_from) if begun and begun.start_from else None)
-    training = open_training(run, spec, store, split, start_from, engine, progress, say)
-    try:
-        if engine.first:  # only now: a run that cannot be built leaves nothing behind
-            record(run, describe(spec, store, split, command or [], engine), split, start_from, begun)
-        engine.barrier()
-        position = training.position
-        if position.step < min(spec.steps, stop.step or spec.steps):
-            outcome = train(training, stop)
-        else:
-            if engine.first and not all(position.step in run.weight_steps(kind) for kind in ("ema", "raw")):
-                save_weights(training, position.step)  # the last call died between checkpoint and weights
-            outcome = Outcome(position.step, "finished" if position.step >= spec.steps else "stop-at")
+    with ExitStack() as held:
+        engine.alone(lambda: held.enter_context(locked(run, say)))
+        begun = check_begun(run, spec, store, split, start_from)
+        start_from = start_from or (Path(begun.start_from) if begun and begun.start_from else None)
+        training = open_training(run, spec, store, split, start_from, engine, progress, say)
+        held.callback(training.tracker.close)
+        info = describe(spec, store, split, command or [], engine)
+        # only now: a run that cannot be built leaves nothing behind
+        engine.alone(lambda: record(run, info, split, start_from, begun))
+        outcome = _train_on(training, stop)
+        if str(training.skipped):
+            say(f"left out {training.skipped}, of {outcome.step} steps")
         return replace(outcome, first=engine.first)
-    finally:
-        training.tracker.close()
+
+
+def _train_on(training: Training, stop: StopRule) -> Outcome:
+    """Train, or make good what a run that is far enough lacks."""
+    run, spec, step = training.run, training.spec, training.position.step
+    if step < min(spec.steps, stop.step or spec.steps):
+        return train(training, stop)
+
+    def make_good() -> None:
+        if not all(step in run.weight_steps(kind) for kind in ("ema", "raw")):
+            save_weights(training, step)  # the last call died between checkpoint and weights
+
+    training.engine.alone(make_good)
+    return Outcome(step, "finished" if step >= spec.steps else "stop-at")
 
 
 def check_begun(run: RunDir, spec: RunSpec, store: Store, split: Split, start_from: Path | None) -> RunInfo | None:
@@ -97,7 +111,7 @@ def record(run: RunDir, info: dict[str, Any], split: Split, start_from: Path | N
         info |= {"created": begun.created, "command": list(begun.command)}
     run.root.mkdir(parents=True, exist_ok=True)
     split.save(run.split)
-    write_json(run.spec, info)
+    write_json(run.spec, seal_info(info))
 
 
 def check_same(run: RunDir, old: RunSpec, new: RunSpec) -> None:
@@ -155,8 +169,23 @@ def open_training(
         Groups.thirds(split.counts),
         position.metrics_bytes,
         engine.gather,
+        engine.alone,
     )
-    return Training(run, spec, store.facts, engine, module, objective, trainable, batches, tracker, position, progress)
+    return Training(
+        run,
+        spec,
+        store.facts,
+        engine,
+        module,
+        objective,
+        trainable,
+        batches,
+        tracker,
+        position,
+        position.skipped,
+        progress,
+        say,
+    )
 
 
 def _fresh(spec: RunSpec, store: Store, split: Split, start_from: Path | None) -> Learner:
@@ -193,7 +222,8 @@ def restore(run: RunDir, trainable: Trainable, say: Say) -> Position:
             continue
         if (run.metrics.stat().st_size if run.metrics.is_file() else 0) < position.metrics_bytes:
             say(f"[yellow]{run.metrics} is shorter than at the checkpoint; its lost lines stay lost[/]")
-        say(f"continuing {run.root} after step {position.step}")
+        left_out = f"; left out so far: {position.skipped}" if str(position.skipped) else ""
+        say(f"continuing {run.root} after step {position.step}{left_out}")
         return position
     if damaged:
         raise CheckpointError(
