@@ -92,6 +92,14 @@ def test_frechet_of_few_points_equals_that_of_their_covariances(n: int, m: int):
     assert frechet_distance(a, b) == pytest.approx(frechet_from_statistics(*statistics), rel=1e-6)
 
 
+@pytest.mark.parametrize("smallest", [1e-3, 1e-6, 1e-9, 0])
+def test_frechet_keeps_its_digits_near_singular_covariances(smallest: float):
+    scale = np.append(np.geomspace(1, max(smallest, 1e-9), 11), smallest)
+    turn = np.linalg.qr(normal(0, 12, 12))[0]
+    found = [GaussianStatistics(np.zeros(12), (turn * (c * scale) ** 2) @ turn.T, 100) for c in (1, 3)]
+    assert frechet_from_statistics(found[0], found[1]) == pytest.approx((2 * scale) @ (2 * scale), rel=1e-8)
+
+
 def test_covariance_is_numpys():
     points = 100 + normal(0, 9000, 5)  # more than one block
     np.testing.assert_allclose(GaussianStatistics.of(points).cov, np.cov(points, rowvar=False), rtol=1e-10, atol=1e-12)
