@@ -1,0 +1,171 @@
+"""A full disk, a place that may no longer be written to: the last good state stays, and training goes on from it."""
+
+import errno
+import json
+import os
+import subprocess
+
+import pytest
+import torch
+
+from taildiff.cli.main import main
+from taildiff.errors import CheckpointError
+from taildiff.runs import RunDir
+from taildiff.training import checkpoint
+from taildiff.training.loop import StopRule
+from taildiff.training.session import run_training
+from taildiff.weights import read_weights
+
+
+def without_time(path):
+    lines = map(json.loads, path.read_text().splitlines())
+    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in lines]
+
+
+def same_end(whole, run):
+    for kind in ("raw", "ema"):
+        ours, theirs = (read_weights(r.weights(12, kind))[0] for r in (whole, run))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    ours, theirs = (without_time(r.metrics) for r in (whole, run))
+    assert ours == theirs
+
+
+@pytest.fixture
+def quick(tiny_spec):
+    return tiny_spec.model_copy(update={"every": tiny_spec.every.model_copy(update={"samples": 0})})
+
+
+@pytest.fixture
+def whole(tiny_store, quick, tmp_path):
+    """The run as it is when nothing happens."""
+    run = RunDir(tmp_path / "whole")
+    run_training(run, quick, tiny_store)
+    return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of given kilobytes, and a function that gives it other options: small_disk(300) -> path, change."""
+    mounted = []
+
+    def make(kilobytes):
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
+        if os.name != "posix" or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a small file system cannot be mounted here (that takes root)")
+        mounted.append(place)
+        return place, lambda options: subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True)
+
+    yield make
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_costs_nothing_but_the_steps_since_the_last_checkpoint(
+    tiny_store, quick, whole, tmp_path, small_disk, capsys
+):
+    needed = sum(path.stat().st_size for path in whole.root.rglob("*") if path.is_file()) // 1024
+    (tmp_path / "spec.json").write_text(quick.model_dump_json())
+    failed = []
+    for part in (0.05, 0.4, 0.6, 0.9):  # each fails at another file
+        place, change = small_disk(int(part * needed))
+        run = RunDir(place / "run")
+        command = ["train", str(tmp_path / "spec.json"), "--data", str(tiny_store.root), "--out", str(run.root)]
+        code, said = main(command), "".join("".join(capsys.readouterr()).split())
+        assert code == 2, said
+        assert str(run.root) in said
+        assert "Nospaceleftondevice.Freesomespace" in said
+        failed.append(said)
+        assert not [path for path in run.root.rglob(".*") if path.name != ".lock"]
+        for step in run.checkpoint_steps():
+            checkpoint.read_position(run.state(step))
+        for kind in ("ema", "raw"):
+            for step in run.weight_steps(kind):
+                read_weights(run.weights(step, kind))
+        change("size=64m")
+        assert main(command) == 0
+        same_end(whole, run)
+        assert not run.lock.exists()
+    assert len(set(failed)) > 2
+
+
+def test_a_place_that_becomes_read_only(tiny_store, quick, whole, tmp_path, small_disk):
+    place, change = small_disk(4096)
+    run = RunDir(tmp_path / "run")
+    run.root.mkdir()
+    run.states.symlink_to(place)
+
+    def protect(_stage, step, _steps):
+        if step == 6:
+            change("ro")
+
+    with pytest.raises(OSError, match="Read-only file system") as caught:
+        run_training(run, quick, tiny_store, progress=protect)
+    assert caught.value.filename == str(run.state(8))
+    assert run.checkpoint_steps() == [4]
+    with pytest.raises(OSError, match="Read-only file system"):
+        run_training(run, quick, tiny_store)
+    change("rw")
+    run_training(run, quick, tiny_store)
+    same_end(whole, run)
+
+
+@pytest.mark.parametrize(("call", "number"), [("fsync", 1), ("fsync", 7), ("fsync", 12), ("rename", 2), ("replace", 4)])
+def test_any_system_call_of_saving_may_fail(tiny_store, quick, whole, tmp_path, monkeypatch, call, number):
+    """Without a file system of its own: the n-th call fails, and from then on all of its kind."""
+    run = RunDir(tmp_path / "run")
+    count = 0
+
+    def failing(original):
+        def wrapped(*args, **options):
+            nonlocal count
+            count += 1
+            if count >= number:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return original(*args, **options)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        if call == "fsync":
+            patch.setattr(os, "fsync", failing(os.fsync))
+        else:
+            patch.setattr(checkpoint.Path, call, failing(getattr(checkpoint.Path, call)))
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            run_training(run, quick, tiny_store)
+    assert str(run.root) in str(caught.value.filename)
+    assert run_training(run, quick, tiny_store).step == 12
+    same_end(whole, run)
+
+
+def test_leftovers_of_a_killed_process_are_cleared_away(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store, StopRule(step=4))
+    left = [run.root / ".run.json.77.tmp", run.weights_dir / ".ema-0000008.safetensors.77.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    half = run.states / ".step-0000008.tmp"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    run_training(run, tiny_spec, tiny_store, StopRule(step=5))
+    assert not [path for path in (*left, half) if path.exists()]
+
+
+def test_a_state_that_was_changed_is_no_state(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store, StopRule(step=4))
+    path = run.state(4) / "state.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values))  # other spaces, the same content
+    assert checkpoint.read_position(run.state(4)).step == 4
+    path.write_text(json.dumps(values | {"images": 31}))
+    with pytest.raises(CheckpointError, match="checksum"):
+        checkpoint.read_position(run.state(4))
+    path.write_text(json.dumps({k: v for k, v in values.items() if k != "sha256"}))
+    with pytest.raises(CheckpointError, match="checksum"):
+        checkpoint.read_position(run.state(4))
+    path.write_text(json.dumps(values))
+    run.state(4).rename(run.state(5))
+    with pytest.raises(CheckpointError, match="is of step 4"):
+        checkpoint.read_position(run.state(5))
