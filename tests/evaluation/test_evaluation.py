@@ -13,7 +13,8 @@ from taildiff.evaluation import evaluate as module
 from taildiff.evaluation.evaluate import evaluate
 from taildiff.evaluation.table import Table
 from taildiff.runs import RunDir
-from taildiff.spec import DataSpec, EvalSpec, SamplingSpec
+from taildiff.spec import CHEAP, DataSpec, EvalSpec, SamplingSpec
+from taildiff.weights import read_weights, write_weights
 
 SPEC = EvalSpec(guidance=(1.0, 2.0), per_class=40, sampling=SamplingSpec(sampler="euler", steps=1))
 TAIL = DataSpec(tail="exp", ratio=0.1)
@@ -59,7 +60,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 def test_known_images_give_known_numbers(run: RunDir, store: Store, fake: Fake):
     table = Table.read(evaluate(run, store, SPEC))
-    assert not table.notes
+    assert [note.split(":")[0] for note in table.notes] == ["fewer than 64 images for 32 dimensions"]
     good, wrong = table.value("accuracy", "all", 1.0), table.value("accuracy", "all", 2.0)
     assert good is not None
     assert wrong is not None
@@ -78,7 +79,8 @@ def test_known_images_give_known_numbers(run: RunDir, store: Store, fake: Fake):
     frechet = table.select("frechet", "all", 1.0)[0]
     assert (frechet.n_real, frechet.n_generated) == (180, 120)
     assert table.groups == ("all", "head", "body", "tail", "medium", "few")
-    assert len(table.rows) == (1 + 2 * 4) * (6 + 3)
+    assert table.metrics == ("judge_accuracy", *CHEAP)
+    assert len(table.rows) == (1 + 2 * len(CHEAP)) * (6 + 3)
     assert len({(r.metric, r.group, r.class_name, r.guidance) for r in table.rows}) == len(table.rows)
 
 
@@ -111,10 +113,8 @@ def test_one_more_guidance_samples_that_one_only(run: RunDir, store: Store, fake
 
 def test_other_weights_are_judged_anew(run: RunDir, store: Store, fake: Fake):
     folder = evaluate(run, store, SPEC)
-    weights = run.weights(5)
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
+    tensors, meta = read_weights(run.weights(5))
+    write_weights(run.weights(5), {name: value + 1 for name, value in tensors.items()}, meta)
     assert evaluate(run, store, SPEC) == folder  # the name is the same, so that runs can be compared by it
     assert fake.guidances == [1.0, 2.0, 1.0, 2.0]
 
@@ -132,7 +132,7 @@ def test_with_the_real_sampler(run: RunDir, store: Store):
     folder = evaluate(run, store, spec, lambda stage, done, total: told.update({stage: (done, total)}))
     table = Table.read(folder)
     assert table.value("frechet", "class", 1.5, "top") is None
-    assert [note.split()[0] for note in table.notes] == ["a"]  # the Fréchet distance's; recall's k is 3
+    assert [note.split()[0] for note in table.notes] == ["a", "k"]  # the Fréchet distance's; k is 3 of 6 images
     assert "left, right, top" in table.notes[0]
     with np.load(folder.images(1.5)) as file:
         assert file["images"].dtype == np.uint8
@@ -144,7 +144,8 @@ def test_with_the_real_sampler(run: RunDir, store: Store):
 
 def test_too_few_generated_images_are_not_blamed_on_the_real_ones(run: RunDir, store: Store):
     table = Table.read(evaluate(run, store, SPEC.model_copy(update={"per_class": 2, "guidance": (1.0,)})))
-    frechet, neighbours = table.notes
+    frechet, neighbours, near = table.notes
+    assert near.startswith("k = 3 neighbours of only 4 images")
     assert "Fréchet distance needs more than 32" in frechet
     assert "precision and recall need more images than their k" in neighbours
     assert table.value("recall", "all", 1.0) is not None
@@ -169,7 +170,7 @@ def test_a_natural_folder_says_so(tmp_path: Path, fake: Fake):
     assert any("no balanced reference" in note for note in table.notes)
     assert any("fewer than 20 real images" in note and "top" in note for note in table.notes)
     rare = table.select(class_name="top", guidance=1.0)
-    assert len(rare) == 4
+    assert len(rare) == len(CHEAP)
     assert all(row.value is None and row.n_real == 12 for row in rare)
     assert table.value("frechet", "class", 1.0, "left") is not None
     assert table.select("frechet", "all", 1.0)[0].n_real == 142

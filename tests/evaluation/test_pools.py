@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evaluation.tiny import make_store
 from taildiff.errors import DataError
-from taildiff.evaluation.measure import numbers
+from taildiff.evaluation.measure import FAMILIES, Number, Sample, numbers
 from taildiff.evaluation.pools import Pool, interleave, reference, scopes
 
 
@@ -68,27 +68,43 @@ def test_scopes_are_all_both_schemes_and_each_class():
     }
 
 
-def pool(n: int, dim: int = 4, seed: int = 0) -> Pool:
-    return Pool(np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32), np.zeros(n, dtype=np.int64))
+def pool(n: int, dim: int = 4, seed: int = 0, right: int | None = None) -> Pool:
+    features = np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
+    predicted = None if right is None else (np.arange(n) >= right).astype(np.int64)
+    return Pool(features, np.zeros(n, dtype=np.int64), predicted)
+
+
+def measured(real: Pool, generated: Pool) -> dict[str, Number]:
+    sample = Sample(real, generated)
+    return {number.metric: number for family in FAMILIES[:5] for number in numbers(sample, family, 3)}
 
 
 def test_each_number_names_its_own_images():
-    found = {n.metric: n for n in numbers(pool(100), pool(30, seed=1), np.array([0] * 24 + [1] * 6), 3)}
+    found = measured(pool(100), pool(30, seed=1, right=24))
     assert {name: (n.n_real, n.n_generated) for name, n in found.items()} == {
         "accuracy": (0, 30),
         "frechet": (100, 30),
+        "kernel_distance": (100, 30),
         "precision": (30, 30),
         "recall": (30, 30),
+        "density": (30, 30),
+        "coverage": (30, 30),
     }
     assert found["accuracy"].value == 0.8
-    assert found["accuracy"].low is not None
-    assert found["accuracy"].low < 0.8 < (found["accuracy"].high or 0)
+    for name, number in found.items():
+        assert number.value is not None, name
+        assert number.low is not None, name
+        assert number.high is not None, name
+        assert number.low <= number.value <= number.high, name
+        assert number.low < number.high, name
 
 
 def test_too_few_images_give_no_number():
-    missing = {n.metric for n in numbers(pool(19), pool(30), np.zeros(30, dtype=np.int64), 3) if n.value is None}
-    assert missing == {"accuracy", "frechet", "precision", "recall"}
-    missing = {n.metric for n in numbers(pool(30), pool(4), np.zeros(4, dtype=np.int64), 3) if n.value is None}
-    assert missing == {"frechet"}  # 4 points in 4 dimensions
-    missing = {n.metric for n in numbers(pool(30), pool(3), np.zeros(3, dtype=np.int64), 3) if n.value is None}
-    assert missing == {"frechet", "precision", "recall"}
+    def without(real: Pool, generated: Pool) -> set[str]:
+        return {name for name, number in measured(real, generated).items() if number.value is None}
+
+    everything = {"accuracy", "frechet", "kernel_distance", "precision", "recall", "density", "coverage"}
+    assert without(pool(19), pool(30, right=30)) == everything
+    balls = {"density", "coverage"}  # of 5 neighbours
+    assert without(pool(30), pool(4, right=4)) == {"frechet", *balls}  # 4 points in 4 dimensions
+    assert without(pool(30), pool(3, right=3)) == {"frechet", "precision", "recall", *balls}

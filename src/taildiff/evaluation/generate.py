@@ -47,7 +47,7 @@ def load_model(run: RunDir, weights: str = "ema", device: str = "cpu", step: int
     run.info()
     if device == "cpu":
         keep_freed_memory()
-    path, tensors, meta, digest = _newest(run, weights)
+    path, tensors, meta, digest = _newest(run, weights, step)
     denoiser = build.denoiser(meta.spec.model, meta.facts)
     try:
         denoiser.load_state_dict(tensors)
@@ -63,10 +63,12 @@ def load_model(run: RunDir, weights: str = "ema", device: str = "cpu", step: int
     )
 
 
-def _newest(run: RunDir, kind: str) -> tuple[FilePath, Tensors, WeightsMeta, str]:
-    """The newest weights file, what is in it, and its hash."""
+def _newest(run: RunDir, kind: str, step: int | None = None) -> tuple[FilePath, Tensors, WeightsMeta, str]:
+    """The newest weights file, or that of a step, what is in it, and its hash."""
     while steps := run.weight_steps(kind):
-        path = run.weights(steps[-1], kind)
+        if step is not None and step not in steps:
+            raise RunError(f"{run.root} has no {kind} weights of step {step}: there are {', '.join(map(str, steps))}")
+        path = run.weights(steps[-1] if step is None else step, kind)
         try:
             return path, *read_weights(path), file_hash(path)
         except (CheckpointError, FileNotFoundError):

@@ -20,21 +20,27 @@ class Pool:
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
+    predicted: NDArray[np.int64] | None = None
+    """What the judge takes each image for (N,), where it was asked."""
 
     @classmethod
-    def interleaved(cls, features: NDArray[np.float32], labels: NDArray[np.int64]) -> "Pool":
+    def interleaved(
+        cls, features: NDArray[np.float32], labels: NDArray[np.int64], predicted: NDArray[np.int64] | None = None
+    ) -> "Pool":
         """Bring into that order: all first images of each class, then all second ones, and so on."""
-        order = interleave(labels)
-        return cls(features[order], labels[order])
+        return cls(features, labels, predicted)._at(interleave(labels))
 
     def of(self, classes: Sequence[int]) -> "Pool":
         """The part of some classes."""
-        member = np.isin(self.labels, classes)
-        return Pool(self.features[member], self.labels[member])
+        return self._at(np.isin(self.labels, classes))
 
     def first(self, n: int) -> "Pool":
         """The first n images, classes as even as they can be."""
-        return Pool(self.features[:n], self.labels[:n])
+        return self._at(slice(n))
+
+    def _at(self, chosen: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Pool":
+        predicted = None if self.predicted is None else self.predicted[chosen]
+        return Pool(self.features[chosen], self.labels[chosen], predicted)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -93,9 +99,9 @@ class Scope:
 
 
 def scopes(counts: Sequence[int], class_names: Sequence[str]) -> Iterator[Scope]:
-    """All classes, the groups of both schemes by training count, each class."""
-    yield Scope("all", tuple(range(len(counts))))
-    for groups in (Groups.thirds(counts), Groups.shots(counts)):
+    """All classes, the groups of both schemes by training count (where it is known), each class."""
+    yield Scope("all", tuple(range(len(class_names))))
+    for groups in (Groups.thirds(counts), Groups.shots(counts)) if counts else ():
         for name, labels in groups:
             yield Scope(cast(Group, name), labels)
     for label, name in enumerate(class_names):

@@ -14,10 +14,13 @@ from pydantic import ConfigDict, Field
 
 from taildiff.errors import RunError, SpecError
 from taildiff.runs import EvalDir, write_atomic, write_json
-from taildiff.spec import EvalSpec, Spec, parse, read_json
+from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse, read_json
 
 Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]
-Metric = Literal["accuracy", "frechet", "precision", "recall", "judge_accuracy"]
+Metric = (
+    MetricName | Literal["judge_accuracy", "utility_real", "utility_completed", "utility_generated", "utility_gain"]
+)
+LOWER_IS_BETTER: frozenset[Metric] = frozenset(("frechet", "kernel_distance", "memorized"))
 
 
 class Row(Spec):
@@ -47,13 +50,13 @@ class Row(Spec):
     """Generated images in this very number."""
     sampler: str
     steps: int
-    """Of the sampler."""
+    """Of the sampler; 0 where it is not known how the images were made."""
     guidance: float | None
-    """None for what has to do with real images only."""
+    """None for what has to do with real images only, and for images of which it is not known."""
     ema: bool
     """Averaged weights, or those of the last step."""
-    seed: int
-    """Of the sampling."""
+    seed: int | None
+    """Of the sampling; None for a mean over several."""
     definition: str
     """Name of the evaluation; numbers of different definitions of the same run differ in more than chance."""
 
@@ -64,6 +67,8 @@ class ExtractorRecord(Spec):
     name: str
     dim: int
     hash: str
+    is_fid: bool = False
+    """Its Fréchet distance is what the literature calls FID."""
 
 
 class Definition(Spec):
@@ -80,13 +85,30 @@ class Definition(Spec):
     extractor: ExtractorRecord
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
-    """Training images of each class in this run, after any tail was cut; decides the groups."""
+    """Training images of each class in this run, after any tail was cut; decides the groups. Empty where unknown."""
+    source: Literal["run", "images"] = "run"
+    """Sampled from a run's weights, or images that were there; `weights_hash` is then that of the images."""
+    drawn: tuple[int, ...] = ()
+    """Generated images of each class, where they were there already."""
+
+    @property
+    def method(self) -> dict[str, str]:
+        """What must agree before two evaluations' numbers are put side by side, by name: all but the model's part."""
+        left_out = {"guidance": True, "metrics": True, "seeds": True, "sampling": {"seed"}}
+        spec = flatten(self.spec.model_dump(mode="json", exclude=left_out))
+        made = {"seeds": self.spec.all_seeds} if self.source == "run" else {}
+        own = {"real images": self.store_hash, "extractor": self.extractor.hash, "images of each class": self.drawn}
+        values = spec | made | own
+        if self.source == "images":  # nobody knows how they were sampled
+            values = {name: value for name, value in values.items() if not name.startswith("sampling.")}
+        return {name: str(value) for name, value in values.items()}
 
 
 class _File(Spec):
     definition: Definition
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
+    by_seed: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,11 +119,13 @@ class Table:
     definition: Definition
     notes: tuple[str, ...] = ()
     """What a reader has to know before believing the numbers."""
+    by_seed: tuple[Row, ...] = ()
+    """Where the rows are means over seeds: those of each seed."""
 
     def write(self, folder: EvalDir) -> None:
         """table.csv, then table.json, whose presence means that the evaluation is finished."""
-        write_atomic(folder.table_csv, to_csv(self.rows).encode())
-        file = _File(definition=self.definition, notes=self.notes, rows=self.rows)
+        write_atomic(folder.table_csv, to_csv((*self.rows, *self.by_seed)).encode())
+        file = _File(definition=self.definition, notes=self.notes, rows=self.rows, by_seed=self.by_seed)
         write_json(folder.table_json, file.model_dump(mode="json", by_alias=True))
 
     @classmethod
@@ -111,7 +135,7 @@ class Table:
             file = parse(_File, read_json(folder.table_json), source=str(folder.table_json))
         except SpecError as error:
             raise RunError(f"{error}. Evaluate again: taildiff evaluate RUN") from None
-        return cls(file.rows, file.definition, file.notes)
+        return cls(file.rows, file.definition, file.notes, file.by_seed)
 
     def select(
         self,
@@ -137,8 +161,13 @@ class Table:
 
     @property
     def guidances(self) -> tuple[float, ...]:
-        """Swept values, in the order they were given."""
+        """Swept values, in the order they were given; none for images of which it is not known."""
         return self.definition.spec.guidance
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Metrics that have rows, in the table's order."""
+        return tuple(dict.fromkeys(row.metric for row in self.rows))
 
     @property
     def groups(self) -> tuple[Group, ...]:

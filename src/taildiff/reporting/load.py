@@ -57,9 +57,7 @@ class Evaluation:
     @property
     def method(self) -> str:
         """Equal for evaluations whose numbers may be put side by side: all of the definition but the model's part."""
-        known = self.table.definition
-        spec = known.spec.model_copy(update={"guidance": ()})
-        return f"{spec.model_dump_json()} {known.store_hash} {known.extractor.model_dump_json()}"
+        return repr(sorted(self.table.definition.method.items()))
 
     def find(self, metric: Metric, group: Group, guidance: float) -> Row | None:
         """The number of one group at one guidance."""

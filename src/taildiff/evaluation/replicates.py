@@ -1,0 +1,55 @@
+"""Bootstrap replicates of a table's numbers, kept beside it, so that differences of two tables get intervals.
+
+`replicates.npz` holds one row a number of `table.json`, in its order; a row of NaN has none. No torch here.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taildiff.evaluation.table import Group, Metric, Row, to_csv
+from taildiff.runs import NPZ_DAMAGE, EvalDir, write_atomic
+
+Key = tuple[Metric, Group, str, float | None]
+Floats = NDArray[np.float64]
+
+
+def key_of(row: Row) -> Key:
+    """What tells a number from the others of its table."""
+    return row.metric, row.group, row.class_name, row.guidance
+
+
+def write_replicates(folder: EvalDir, rows: Sequence[Row], replicates: Sequence[Floats | None]) -> None:
+    """Keep the replicates (R,) of each row."""
+    count = max((len(values) for values in replicates if values is not None), default=0)
+    table = np.full((len(rows), count), np.nan, dtype=np.float32)
+    for place, values in enumerate(replicates):
+        if values is not None:
+            table[place] = values
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, replicates=table, rows=np.array(_hash(rows)))
+    write_atomic(_path(folder), buffer.getvalue())
+
+
+def read_replicates(folder: EvalDir, rows: Sequence[Row]) -> dict[Key, Floats]:
+    """Replicates by number; empty when there are none, or they are damaged or of another table."""
+    try:
+        with _path(folder).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            if str(file["rows"]) != _hash(rows):
+                return {}
+            table = file["replicates"].astype(np.float64)
+    except NPZ_DAMAGE:
+        return {}
+    known = np.isfinite(table).all(axis=1) & (table.shape[1] > 0)
+    return {key_of(row): table[place] for place, row in enumerate(rows) if known[place]}
+
+
+def _path(folder: EvalDir):
+    return folder.root / "replicates.npz"
+
+
+def _hash(rows: Sequence[Row]) -> str:
+    return hashlib.sha256(to_csv(rows).encode()).hexdigest()
