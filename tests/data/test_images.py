@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taildiff.data.images import BrokenImageError, decode, fit, is_colour
+from taildiff.data.images import BrokenImageError, decode, decode_frame, fit, from_array, is_colour
 
 
 def ramp(height=24, width=24, top=255):
@@ -184,3 +184,49 @@ def test_broken_images_are_named_so(tmp_path, data, message):
 def test_broken_metadata_do_not_break_a_picture(tmp_path):
     path = save(tmp_path / "a.jpg", Image.new("RGB", (8, 8), "white"), exif=b"Exif\0\0not a tiff header at all")
     assert (decode(path, 8, 3) == 255).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_of_an_animated_image_the_first_frame_is_taken(tmp_path, suffix):
+    frames = [grey(np.full((8, 8), value)).convert("RGB") for value in (200, 30, 90)]
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    path = save(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:], **lossless)
+    shown = decode_frame(path, 8, 1)
+    assert shown.animated
+    np.testing.assert_allclose(shown.pixels.astype(int), 200, atol=1)
+    assert not decode_frame(save(tmp_path / f"b.{suffix}", frames[0], **lossless), 8, 1).animated
+
+
+def test_a_photo_with_a_preview_is_not_animated(tmp_path):
+    """Phones write several pictures into one JPEG; the first is the photo."""
+    frames = [grey(np.full((8, 8), value)).convert("RGB") for value in (200, 30)]
+    path = tmp_path / "a.jpg"
+    frames[0].save(path, "MPO", save_all=True, append_images=frames[1:])
+    shown = decode_frame(path, 8, 1)
+    assert not shown.animated
+    np.testing.assert_allclose(shown.pixels.astype(int), 200, atol=2)
+
+
+def test_bytes_are_read_as_files_are(tmp_path):
+    path = save(tmp_path / "a.png", grey(ramp()).convert("RGB"))
+    np.testing.assert_array_equal(decode(path.read_bytes(), 12, 3), decode(path, 12, 3))
+    assert is_colour(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [
+        ((24, 24), 1),
+        ((24, 24), 3),
+        ((24, 24, 1), 1),
+        ((24, 24, 1), 3),
+        ((24, 24, 3), 3),
+        ((30, 24), 3),
+        ((24, 31, 3), 3),
+    ],
+)
+def test_arrays_are_shown_as_their_pictures(tmp_path, shape, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    path = save(tmp_path / "a.png", Image.fromarray(pixels[..., 0] if shape[2:] == (1,) else pixels))
+    for size in (24, 10):
+        np.testing.assert_array_equal(from_array(pixels, size, channels), decode(path, size, channels))

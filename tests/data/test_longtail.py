@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from taildiff.data import longtail
 from taildiff.data.longtail import Groups, Split
 from taildiff.data.store import SourceMeta, StoreWriter
-from taildiff.errors import DataError
-from taildiff.spec import DataSpec
+from taildiff.errors import DataError, SpecError
+from taildiff.spec import DataSpec, parse
 
 
 @pytest.fixture
@@ -175,3 +175,115 @@ def test_shots_at_their_borders():
     assert dict(groups) == {"many": (1,), "medium": (0, 2), "few": (3,)}
     with pytest.raises(DataError, match="class 4"):
         groups.of(4)
+
+
+def test_step_counts_equal_those_of_cao():
+    """The released loop: n_max for the first half of the classes, int(n_max ratio) for the other."""
+    assert longtail.step_counts([5000] * 10, 0.01) == (5000,) * 5 + (50,) * 5
+    assert longtail.step_counts([500] * 100, 0.02) == (500,) * 50 + (10,) * 50
+    assert longtail.step_counts([90] * 9, 0.1, share=1 / 3) == (90,) * 6 + (9,) * 3
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=12), st.floats(1e-3, 1), st.floats(0.01, 0.99))
+def test_a_step_has_two_heights(available, ratio, share):
+    counts = longtail.step_counts(available, ratio, share, min_per_class=1)
+    rare = min(max(int(share * len(available) + 1e-9), 1), len(available) - 1)
+    peak = sum(available) / len(available)
+    for k, count in enumerate(counts):
+        want = peak * ratio if k >= len(available) - rare else peak
+        assert count == min(available[k], max(int(want), 1))
+
+
+def test_a_step_of_a_store(store):
+    split = Split.cut(store, DataSpec(tail="step", ratio=0.3, step_share=0.7))
+    assert split.counts == (10, 3, 3)
+    exp = Split.cut(store, DataSpec(tail="exp", ratio=1))
+    assert split.hash != exp.hash
+    with pytest.raises(DataError, match=r"class 2 would keep no image: ratio 0\.05 is too small.*min-per-class"):
+        Split.cut(store, DataSpec(tail="step", ratio=0.05))
+    assert Split.cut(store, DataSpec(tail="step", ratio=0.05, min_per_class=1)).counts == (10, 10, 1)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0])
+def test_a_step_needs_two_kinds_of_classes(share):
+    with pytest.raises(DataError, match="step share"):
+        longtail.step_counts([5, 5], 0.5, share)
+
+
+@pytest.fixture
+def named(tmp_path):
+    """12 images of 3 classes, the last of each class held out, named a/0.png …"""
+    labels = np.repeat(np.arange(3), 4)
+    names = tuple(f"{'abc'[label]}/{k % 4}.png" for k, label in enumerate(labels))
+    with StoreWriter(tmp_path / "named", "toy", ("a", "b", "c"), (4, 4, 1), SourceMeta(source="test")) as writer:
+        writer.append(np.zeros((12, 4, 4, 1), np.uint8), labels, np.arange(12) % 4 == 3, names)
+        return writer.close()
+
+
+def cut_list(store, path, text, **options):
+    path.write_text(text)
+    return Split.cut(store, DataSpec(tail="list", list=path, **options))
+
+
+def test_a_list_is_what_is_trained_on(named, tmp_path):
+    split = cut_list(named, tmp_path / "l.txt", "b/1.png 1\na/0.png 0\n./a/2.png 0\nc/1.png 2\n")
+    np.testing.assert_array_equal(split.index, [0, 2, 5, 9])
+    assert split.counts == (2, 1, 1)
+    assert split.tail == f"list {tmp_path / 'l.txt'} seed=0 min_per_class=0"
+
+
+def test_a_list_is_floored_by_choice_of_a_seed(named, tmp_path):
+    path, text = tmp_path / "l.txt", "a/0.png 0\na/1.png 0\na/2.png 0\nb/1.png 1\n"
+    with pytest.raises(DataError, match=r"l\.txt has no image of class 'c'; add one, or give --data.min-per-class 1"):
+        cut_list(named, path, text)
+    assert cut_list(named, path, text, min_per_class=1).counts == (3, 1, 1)
+    splits = [cut_list(named, path, text, min_per_class=2, tail_seed=seed) for seed in range(9)]
+    assert {split.counts for split in splits} == {(3, 2, 2)}
+    assert len({split.hash for split in splits}) > 1
+    assert all({0, 1, 2, 5} <= set(split.index) and not named.test[split.index].any() for split in splits)
+    assert cut_list(named, path, text, min_per_class=9).counts == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x/0.png 0\n", r"line 1: 'x/0\.png' is not in .*named, whose images are named like 'a/0\.png'"),
+        ("a/0.png 0\na/3.png 0\n", r"line 2: 'a/3\.png' is held out"),
+        ("a/0.png 0\na/0.png 0\n", "line 2: .*is there twice"),
+        ("a/0.png 1\n", "has the class 1, in .* it is 'a'"),
+        ("a/0.png 3\n", "has the class 3, in .* it is 'a'"),
+        ("a/0.png\n", "is not `path class_id`"),
+        ("", "is empty"),
+    ],
+)
+def test_a_list_that_does_not_fit(named, tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        cut_list(named, tmp_path / "l.txt", text)
+
+
+def test_classes_that_are_numbers_are_meant_by_name(tmp_path):
+    """A folder's classes 1, 10, 2 have the labels 0, 1, 2; a list says 10 and means that class."""
+    with StoreWriter(tmp_path / "s", "toy", ("1", "10", "2"), (4, 4, 1), SourceMeta(source="test")) as writer:
+        writer.append(np.zeros((3, 4, 4, 1), np.uint8), np.arange(3), np.zeros(3, bool), ("1/x", "10/x", "2/x"))
+        numbers = writer.close()
+    assert cut_list(numbers, tmp_path / "l.txt", "10/x 10\n1/x 1\n2/x 2\n").counts == (1, 1, 1)
+    with pytest.raises(DataError, match=r"has the class 1, in .* it is '10'"):
+        cut_list(numbers, tmp_path / "l.txt", "10/x 1\n")
+
+
+def test_a_list_needs_names_and_a_file(store, named, tmp_path):
+    with pytest.raises(DataError, match="a list needs a store made by folder, csv or list"):
+        cut_list(store, tmp_path / "l.txt", "a/0.png 0\n")
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        Split.cut(named, DataSpec(tail="list", list=tmp_path / "nowhere"))
+    for values in ({"tail": "list"}, {"list": "x"}, {"tail": "exp", "list": "x"}):
+        with pytest.raises(SpecError, match="belong together"):
+            parse(DataSpec, values)
+
+
+def test_a_natural_tail_without_a_class_is_refused(tmp_path):
+    with StoreWriter(tmp_path / "s", "toy", ("a", "b"), (4, 4, 1), SourceMeta(source="test")) as writer:
+        writer.append(np.zeros((2, 4, 4, 1), np.uint8), np.arange(2), np.array([False, True]))
+        store = writer.close()
+    with pytest.raises(DataError, match=r"class 'b' of .* has no training image"):
+        Split.cut(store, DataSpec())

@@ -136,7 +136,7 @@ def _part(root: Path, class_names: tuple[str, ...], others: Counter[str]) -> tup
         for entry in _walk(root / name, f"{name}/", ()):
             seen += 1
             if isinstance(entry, str):
-                others[entry] += bool(entry)
+                others.update([entry] if entry else [])
             else:
                 found.append(entry)
         if not found:

@@ -1,7 +1,7 @@
 """Long tails: which images of a store a run trains on, the class laws of resampling, and groups of classes.
 
 Exponential tail (Cao et al. 2019): n_k = min(available, int(n_max ρ^(k/(C-1)))), classes k in label order, n_max = N/C.
-Step tail (the same): the first classes keep n_max, the last round(share C) of them int(n_max ρ).
+Step tail (the same): the first classes keep n_max, the last ⌊share C⌋ of them int(n_max ρ).
 List: the images that a text file names, as the long-tailed benchmarks are published (`path class_id` a line).
 Class law (CCUA, arXiv 2507.09052): p_k ∝ f^(k/(C-1)), k the rank of the class from the commonest to the rarest.
 """
@@ -44,7 +44,7 @@ def step_counts(
     peak = _peak(available, ratio, n_max)
     if not 0 < share < 1:
         raise DataError(f"step share {share} is not between 0 and 1: it is the part of the classes that are made rare")
-    head = classes - min(max(round(share * classes), 1), classes - 1)
+    head = classes - min(max(int(share * classes + 1e-9), 1), classes - 1)
     wanted = [max(int(peak if k < head else peak * ratio), min_per_class) for k in range(classes)]
     return tuple(min(n, count) for n, count in zip(available, wanted, strict=True))
 

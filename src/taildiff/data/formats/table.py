@@ -121,7 +121,7 @@ def _found(
         source=str(table.resolve()),
         name=table.stem,
         fingerprint=mark,
-        roots=(root,),
+        roots=(),  # nothing is searched: a store below the root is in nobody's way
         read=lambda: source,
         options=" ".join(filter(None, (options, f"root={root.resolve()}"))),
     )

@@ -1,0 +1,97 @@
+"""How fast a folder of small images becomes a store, in how much memory, and what a kill costs.
+
+    python benchmarks/prepare.py [--images 60000] [--format png|jpg] [--folder /tmp]
+
+Writes that many 32 × 32 colour images in 100 class folders, prepares them in processes of its own as the command line
+does, and removes everything. Peak memory is that of the preparing process (its resident set, as the kernel counts it).
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLASSES = 100
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One call of `taildiff data prepare`."""
+
+    seconds: float
+    peak_mb: float
+    code: int
+
+
+def make_images(root: Path, count: int, suffix: str) -> None:
+    """Smooth random pictures, which compress as photos do."""
+    random = np.random.default_rng(0)
+    for label in range(CLASSES):
+        (root / f"class{label:03d}").mkdir(parents=True)
+    for k in range(count):
+        small = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        small.resize((32, 32)).save(root / f"class{k % CLASSES:03d}" / f"{k:07d}.{suffix}")
+
+
+def prepare(source: Path, out: Path, kill_at: int | None = None) -> Timed:
+    """Run the command; with `kill_at`, SIGKILL it when so many images are in committed shards."""
+    words = [sys.executable, "-m", "taildiff", "data", "prepare", "folder", str(source), "--out", str(out)]
+    start = time.perf_counter()
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if kill_at is not None:
+        journal = out.with_name(f".{out.name}.partial") / "journal.jsonl"
+        while process.poll() is None and _committed(journal) < kill_at:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    _, status, usage = os.wait4(process.pid, 0)
+    return Timed(time.perf_counter() - start, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
+
+
+def _committed(journal: Path) -> int:
+    """Roughly: a shard has 4,096 images."""
+    try:
+        return 4096 * max(journal.read_text().count("\n") - 1, 0)
+    except OSError:
+        return 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--format", choices=("png", "jpg"), default="png")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    options = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="taildiff-prepare-", dir=options.folder))
+    try:
+        source, n = root / "images", options.images
+        make_images(source, n, options.format)
+        first = prepare(source, root / "store")
+        second = prepare(source, root / "store")
+        killed = prepare(source, root / "again", kill_at=n // 2)
+        resumed = prepare(source, root / "again")
+        same = all(
+            (root / "again" / name).read_bytes() == (root / "store" / name).read_bytes()
+            for name in ("images.npy", "labels.npy", "names.txt", "store.json")
+        )
+        print(f"{n:,} {options.format} files of 32 x 32, {os.cpu_count()} cores")
+        print(f"first call    {first.seconds:7.1f} s  {n / first.seconds:8,.0f} images/s  peak {first.peak_mb:,.0f} MB")
+        print(f"second call   {second.seconds:7.1f} s  peak {second.peak_mb:,.0f} MB")
+        print(f"killed        {killed.seconds:7.1f} s  (exit code {killed.code}, about half the images done)")
+        print(f"went on       {resumed.seconds:7.1f} s  the same store: {'yes' if same else 'NO'}")
+        assert first.code == second.code == resumed.code == 0
+        assert same
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""npz: the names that are in use, and what is refused by name."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import sources
+
+from taildiff.data.formats.npz import find_npz
+from taildiff.data.prepare import prepare
+from taildiff.errors import DataError
+
+IMAGES, LABELS = sources.pixels(12, 8, 6, 3), np.arange(12) % 3
+
+
+def save(path, **arrays):
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_images_and_labels(tmp_path, channels):
+    images = sources.pixels(12, 8, 8, *channels)
+    names, test = np.array(["c", "a", "b"]), np.arange(12) >= 9
+    place = save(tmp_path / "a.npz", images=images, labels=LABELS[:, None], test=test, class_names=names)
+    store = prepare(find_npz(place), tmp_path / "store")
+    assert store.meta.class_names == ("c", "a", "b")
+    np.testing.assert_array_equal(store.images.reshape(images.shape), images)
+    np.testing.assert_array_equal(store.labels, LABELS)
+    np.testing.assert_array_equal(store.test, test)
+    assert (store.meta.name, store.meta.channels) == ("a", 3 if channels == (3,) else 1)
+
+
+def test_names_of_keras_and_medmnist(tmp_path):
+    keras = save(tmp_path / "k.npz", x_train=IMAGES[:9], y_train=LABELS[:9], x_test=IMAGES[9:], y_test=LABELS[9:])
+    med = save(
+        tmp_path / "m.npz",
+        **{"train_images": IMAGES[:5], "train_labels": LABELS[:5, None], "val_images": IMAGES[5:9]},
+        **{"val_labels": LABELS[5:9, None], "test_images": IMAGES[9:], "test_labels": LABELS[9:, None]},
+    )
+    stores = [prepare(find_npz(place), tmp_path / place.stem) for place in (keras, med)]
+    assert stores[0].meta.hash == stores[1].meta.hash
+    np.testing.assert_array_equal(stores[0].test, np.arange(12) >= 9)
+    assert stores[0].meta.shape == (12, 6, 6, 3)  # the middle square
+    np.testing.assert_array_equal(stores[0].images, IMAGES[:, 1:7])
+
+
+def test_reading_may_begin_anywhere_and_labels_need_not_begin_at_0(tmp_path, monkeypatch):
+    monkeypatch.setattr("taildiff.data.formats.npz._BLOCK_BYTES", 500)  # three images
+    source = find_npz(save(tmp_path / "a.npz", images=IMAGES, labels=LABELS * 10 + 5)).read()
+    assert source.class_names == ("5", "15", "25")
+    for start in range(13):
+        np.testing.assert_array_equal(np.array(list(source.pictures(start))).reshape(-1, 8, 6, 3), IMAGES[start:])
+
+
+def bomb(path):
+    """100 GB of zeros in some kilobytes: the header says so, and the archive agrees."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 320, 320)})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", header.getvalue() + bytes(10**6))
+        labels = io.BytesIO()
+        np.save(labels, np.zeros(10**6, np.uint8))
+        archive.writestr("labels.npy", labels.getvalue())
+
+
+WRONG = {
+    "floats": ({"images": IMAGES / 255.0, "labels": LABELS}, "array `images` is float64; images must be uint8"),
+    "channels first": ({"images": IMAGES.transpose(0, 3, 1, 2), "labels": LABELS}, "channels come last"),
+    "flat": ({"images": IMAGES.reshape(12, -1), "labels": LABELS}, r"has the shape \(12, 144\)"),
+    "fortran": ({"images": np.asfortranarray(IMAGES), "labels": LABELS}, "Fortran's order"),
+    "no labels": ({"images": IMAGES}, "no array `labels`; it has `images`"),
+    "other names": ({"x": IMAGES}, "no arrays `images` and `labels` or .*it has `x`"),
+    "fewer labels": ({"images": IMAGES, "labels": LABELS[1:]}, r"`labels` has the shape \(11,\), but there are 12"),
+    "float labels": ({"images": IMAGES, "labels": LABELS / 1}, "is float64; labels must be integers"),
+    "pickled": ({"images": IMAGES, "labels": np.array([None] * 12)}, "`labels` is object .*not read"),
+    "test": ({"images": IMAGES, "labels": LABELS, "test": LABELS}, "array `test` must be bool"),
+    "names": ({"images": IMAGES, "labels": LABELS, "class_names": LABELS}, "`class_names` must be text"),
+    "few names": ({"images": IMAGES, "labels": LABELS, "class_names": np.array(["a", "b"])}, r"labels 0\.\.2, but"),
+    "parts": (
+        {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, 1:], "y_test": LABELS},
+        "different shapes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_does_not_fit_is_named(tmp_path, name):
+    arrays, message = WRONG[name]
+    with pytest.raises(DataError, match=message):
+        prepare(find_npz(save(tmp_path / "a.npz", **arrays)), tmp_path / "store", 8)
+    assert not (tmp_path / "store").exists()
+
+
+def test_bombs_and_damage(tmp_path):
+    place = tmp_path / "a.npz"
+    bomb(place)
+    with pytest.raises(DataError, match="would unpack to 102,400,000,000: refused as a zip bomb"):
+        find_npz(place)
+    save(place, images=IMAGES, labels=LABELS)
+    whole = place.read_bytes()
+    place.write_bytes(whole[:-100])
+    with pytest.raises(DataError, match="not an npz file, or damaged"):
+        find_npz(place)
+    broken = bytearray(whole)
+    broken[300] ^= 255  # within the images
+    place.write_bytes(broken)
+    with pytest.raises(DataError, match="array `images` is damaged"):
+        prepare(find_npz(place), tmp_path / "store", 8)
+    place.write_text("hello")
+    with pytest.raises(DataError, match="not an npz file"):
+        find_npz(place)
+    with pytest.raises(DataError, match="is a folder"):
+        find_npz(tmp_path)
+    assert not (tmp_path / "store").exists()

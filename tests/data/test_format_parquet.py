@@ -1,0 +1,156 @@
+"""Parquet files and saved datasets; without the extra, only what is said then."""
+
+import builtins
+import io
+
+import numpy as np
+import pytest
+import sources
+from PIL import Image
+
+from taildiff.data import prepare
+from taildiff.data.formats import parquet
+from taildiff.data.formats.parquet import Columns, find_hf, find_parquet
+from taildiff.data.images import decode
+from taildiff.errors import DataError
+
+PIXELS = sources.pixels(30, 8, 8, 3)
+LABELS = (np.arange(30) % 3).tolist()
+
+
+def encoded(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+FILES = [encoded(pixels) for pixels in PIXELS]
+
+
+@pytest.mark.parametrize("find", [find_parquet, find_hf])
+def test_without_the_extra_it_is_said_how_to_get_it(tmp_path, find, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **options):
+        if name.split(".")[0] in ("pyarrow", "datasets"):
+            raise ImportError(name)
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(DataError, match=r"is not installed: pip install 'taildiff\[hf\]'"):
+        find(tmp_path)
+
+
+def test_columns_are_found_or_asked_for(tmp_path):
+    assert Columns().pick(tmp_path, ["id", "label", "img"]) == ("img", "label")
+    assert Columns("id", "img").pick(tmp_path, ["id", "label", "img"]) == ("id", "img")
+    with pytest.raises(DataError, match=r"which column\? Give --label-column; its columns: image, y"):
+        Columns().pick(tmp_path, ["image", "y"])
+    with pytest.raises(DataError, match="no column 'x'; its columns: image, y"):
+        Columns("x").pick(tmp_path, ["image", "y"])
+
+
+@pytest.fixture
+def arrow():
+    return pytest.importorskip("pyarrow")
+
+
+def write(arrow, path, rows=slice(None), images=FILES, labels=LABELS, names=("image", "label"), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = arrow.table({names[0]: images[rows], names[1]: labels[rows]})
+    __import__("pyarrow.parquet", fromlist=["_"]).write_table(table, path, row_group_size=7, **options)
+    return path
+
+
+def test_files_of_bytes_and_their_parts(tmp_path, arrow):
+    for name, rows in (("train-00000-of-00002", slice(0, 11)), ("train-00001-of-00002", slice(11, 24))):
+        write(arrow, tmp_path / "p" / "data" / f"{name}.parquet", rows)
+    write(arrow, tmp_path / "p" / "data" / "test-00000-of-00001.parquet", slice(24, 30))
+    found = find_parquet(tmp_path / "p")
+    store = prepare.prepare(found, tmp_path / "store", 8)
+    np.testing.assert_array_equal(store.images, PIXELS)
+    np.testing.assert_array_equal(store.labels, LABELS)
+    np.testing.assert_array_equal(store.test, np.arange(30) >= 24)
+    assert store.meta.class_names == ("0", "1", "2")
+    source = found.read()
+    for start in (0, 6, 7, 8, 11, 12, 23, 24, 29, 30):
+        rest = [decode(raw, 8, 3) for raw in source.pictures(start) if isinstance(raw, bytes)]
+        np.testing.assert_array_equal(np.array(rest).reshape(-1, 8, 8, 3), PIXELS[start:])
+
+
+def test_records_text_labels_and_broken_rows(tmp_path, arrow):
+    images = [{"bytes": data, "path": f"{k}.png"} for k, data in enumerate(FILES)]
+    images[4] = {"bytes": None, "path": "elsewhere.png"}
+    images[9] = {"bytes": b"broken", "path": None}
+    labels = [("cat", "ant", "bee")[label] for label in LABELS]
+    place = write(arrow, tmp_path / "a.parquet", images=images, labels=labels, names=("picture", "kind"))
+    store = prepare.prepare(find_parquet(place, Columns("picture", "kind")), tmp_path / "store", 8)
+    assert store.meta.class_names == ("ant", "bee", "cat")
+    assert (store.meta.count, store.meta.skipped) == (28, 2)
+    assert store.meta.skipped_names[0].startswith("image 4: ")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (["x"] * 30, LABELS, "column 'image' is string, not the bytes of image files"),
+        (FILES, [0.5] * 30, "labels must be whole numbers or text in every row; found float"),
+        (FILES, [0] * 29 + [None], "found int, nothing"),
+        (FILES, [0] * 30, "the single class '0'"),
+    ],
+)
+def test_columns_that_do_not_fit(tmp_path, arrow, images, labels, message):
+    place = write(arrow, tmp_path / "a.parquet", images=images, labels=labels)
+    with pytest.raises(DataError, match=message):
+        prepare.prepare(find_parquet(place), tmp_path / "store", 8)
+
+
+def test_damaged_parquet(tmp_path, arrow):
+    place = write(arrow, tmp_path / "a.parquet", compression=None)
+    whole = place.read_bytes()
+    place.write_bytes(whole[:-50])
+    with pytest.raises(DataError, match=r"a\.parquet is not a parquet file, or damaged"):
+        prepare.prepare(find_parquet(place), tmp_path / "store", 8)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no parquet files"):
+        find_parquet(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_saved_datasets(tmp_path, dictionary):
+    datasets = pytest.importorskip("datasets")
+    names = ["zebra", "ant", "bee"]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+
+    def part(rows):
+        images = [Image.fromarray(pixels) for pixels in PIXELS[rows]]
+        return datasets.Dataset.from_dict({"image": images, "label": LABELS[rows]}, features)
+
+    saved = part(slice(None))
+    if dictionary:
+        saved = datasets.DatasetDict(train=part(slice(0, 24)), test=part(slice(24, 30)))
+    saved.save_to_disk(str(tmp_path / "saved"))
+    found = find_hf(tmp_path / "saved")
+    store = prepare.prepare(found, tmp_path / "store", 8)
+    np.testing.assert_array_equal(store.images, PIXELS)
+    np.testing.assert_array_equal(store.labels, LABELS)
+    np.testing.assert_array_equal(store.test, np.arange(30) >= (24 if dictionary else 30))
+    assert store.meta.class_names == tuple(names)
+    rest = [decode(raw, 8, 3) for raw in found.read().pictures(20) if isinstance(raw, bytes)]
+    np.testing.assert_array_equal(np.array(rest), PIXELS[20:])
+    assert prepare.prepare(find_hf(tmp_path / "saved"), tmp_path / "store", 8).meta == store.meta
+    if dictionary:
+        saved["train"].to_parquet(str(tmp_path / "t" / "train.parquet"))
+        table = prepare.prepare(find_parquet(tmp_path / "t"), tmp_path / "again", 8)
+        assert table.meta.class_names == tuple(names)
+        np.testing.assert_array_equal(table.images, PIXELS[:24])
+
+
+def test_what_is_no_saved_dataset(tmp_path):
+    pytest.importorskip("datasets")
+    with pytest.raises(DataError, match="not written by save_to_disk"):
+        find_hf(tmp_path)
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(DataError, match="cannot be read as a saved dataset"):
+        find_hf(tmp_path).read()
+    assert parquet.needs("datasets")

@@ -1,0 +1,115 @@
+"""CSV and list files: what they name is what comes, and every wrong line is named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taildiff.data.formats.table import find_csv, find_list
+from taildiff.data.images import decode
+from taildiff.data.prepare import prepare
+from taildiff.errors import DataError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """a.png, b c.png and sub/d.png … in one folder."""
+    root = tmp_path / "photos"
+    (root / "sub").mkdir(parents=True)
+    for k, name in enumerate(("a.png", "b c.png", "sub/d.png", "sub/e.png", "f.png")):
+        Image.fromarray(np.full((8, 8, 3), 10 * k, np.uint8)).save(root / name)
+    return root
+
+
+def table(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_csv(photos, tmp_path):
+    text = '\ufeffLabel,id,path,Split\ndog,1,sub/e.png,test\ncat,2,"b c.png",train\ndog,3,./a.png,\n'
+    text = text.replace(",\n", ",train\n") + "\ncat,4,sub\\d.png,TEST\n"
+    place = table(photos / "all.csv", text)
+    store = prepare(find_csv(place), tmp_path / "store", 8)
+    assert store.meta.class_names == ("cat", "dog")
+    assert store.names == ("b c.png", "a.png", "sub/e.png", "sub/d.png")
+    np.testing.assert_array_equal(store.labels, [0, 1, 1, 0])
+    np.testing.assert_array_equal(store.test, [False, False, True, True])
+    np.testing.assert_array_equal(store.images[0], decode(photos / "b c.png", 8, 3))
+    place.write_text(text.replace("dog,3", "cat,3"))
+    with pytest.raises(DataError, match="changed since"):
+        prepare(find_csv(place), tmp_path / "store", 8)
+
+
+def test_numbers_are_sorted_as_numbers_and_the_root_may_be_elsewhere(photos, tmp_path):
+    place = table(tmp_path / "all.csv", "path,label\na.png,10\nf.png,9\nsub/d.png,2\n")
+    source = find_csv(place, photos).read()
+    assert source.class_names == ("2", "9", "10")
+    np.testing.assert_array_equal(source.labels, [2, 1, 0])
+    assert [path.name for path in source.pictures(1)] == ["f.png", "d.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "first line must name the columns"),
+        ("a.png,cat\n", "first line must name the columns"),
+        ("path,label\n", "names no images"),
+        ("path,label\na.png,cat,3\n", "line 2: 3 fields, not 2"),
+        ("path,label\na.png,\n", "line 2: no label"),
+        ("path,label\na.png,cat\n\nx.png,dog\ny.png,dog\n", r"line 4: 'x\.png' does not exist in .* \(and 1 more\)"),
+        ("path,label\n../photos/a.png,cat\n", r"line 2: .*leads out of"),
+        ("path,label\n/etc/passwd,cat\n", r"line 2: '/etc/passwd' leads out of"),
+        ("path,label\n..\\a.png,cat\n", r"line 2: .*leads out of"),
+        ("path,label\na.png,cat\n./a.png,dog\n", r"line 3: 'a\.png' was in line 2 already"),
+        ("path,label,split\na.png,cat,val\n", "line 2: split 'val' is not train or test"),
+        ("path,label\na.png,cat\nf.png,cat\n", "the single class 'cat'"),
+        ("path,label,split\na.png,cat,train\nf.png,dog,test\n", "class 'dog' has no images for training"),
+        ('path,label\na.png,"cat\n', "line 2: unexpected end"),
+        ('path,label\na.png,"c\nat"\nf.png,dog\n', r"'c\\nat' becomes the name of a class"),
+        ("path,label\na\0.png,cat\n", "line 2: .*is not a path|line 2: line contains NUL"),
+        (f"path,label\na.png,{'x' * 200_000}\n", "field larger than"),
+    ],
+)
+def test_every_wrong_line_is_named(photos, tmp_path, text, message):
+    place = table(photos / "all.csv", text)
+    with pytest.raises(DataError, match=message):
+        prepare(find_csv(place), tmp_path / "store", 8)
+    assert not (tmp_path / "store").exists()
+
+
+def test_text_that_is_none(photos, tmp_path):
+    place = photos / "all.csv"
+    place.write_bytes(b"path,label\n\xff\xfe\n")
+    with pytest.raises(DataError, match="not a text file"):
+        find_csv(place)
+    with pytest.raises(DataError, match="is not a folder; --root"):
+        find_csv(table(place, "path,label\na.png,x\n"), tmp_path / "nowhere")
+
+
+def test_lists(photos, tmp_path):
+    train = table(tmp_path / "train.txt", "photos/a.png 7\nphotos/b c.png 3\n\nphotos/sub/d.png\t3\n")
+    test = table(tmp_path / "test.txt", "photos/f.png 7\n")
+    store = prepare(find_list(train, test), tmp_path / "store", 8)
+    assert store.meta.class_names == ("3", "7")
+    np.testing.assert_array_equal(store.labels, [1, 0, 0, 1])
+    np.testing.assert_array_equal(store.test, [False, False, False, True])
+    assert store.names == ("photos/a.png", "photos/b c.png", "photos/sub/d.png", "photos/f.png")
+    names = table(tmp_path / "names.txt", "".join(f"n{k}\n" for k in range(8)))
+    with pytest.raises(DataError, match="class 'n0' has no images for training"):
+        prepare(find_list(train, test, names=names), tmp_path / "other", 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a.png\n", r"line 1: 'a\.png' is not `path class_id`"),
+        ("a.png 1\nf.png -1\n", "line 2"),
+        ("a.png cat\n", "line 1"),
+        ("a.png 1.5\n", "line 1"),
+        ("../a.png 1\n", "leads out of"),
+    ],
+)
+def test_every_wrong_line_of_a_list_is_named(photos, text, message):
+    with pytest.raises(DataError, match=message):
+        find_list(table(photos / "l.txt", text))

@@ -1,0 +1,65 @@
+"""Folders at any depth, and what is passed over with a word."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taildiff.data import prepare
+from taildiff.data.listing import scan
+from taildiff.errors import DataError
+
+
+def files(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(root / name, "PNG")
+    return root
+
+
+def test_images_at_any_depth_belong_to_the_uppermost_folder(tmp_path):
+    root = files(tmp_path / "p", "ant/z.png", "ant/2020/a.png", "ant/2020/may/b.png", "bee/x/y/z/c.png")
+    files(root, "ant/.hidden/a.png", "bee/__MACOSX/c.png")
+    listing = scan(root)
+    assert listing.class_names == ("ant", "bee")
+    assert listing.names == ("ant/2020/a.png", "ant/2020/may/b.png", "ant/z.png", "bee/x/y/z/c.png")
+    np.testing.assert_array_equal(listing.labels, [0, 0, 0, 1])
+    assert [path.relative_to(root).as_posix() for path in listing.pictures(2)] == list(listing.names[2:])
+
+
+def test_parts_with_nested_folders(tmp_path):
+    root = files(tmp_path / "p", "train/ant/1/a.png", "train/bee/b.png", "test/ant/a.png", "test/bee/2/b.png")
+    listing = scan(root)
+    assert listing.names == ("train/ant/1/a.png", "train/bee/b.png", "test/ant/a.png", "test/bee/2/b.png")
+    assert all(path.is_file() for path in listing.pictures(0))
+    np.testing.assert_array_equal(listing.test, [False, False, True, True])
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
+    files(tmp_path / "elsewhere", "c.png")
+    (root / "bee" / "more").symlink_to(tmp_path / "elsewhere")
+    assert scan(root).names == ("ant/a.png", "bee/b.png", "bee/more/c.png")
+    (root / "bee" / "circle").symlink_to(root / "bee")
+    with pytest.raises(DataError, match="bee/circle is a link to a folder above it"):
+        scan(root)
+
+
+def test_images_of_other_kinds_are_counted_and_refused_when_strict(tmp_path):
+    root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
+    for name in ("ant/x.gif", "ant/deep.GIF", "bee/y.tif", "bee/notes.txt", "bee/Thumbs.db"):
+        (root / name).write_text("x")
+    store = prepare.folder(root, tmp_path / "store", 8)
+    assert store.meta.notes == ("passed over 2 .gif, 1 .tif: only JPEG, PNG and WebP are read; convert them",)
+    with pytest.raises(DataError, match=r"passed over 2 \.gif, 1 \.tif.*or prepare without --strict"):
+        prepare.folder(root, tmp_path / "other", 8, strict=True)
+
+
+def test_names_that_are_no_text_are_kept_and_line_breaks_refused(tmp_path):
+    root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
+    (root / "bee" / "b.png").rename(root / "bee" / "\udcff.png")  # the byte ff on the disk
+    store = prepare.folder(root, tmp_path / "store", 8)
+    assert store.names == ("ant/a.png", "bee/\udcff.png")
+    assert prepare.folder(root, tmp_path / "store", 8).meta == store.meta
+    (root / "ant" / "a.png").rename(root / "ant" / "a\nb.png")
+    with pytest.raises(DataError, match=r"ant/a\\nb\.png' has a line break in its name"):
+        scan(root)
