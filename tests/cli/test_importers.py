@@ -1,0 +1,127 @@
+"""`taildiff data prepare` of each format, and which options go with it."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taildiff.cli import data as verb
+from taildiff.data.store import Store
+from taildiff.errors import InputError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+import sources  # the writers of small published formats
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """What a command prints, with line breaks and runs of spaces made one space."""
+    monkeypatch.setattr(verb.console, "width", 200)
+
+    def words(*args):
+        assert verb.main([str(arg) for arg in args]) == 0
+        return re.sub(r"\s+", " ", capsys.readouterr().out)
+
+    return words
+
+
+@pytest.fixture
+def places(tmp_path):
+    """A small source for each importer that needs no extra."""
+    sources.mnist(tmp_path / "mnist")
+    sources.cifar10(tmp_path / "cifar10")
+    sources.cifar100(tmp_path / "cifar100")
+    np.savez(tmp_path / "npz.npz", images=sources.pixels(12, 8, 8), labels=np.arange(12) % 3)
+    for k, name in enumerate(("a.png", "b.png", "c.png")):
+        Image.fromarray(sources.pixels(1, 8, 8, seed=k)[0]).save(tmp_path / name)
+    (tmp_path / "csv.csv").write_text("path,label\na.png,x\nb.png,y\nc.png,x\n")
+    (tmp_path / "list.txt").write_text("a.png 0\nb.png 1\nc.png 0\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("importer", "source", "said"),
+    [
+        ("mnist", "mnist", "40 images of 3 classes, 5×5 grey, 10 held out"),
+        ("cifar10", "cifar10", "120 images of 10 classes, 32×32 colour, 20 held out"),
+        ("cifar100", "cifar100", "300 images of 100 classes, 32×32 colour, 100 held out"),
+        ("npz", "npz.npz", "12 images of 3 classes, 8×8 grey, 0 held out"),
+        ("csv", "csv.csv", "3 images of 2 classes, 32×32 grey, 0 held out"),
+        ("list", "list.txt", "3 images of 2 classes, 32×32 grey, 0 held out"),
+    ],
+)
+def test_each_importer_from_plan_to_store(run, places, importer, source, said):
+    words = ("prepare", importer, places / source, "--out", places / "store")
+    plan = run(*words, "--dry-run")
+    assert plan.startswith(f"Would prepare: {said.split()[0]} images")
+    assert not (places / "store").exists()
+    assert f"Prepared: {said}" in run(*words)
+    assert f"Already prepared: {said}" in run(*words)
+    assert run(*words, "--dry-run").startswith("Already prepared")
+    assert Store.open(places / "store").meta.source.source == str((places / source).resolve())
+
+
+def test_options_of_importers(run, places):
+    coarse = run("prepare", "cifar100", places / "cifar100", "--out", places / "s", "--labels", "coarse")
+    assert "300 images of 20 classes" in coarse
+    (places / "names.txt").write_text("x\ny\n")
+    (places / "held.txt").write_text("c.png 1\n")
+    (places / "list.txt").write_text("a.png 0\nb.png 1\n")
+    words = ("--test", places / "held.txt", "--names", places / "names.txt", "--root", places, "--size", 8)
+    assert "8×8 grey, 1 held out" in run("prepare", "list", places / "list.txt", "--out", places / "l", *words)
+    assert Store.open(places / "l").meta.class_names == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mnist", "x", "--labels", "coarse"], "--labels is for cifar100, not mnist"),
+        (["csv", "x", "--names", "n"], "--names is for mnist and npz and list, not csv"),
+        (["folder", "x", "--image-column", "n"], "--image-column is for parquet and hf, not folder"),
+        (["cifar10", "x", "--test", "n"], "--test is for folder and list, not cifar10"),
+        (["cifar10"], r"which folder or \.tar\.gz\? taildiff data prepare cifar10 SOURCE"),
+        (["mnst", "x"], "did you mean 'mnist'"),
+        (["npz", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_options_that_do_not_go_together(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        verb.main(["prepare", *words, "--out", "store"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_notes_are_told(run, places):
+    text = run("prepare", "cifar10", places / "cifar10", "--out", places / "s")
+    assert "120 images; the published CIFAR has 50,000 and 10,000" in text
+
+
+def test_stopped_by_hand_it_says_how_to_go_on(places, monkeypatch, capsys):
+    from taildiff.data import prepare
+
+    monkeypatch.setattr(prepare, "_SHARD_ITEMS", 64)
+    monkeypatch.setattr(prepare.StoreWriter, "close", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    words = ["prepare", "cifar10", str(places / "cifar10"), "--out", str(places / "s")]
+    with pytest.raises(KeyboardInterrupt):
+        verb.main(words)
+    said = re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert "Stopped; the same command goes on from here. To give up, remove" in said
+    monkeypatch.undo()
+    assert verb.main(words) == 0
+
+
+def test_show_a_step_and_a_list(run, places):
+    run("prepare", "csv", places / "csv.csv", "--out", places / "store")
+    text = run("show", places / "store", "--tail", "step", "--ratio", "0.7")
+    assert "cut to 2 (step, ratio 0.7)" in text
+    assert "--data.tail step --data.ratio 0.7 --data.step-share 0.5" in text
+    (places / "some.txt").write_text("a.png 0\nb.png 1\n")
+    text = run("show", places / "store", "--tail", "list", "--list", places / "some.txt")
+    assert f"cut to 2 (list, {places / 'some.txt'})" in text
+    assert f"--data.tail list --data.list {places / 'some.txt'}" in text
+    for words in (["--tail", "list"], ["--list", "x"]):
+        with pytest.raises(InputError, match="belong together"):
+            verb.main(["show", str(places / "store"), *words])
