@@ -1,6 +1,7 @@
 # make demo      the main job on the embedded data; the report is runs/demo/report.html
 # make test      lint, types, import rules and the fast tests
 # make test-all  the same with the slow tests
+# make soak      200 random kills of training, which must end as if nothing had happened (a few minutes)
 # make docs      the documentation as HTML in docs/_build
 # make setup     the virtual environment alone; all of the above do it when it is not up to date
 
@@ -9,7 +10,7 @@ BIN := .venv/bin
 STAMP := .venv/.taildiff-setup
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 
-.PHONY: setup demo lint test test-all docs clean
+.PHONY: setup demo lint test test-all soak docs clean
 
 setup: $(STAMP)
 
@@ -34,6 +35,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -m ''
+
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py --kills 200
 
 docs: $(STAMP)
 	$(PIP) --quiet -e '.[docs]'

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from taildiff.errors import CheckpointError
 from taildiff.runs import write_atomic
+from taildiff.sealed import SEAL, digest
 from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names
 
 Tensors = dict[str, Tensor]
@@ -28,13 +30,16 @@ class WeightsMeta(Spec):
     step: int
     spec: RunSpec
     facts: DataFacts
+    sha256: str = ""
+    """Over the tensors and all else here; inside the one entry of the metadata, because several have no fixed order."""
 
 
 def write_weights(path: Path, tensors: Tensors, meta: WeightsMeta) -> None:
     """Write atomically, with a checksum over tensors and metadata."""
     values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = meta.model_dump_json()
-    write_atomic(path, save(values, {"taildiff": text, "sha256": content_hash(values, text)}))
+    beside = meta.model_dump(mode="json", exclude={SEAL})
+    text = json.dumps(beside | {SEAL: content_hash(values, beside)}, separators=(",", ":"))
+    write_atomic(path, save(values, {"taildiff": text}))
 
 
 def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
@@ -43,22 +48,23 @@ def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
     if "taildiff" not in metadata:
         raise CheckpointError(f"{path} is not a weights file of taildiff (no spec in its metadata)")
     try:
-        meta = WeightsMeta.model_validate(json.loads(metadata["taildiff"]))
+        beside = json.loads(metadata["taildiff"])
+        meta = WeightsMeta.model_validate(beside)
     except (ValueError, RecursionError) as error:  # of pydantic, too
         reason = explain(error, known=field_names(WeightsMeta)) if isinstance(error, ValidationError) else str(error)
         raise CheckpointError(f"{path}: its metadata does not fit this version of taildiff: {reason}") from None
-    if meta.format > 1 and metadata.get("sha256") != content_hash(tensors, metadata["taildiff"]):
+    if meta.format > 1 and beside.pop(SEAL, None) != content_hash(tensors, beside):
         raise CheckpointError(f"{path} is damaged: its checksum does not fit its content")
     return tensors, meta
 
 
-def content_hash(tensors: Tensors, text: str) -> str:
-    """sha256 over names, types, shapes and values of the tensors, and a text; hexadecimal."""
-    digest = hashlib.sha256(text.encode())
+def content_hash(tensors: Tensors, beside: Mapping[str, Any]) -> str:
+    """sha256 over what stands beside them, names, types, shapes and values of the tensors; hexadecimal."""
+    found = hashlib.sha256(digest(beside).encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:

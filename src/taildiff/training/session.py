@@ -20,7 +20,7 @@ from taildiff.run_info import RunInfo, seal_info
 from taildiff.runs import RunDir, write_json
 from taildiff.spec import DataFacts, RunSpec, flatten
 from taildiff.streams import seed_of
-from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, set_aside, tidy
+from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, prune, set_aside, tidy
 from taildiff.training.ema import averaged
 from taildiff.training.engine import Engine
 from taildiff.training.lock import locked
@@ -72,17 +72,18 @@ def run_training(
 
 
 def _train_on(training: Training, stop: StopRule) -> Outcome:
-    """Train, or make good what a run that is far enough lacks."""
+    """Train on; what the last call had no time for after its checkpoint is made good before."""
     run, spec, step = training.run, training.spec, training.position.step
-    if step < min(spec.steps, stop.step or spec.steps):
-        return train(training, stop)
+    done = step >= min(spec.steps, stop.step or spec.steps)
 
     def make_good() -> None:
-        if not all(step in run.weight_steps(kind) for kind in ("ema", "raw")):
-            save_weights(training, step)  # the last call died between checkpoint and weights
+        if step and not all(step in run.weight_steps(kind) for kind in ("ema", "raw")):
+            save_weights(training, step)
+        if done:  # else the next checkpoint does it
+            prune(run, step, spec.every.keep)
 
     training.engine.alone(make_good)
-    return Outcome(step, "finished" if step >= spec.steps else "stop-at")
+    return Outcome(step, "finished" if step >= spec.steps else "stop-at") if done else train(training, stop)
 
 
 def check_begun(run: RunDir, spec: RunSpec, store: Store, split: Split, start_from: Path | None) -> RunInfo | None:
