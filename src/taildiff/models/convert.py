@@ -1,0 +1,70 @@
+"""Weights made elsewhere: official SiT and DiT checkpoints, and safetensors with the same names.
+
+Nothing is unpickled but tensors and argparse.Namespace, which the official files hold beside them.
+"""
+
+import argparse
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+
+from taildiff.errors import CheckpointError
+from taildiff.models.denoiser import Denoiser
+from taildiff.weights import Tensors, read_tensors
+
+LABELS = ("y_embedder.embedding_table.weight", "net.class_embedding.weight")
+"""Tables with a row for each class and a last one for "no label"."""
+WRAPPERS = ("ema", "model", "state_dict")
+"""Where official files keep the parameters, the best first."""
+
+
+def read_foreign(path: Path) -> Tensors:
+    """Parameters by name from `.safetensors`, or torch's `.pt` and `.pth`; `CheckpointError` names a bad file."""
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise CheckpointError(f"{path} is damaged, or holds more than tensors: {reason}") from None
+    for key in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path} holds no parameters by name (looked at the top and in {', '.join(WRAPPERS)})")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def load_foreign(network: Denoiser, tensors: Tensors, source: str) -> None:
+    """Load parameters into a network; with another number of classes the label table is new but for its null row.
+
+    `CheckpointError` names the parameters that are missing, unknown or of another shape; nothing is changed then.
+    """
+    own = network.state_dict()
+    tensors = {
+        name: _labels(own[name], value) if name in LABELS and name in own else value for name, value in tensors.items()
+    }
+    problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
+    problems += [f"{name} is not a parameter of this network" for name in tensors.keys() - own.keys()]
+    problems += [
+        f"{name} is {tuple(tensors[name].shape)}, and here {tuple(own[name].shape)}"
+        for name in own.keys() & tensors.keys()
+        if own[name].shape != tensors[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise CheckpointError(f"{source} does not fit this network: {'; '.join(sorted(problems)[:4])}{more}")
+    network.load_state_dict(tensors)
+
+
+def _labels(own: Tensor, given: Tensor) -> Tensor:
+    """The given table, or (other classes) the network's own with the given null row."""
+    if own.shape == given.shape or own.shape[1:] != given.shape[1:]:
+        return given
+    return torch.cat([own[:-1], given[-1:].to(own.dtype)])
