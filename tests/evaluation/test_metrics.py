@@ -1,5 +1,6 @@
 """Metrics against golden numbers, scipy, closed forms, and cases whose answer is known."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,18 @@ def test_any_block_size_and_order_gives_the_definition(seed, n, m, k, chunk, gri
     for a, b in ((real, generated), shuffled):
         found, spread = precision_recall(a, b, k, chunk=chunk), density_coverage(a, b, k, chunk=chunk)
         assert (found.precision, found.recall, spread.density, spread.coverage) == pytest.approx(expected, abs=1e-12)
+
+
+def test_memory_grows_with_the_points_and_not_with_their_pairs():
+    def peak(n: int) -> int:
+        real, generated = normal(0, n, 16), normal(1, n, 16)
+        tracemalloc.start()
+        precision_recall(real, generated, chunk=200)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(4000) < 2 * peak(800) < 4000**2  # bytes; all distances at once take eight times that
 
 
 def test_copies_are_inside_and_equal_points_have_empty_balls():

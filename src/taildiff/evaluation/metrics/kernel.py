@@ -18,6 +18,7 @@ def kernel_distance(real: Features, generated: Features, subsets: int = 100, siz
     """Unbiased MMD^2 of real (N, D) and generated (M, D) features: the mean over `subsets` draws of `size` of each.
 
     At most min(N, M) are drawn, without repetition. Where that is all of both the value has no random part.
+    Memory: a few times size^2 numbers.
     """
     a, b = pair(real, generated, at_least=2)
     if subsets < 1 or size < 2:
