@@ -55,8 +55,8 @@ def mnist5k_plain() -> RunSpec:
 def mnist5k_ccua() -> RunSpec:
     """Long-tailed digits with CCUA: UCL + AL + the same class resampling.
 
-    The published weights (1, 1) weaken the condition of a velocity model of this size: at guidance 2, 89 % of the samples
-    are recognised instead of 98 % (README). These were chosen on this data.
+    The published weights (1, 1) weaken the condition of a velocity model of this size: at guidance 2, 89 % of the
+    samples are recognised instead of 98 % (README). These were chosen on this data.
 
     taildiff train mnist5k-ccua --out runs/ccua
     """
