@@ -233,6 +233,8 @@ def _channels(source: Source, out: Path, origin: SourceMeta) -> int:
 def _check_space(out: Path, needed: int) -> None:
     place = next(parent for parent in out.absolute().parents if parent.exists())
     with suppress(OSError):
+        needed -= (lasting_partial(out) / "images.npy").stat().st_size  # of an earlier, interrupted preparation
+    with suppress(OSError):
         free = shutil.disk_usage(place).free
         if needed > free:
             raise DataError(f"the store needs {needed / 1e9:.1f} GB, but {place} has {free / 1e9:.1f} GB left")

@@ -5,6 +5,7 @@ binary   records of 1 label byte (CIFAR-100: coarse, then fine) and 3,072 pixels
 """
 
 import io
+import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ def _unpack(place: Path, wanted: set[str]) -> dict[str, bytes]:
                 file = archive.extractfile(member)
                 assert file is not None
                 content[name] = file.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{place} is not a .tar.gz, or damaged ({error}); download it again") from None

@@ -7,6 +7,8 @@
 The images are read in a stream: an archive that unpacks to more than it should costs no memory.
 """
 
+import lzma
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ _LAYOUTS = (
         ("test_images", "test_labels", True),
     ),
 )
+_DAMAGE = (*NPZ_DAMAGE, RuntimeError, MemoryError, SyntaxError, TypeError, OverflowError, struct.error, lzma.LZMAError)
 _MOST_LABELS = 2**28
 _MOST_TIMES, _FREE_BYTES = 300, 2**28  # how much more than its file an archive may unpack to, beyond what is no harm
 _BLOCK_BYTES = 2**22
@@ -94,7 +97,7 @@ def _members(place: Path) -> set[str]:
     try:
         with zipfile.ZipFile(place) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
-    except NPZ_DAMAGE as error:
+    except _DAMAGE as error:
         raise DataError(f"{place} is not an npz file, or damaged ({error})") from None
 
 
@@ -159,7 +162,7 @@ def _small(place: Path, name: str) -> np.ndarray:
     try:
         with np.load(place, allow_pickle=False) as arrays:
             return np.asarray(arrays[name])
-    except (*NPZ_DAMAGE, MemoryError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{place}: array `{name}` is damaged ({error})") from None
 
 
@@ -167,7 +170,7 @@ def _header(place: Path, name: str) -> _Header:
     try:
         with zipfile.ZipFile(place) as archive, archive.open(f"{name}.npy") as file:
             return _read_header(file, name)
-    except NPZ_DAMAGE as error:
+    except _DAMAGE as error:
         raise DataError(f"{place}: array `{name}` is damaged ({error})") from None
 
 
@@ -193,5 +196,5 @@ def _stream(place: Path, header: _Header, start: int) -> Iterator[np.ndarray]:
                 yield from np.frombuffer(data, np.uint8).reshape(n, *shape)[max(start - first, 0) :]
             if file.read(1):
                 raise ValueError("longer than its header says")
-    except NPZ_DAMAGE as error:
+    except _DAMAGE as error:
         raise DataError(f"{place}: array `{header.name}` is damaged ({error})") from None

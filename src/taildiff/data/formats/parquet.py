@@ -125,7 +125,7 @@ def _names_in(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         names = features[label]["names"]
         return tuple(map(str, names)) if isinstance(names, list) else None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
@@ -220,9 +220,15 @@ def _read_hf(place: Path, columns: Columns) -> Source:
     def pictures(start: int) -> Iterator[Raw]:
         for part in streams:
             if start < len(part):
-                rest = part.select(range(max(start, 0), len(part)))
-                for batch in rest.iter(_BATCH):
-                    yield from (_bytes(row) for row in next(iter(batch.values())))
+                yield from _stream_hf(place, part.select(range(max(start, 0), len(part))))
             start -= len(part)
 
     return Source(found, numbers, test, pictures)
+
+
+def _stream_hf(place: Path, part: Any) -> Iterator[Raw]:
+    try:
+        for batch in part.iter(_BATCH):
+            yield from (_bytes(row) for row in next(iter(batch.values())))
+    except Exception as error:  # whatever damaged files make the library raise
+        raise DataError(f"{place} is damaged ({_short(error)})") from None
