@@ -37,7 +37,8 @@ def _mmd2(real: NDArray[Any], generated: NDArray[Any]) -> float:
 
 
 def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    base = x @ y.T / x.shape[1] + 1
+    return base * base * base  # several times faster than a power
 
 
 def _mean_of_others(kernel: NDArray[np.float64]) -> float:
