@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -107,7 +109,10 @@ class RunDir:
         return read_run_info(self.spec)
 
 
-NPZ_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+NPZ_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, MemoryError, OverflowError, NotImplementedError, RuntimeError),
+    *(SyntaxError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 """What numpy raises for an npz that is cut off, has flipped bits or lacks an array."""
 
 

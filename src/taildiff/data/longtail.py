@@ -243,7 +243,7 @@ class Split:
             intact = _hash(split.store_hash, index) == split.hash and sum(counts) == len(index)
         except SpecError as error:
             raise DataError(str(error)) from None
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             intact, split = False, None
         if split is None or not intact:
             raise DataError(f"{path} is not a split, or was changed by hand; cut it again by beginning a new run")

@@ -101,7 +101,7 @@ def read_array(path: Path, dtype: np.dtype, shape: tuple[int, ...], mapped: bool
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {AGAIN}") from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # of a damaged header numpy's reader lets the errors of Python's tokenizer through
         raise DataError(f"{path} is damaged or cut off ({error}); {AGAIN}") from None
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"

@@ -3,19 +3,22 @@
 import json
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
 from taildiff.evaluation.table import Group, Metric, Row, Table
+from taildiff.npz import read_arrays
 from taildiff.run_info import RunInfo
-from taildiff.runs import NPZ_DAMAGE, EvalDir, RunDir
+from taildiff.runs import EvalDir, RunDir
+from taildiff.spec import DataFacts
 
 Uint8s = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -112,10 +115,21 @@ class RunData:
         if path is None or not path.is_file():
             return None
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # closed also when damaged
-                return archive["images"], archive["labels"]
-        except NPZ_DAMAGE as error:
+            images, labels = read_arrays(path, ("images", "labels"))
+            _check_images(images, labels, self.info.facts)
+        except (OSError, ValueError) as error:
             raise RunError(f"{path} is damaged ({error}). Delete it and run taildiff evaluate again") from None
+        return images, labels
+
+
+def _check_images(images: np.ndarray, labels: np.ndarray, facts: DataFacts) -> None:
+    """ValueError when they cannot be images of this run's classes."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
+        raise ValueError(f"its images are {images.dtype} {images.shape}, not uint8 (n, height, width, 1 or 3)")
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(f"its labels are {labels.dtype} {labels.shape}, for {len(images)} images")
+    if not (labels.min() >= 0 and labels.max() < facts.classes):
+        raise ValueError(f"its labels are {labels.min()}..{labels.max()}, the classes 0..{facts.classes - 1}")
 
 
 @dataclass(frozen=True)
@@ -189,14 +203,25 @@ def _log(path: Path) -> tuple[LogLine, ...]:
     """All whole lines; a last line without its newline is being written, or was cut off by a crash."""
     if not path.is_file():
         return ()
-    *whole, _ = path.read_bytes().split(b"\n")
+    try:
+        *whole, _ = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from None
     lines: list[LogLine] = []
     for number, line in enumerate(whole, start=1):
         try:
-            lines.append(LogLine.model_validate(json.loads(line)))
-        except (ValueError, ValidationError) as error:
+            lines.append(LogLine.model_validate(json.loads(_checked(line))))
+        except (ValueError, RecursionError) as error:  # of pydantic, too
             raise RunError(f"{path}, line {number} is damaged: {str(error).splitlines()[0]}") from None
     return tuple(lines)
+
+
+def _checked(line: bytes) -> bytes:
+    """The line, where its `crc` fits or it has none (of older versions)."""
+    text, mark, crc = line.rpartition(b', "crc": ')
+    if mark and crc != b"%d}" % zlib.crc32(text + b"}"):
+        raise ValueError("its checksum does not fit its content")
+    return line
 
 
 def common_parent(runs: Sequence[RunDir]) -> Path:

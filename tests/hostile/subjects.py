@@ -1,0 +1,145 @@
+"""What is read, and how to tell whether it was read rightly."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hostile.damage import BINARY, TEXT, Damage
+from taildiff import build
+from taildiff.data import prepare
+from taildiff.data.longtail import Split
+from taildiff.data.store import Store
+from taildiff.data.verify import verify
+from taildiff.evaluation.table import Table
+from taildiff.reporting.load import load
+from taildiff.runs import RunDir
+from taildiff.spec import RunSpec, parse, read_json
+from taildiff.training.checkpoint import FILES, Trainable, load_checkpoint
+from taildiff.training.ema import averaged
+from taildiff.weights import read_weights
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One file, and the public function that reads it."""
+
+    name: str
+    path: Path
+    damages: tuple[Damage, ...]
+    read: Callable[[], Any]
+    """What a user gets."""
+    same: Callable[[Any, Any], bool]
+    """Whether it is as good as what was written."""
+    names: tuple[str, ...] = ()
+    """What an error may name instead of the file."""
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Deeply, with arrays and tensors."""
+    if isinstance(a, np.ndarray | torch.Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def anything(a: Any, b: Any) -> bool:
+    """What a person writes by hand may be anything that is valid."""
+    return True
+
+
+def of_store(store: Store) -> list[Subject]:
+    def read() -> Any:
+        found = Store.open(store.root)
+        verify(found)
+        return np.array(found.images), found.labels, found.test, found.meta.class_names
+
+    return [
+        Subject(f"store/{name}", store.root / name, damages, read, equal, (str(store.root),))
+        for name, damages in {
+            "store.json": TEXT,
+            "images.npy": BINARY,
+            "labels.npy": BINARY,
+            "test.npy": BINARY,
+        }.items()
+    ]
+
+
+def of_run(run: RunDir, spec: RunSpec, store: Store) -> list[Subject]:
+    state, split = run.state(run.checkpoint_steps()[-1]), Split.load(run.split)
+    weights = run.weights(run.weight_steps()[-1])
+    learner = build.learner(spec, store.facts, split.counts)
+    trainable = Trainable(learner, averaged(learner.denoiser, 0.9), torch.optim.AdamW(learner.parameters()))
+
+    def checkpoint() -> Any:
+        position = load_checkpoint(state, trainable)
+        return position, trainable.tensors()
+
+    def info() -> Any:
+        found = run.info()
+        return found.model_copy(update={"store": found.store.model_copy(update={"path": ""})})
+
+    def cut() -> Any:
+        found = Split.load(run.split)
+        return found.store_hash, found.index, found.counts, found.hash
+
+    def same_lines(ours: Any, theirs: Any) -> bool:
+        return ours == theirs[: len(ours)]  # a last line without its end is being written
+
+    return [
+        *(Subject(f"checkpoint/{n}", state / f"{n}.safetensors", BINARY, checkpoint, equal) for n in FILES),
+        Subject("checkpoint/state.json", state / "state.json", TEXT, checkpoint, equal),
+        Subject("weights", weights, BINARY, lambda: read_weights(weights), equal),
+        Subject("run.json", run.spec, TEXT, info, equal, (str(run.root),)),
+        Subject("split.json", run.split, TEXT, cut, equal),
+        Subject("metrics.jsonl", run.metrics, BINARY, lambda: load([run]).runs[0].log, same_lines),
+    ]
+
+
+def of_spec(path: Path, spec: RunSpec) -> Subject:
+    path.write_text(spec.model_dump_json())
+    return Subject("spec.json", path, TEXT, lambda: parse(RunSpec, read_json(path), str(path)), anything)
+
+
+def of_evaluation(run: RunDir) -> list[Subject]:
+    found = load([run]).runs[0]
+    assert found.evaluation is not None
+    folder = found.evaluation.folder
+    images = folder.images(1.0)
+
+    def same(ours: Any, theirs: Any) -> bool:
+        return not images.is_file() if ours is None else equal(ours, theirs)  # they need not be kept
+
+    return [
+        Subject("table.json", folder.table_json, TEXT, lambda: Table.read(folder), anything),
+        Subject("images.npz", images, BINARY, lambda: found.images(1.0), same),
+    ]
+
+
+def of_photos(folder: Path, out: Path) -> list[Subject]:
+    """One file of each format, broken in a class that has others; the rest must come through untouched."""
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for suffix in ("png", "jpg", "webp"):
+            smooth = np.linspace(0, 200, 12 * 12 * 3).reshape(12, 12, 3) + rng.integers(0, 50)
+            Image.fromarray(smooth.astype(np.uint8)).save(folder / label / f"a.{suffix}")
+
+    def read() -> Any:
+        shutil.rmtree(out, ignore_errors=True)
+        store = prepare.folder(folder, out, 8)
+        skipped = store.meta.skipped_names
+        assert store.meta.count + store.meta.skipped in (5, 6)  # 5 where the file is gone
+        assert all(" " in line for line in skipped)  # file and reason
+        assert store.images.dtype == np.uint8
+        return np.array(store.images[store.labels == 1])
+
+    return [Subject(f"photo.{s}", folder / "cat" / f"a.{s}", BINARY, read, equal) for s in ("png", "jpg", "webp")]

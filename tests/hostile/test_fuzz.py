@@ -1,0 +1,102 @@
+"""Thousands of broken files: one error that names the file, or the right answer; never a traceback or a wrong answer.
+
+All that training and sampling read carries a checksum, and must come out equal or not at all. A spec is written by
+hand: there, another valid value is another valid spec. A broken picture is left out and named, or another picture.
+"""
+
+import copy
+import random
+import shutil
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hostile.subjects import Subject, of_evaluation, of_photos, of_run, of_spec, of_store
+from reporting.fake_runs import make_run
+from taildiff.data.store import SourceMeta, StoreWriter
+from taildiff.errors import TaildiffError
+from taildiff.runs import RunDir
+from taildiff.spec import IntervalSpec, RunSpec, UNetSpec
+from taildiff.training.session import run_training
+
+NAMES = (
+    *(f"store/{name}" for name in ("store.json", "images.npy", "labels.npy", "test.npy")),
+    *(f"checkpoint/{name}" for name in ("model", "ema", "optimizer", "state.json")),
+    *("weights", "run.json", "split.json", "metrics.jsonl", "spec.json", "table.json", "images.npz"),
+    *("photo.png", "photo.jpg", "photo.webp"),
+)
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory) -> dict[str, Subject]:
+    root: Path = tmp_path_factory.mktemp("hostile")
+    rng = np.random.default_rng(0)
+    with StoreWriter(root / "store", "r", ("a", "b", "c"), (8, 8, 1), SourceMeta(source="r")) as writer:
+        writer.append(rng.integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12) % 3, np.arange(12) > 9)
+        store = writer.close()
+    spec = RunSpec(steps=4, batch_size=4, model=UNetSpec(channels=(8,)), every=IntervalSpec(log=1))
+    run = RunDir(root / "run")
+    run_training(run, spec, store)
+    pictures = rng.integers(0, 256, (9, 8, 8, 1), np.uint8), np.arange(9) % 3
+    judged = make_run(root / "judged", counts=(9, 6, 3), names=("a", "b", "c"), images=pictures)
+    found = [
+        *(of_store(store) + of_run(run, spec, store) + of_evaluation(judged)),
+        *(of_spec(root / "spec.json", spec), *of_photos(root / "photos", root / "prepared")),
+    ]
+    assert tuple(subject.name for subject in found if subject.name in NAMES)
+    return {subject.name: subject for subject in found}
+
+
+def attack(subject: Subject, cases: int) -> dict[str, int]:
+    """Break the file in `cases` ways and read it each time; how often what happened."""
+    good, expected = subject.path.read_bytes(), copy.deepcopy(subject.read())
+    counts = {"refused": 0, "right": 0}
+    try:
+        for case in range(cases):
+            rng = random.Random(zlib.crc32(f"{subject.name} {case}".encode()))
+            damage = subject.damages[case % len(subject.damages)]
+            broken = damage(good, rng)
+            subject.path.write_bytes(broken)
+            counts[outcome(subject, expected, f"case {case}, {damage.__name__}")] += 1
+        subject.path.unlink()
+        counts[outcome(subject, expected, "missing")] += 1
+        subject.path.mkdir()
+        counts[outcome(subject, expected, "a folder in its place")] += 1
+    finally:
+        shutil.rmtree(subject.path) if subject.path.is_dir() else subject.path.unlink(missing_ok=True)
+        subject.path.write_bytes(good)
+    assert subject.same(subject.read(), expected)
+    return counts
+
+
+def outcome(subject: Subject, expected: object, case: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            got = subject.read()
+    except TaildiffError as error:
+        message = str(error)
+        assert any(name in message for name in (str(subject.path), *subject.names)), f"{case}: names no file: {message}"
+        assert len(message) < 3000, f"{case}: too long: {message[:300]}"
+        return "refused"
+    except Exception as error:
+        raise AssertionError(f"{subject.name}, {case}: {type(error).__name__}: {str(error)[:300]}") from error
+    assert subject.same(got, expected), f"{subject.name}, {case}: a wrong result, silently"
+    return "right"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_some_broken_files(subjects, name):
+    counts = attack(subjects[name], 44)
+    assert counts["refused"] > 0 or name.startswith("photo")  # pictures are left out and named
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_many_broken_files(subjects, name):
+    counts = attack(subjects[name], 1000)
+    assert sum(counts.values()) == 1002
+    assert counts["refused"] > 0 or name.startswith("photo")  # pictures are left out and named
