@@ -154,10 +154,9 @@ def main() -> None:
         ours, other = (measure_alone(metric, version, args.n, args.dim, args.repeats) for version in versions)
         tolerance = 1e-8 if metric == "Fréchet" else 1e-3  # dense distances are rounded to float32
         np.testing.assert_allclose(ours.values, other.values, rtol=tolerance, atol=tolerance)
-        ratios[metric] = {"time": other.seconds / ours.seconds, "memory": other.mebibytes / ours.mebibytes}
-        print(
-            f"  {other.version} : ours = {ratios[metric]['time']:.1f} in time, {ratios[metric]['memory']:.1f} in memory"
-        )
+        seconds, mebibytes = other.seconds / ours.seconds, other.mebibytes / ours.mebibytes
+        print(f"  {other.version} : ours = {seconds:.1f} in time, {mebibytes:.1f} in memory")
+        ratios[metric] = {"time": round(seconds, 2), "memory": round(mebibytes, 2)}
         results += [ours, other]
     store(args.out, args.threads, ratios, results)
     if args.full:
