@@ -284,6 +284,8 @@ class EvalSpec(Spec):
     """Which real images of the store (always the uncut store, never the long-tailed cut)."""
     k: Annotated[int, Field(ge=1)] = 3
     """Neighbours in precision and recall."""
+    utility: bool = False
+    """Also train classifiers on real, completed and generated images and test them on held-out real ones."""
     sampling: SamplingSpec = SamplingSpec()
 
     @model_validator(mode="after")

@@ -1,8 +1,9 @@
-"""`taildiff evaluate RUN`: sample a run at several guidances and judge the images by class and by group."""
+"""`taildiff evaluate SOURCE`: judge a run's samples, or images that are there, by class and by group."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 import tyro
 from rich import box
@@ -10,42 +11,76 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from taildiff.cli.common import command_line, console, guidances, next_steps, numbers, parse_options, progress_bar
-from taildiff.cli.stores import store_of
-from taildiff.data.store import Store
+from taildiff.cli.judging import Asked, judge_images, judge_run
+from taildiff.errors import SpecError, unknown
 from taildiff.evaluation.table import Group, Metric, Table
 from taildiff.runs import EvalDir, RunDir
-from taildiff.spec import EvalSpec, SamplingSpec, parse
+from taildiff.spec import CHEAP, EvalSpec, MetricName, SamplingSpec, parse
 
 _SHOWN: tuple[Group, ...] = ("all", "head", "body", "tail")
-_METRICS: tuple[tuple[Metric, str], ...] = (
-    ("accuracy", "accuracy ↑"),
-    ("frechet", "Fréchet ↓"),
-    ("precision", "precision ↑"),
-    ("recall", "recall ↑"),
-)
+_TITLES: dict[Metric, str] = {
+    "accuracy": "accuracy ↑",
+    "frechet": "Fréchet ↓",
+    "kernel_distance": "kernel ↓",
+    "precision": "precision ↑",
+    "recall": "recall ↑",
+    "density": "density ↑",
+    "coverage": "coverage ↑",
+    "prd_f8": "F8 ↑",
+    "prd_f1_8": "F1/8 ↑",
+    "diversity": "diversity",
+    "vendi": "Vendi",
+    "memorized": "memorised ↓",
+    "inception_score": "IS ↑",
+    "utility_real": "utility: real",
+    "utility_completed": "completed",
+    "utility_generated": "generated",
+    "utility_gain": "gain ↑",
+}
+_PLAIN = ("density", "prd_f8", "prd_f1_8", "diversity", "vendi", "inception_score")
+_COLUMNS = 6
+"""Metrics a terminal has room for side by side."""
 _Values = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="G[,G…]")]
+_List = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="A[,B…]")]
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Sample every class equally often at each guidance and judge the images against the real ones."""
+    """Judge images against real ones: those of a run, sampled equally often of each class at each guidance; or a
+    folder of images with one sub-folder a class, or an npz (images, labels), whoever made them.
+    """
 
-    run: tyro.conf.Positional[Path]
-    """The run to judge; its newest weights are taken."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|FOLDER|NPZ")]
+    """The run to judge (its newest weights are taken), or images that are there already."""
     data: Path | None = None
-    """The store with the real images; default: that of the run."""
+    """The real images: a store, a folder of images by class, an npz of them, or one of statistics (mu, sigma);
+    default: the store of the run."""
     guidance: _Values = None
     """Guidances to sample at: 1,1.5,2 (the default) or 1 1.5 2; 1 is no guidance."""
     omega: _Values = None
     """The same in the papers' other convention: omega = guidance - 1."""
-    features: Literal["domain"] = "domain"
-    """domain: a small classifier, trained once on the dataset's own real images."""
-    per_class: int = EvalSpec().per_class
-    """Images to sample of each class."""
-    reference: Literal["train", "test", "all"] = "train"
-    """Which real images of the store; always the uncut ones."""
+    features: str = "domain"
+    """domain: a small classifier, trained once on the dataset's own real images; inception, dinov2, effnet-lite0,
+    torchscript:FILE, MODULE:FUNCTION."""
+    metrics: _List = None
+    """What to measure; default: all that are cheap. Also prd_f8, prd_f1_8, diversity, vendi, memorized,
+    inception_score; `all` is everything."""
+    per_class: int | None = None
+    """Images of each class; default: 100 to sample, or as many as the rarest class of a folder has."""
+    seeds: _List = None
+    """Sample with each of these seeds and give means: 0,1,2."""
+    step: int | None = None
+    """The weights of this step instead of the newest."""
+    reference: str = "train"
+    """Which real images of the store, train, test or all (always the uncut ones); or a path, as --data."""
     k: int = EvalSpec().k
     """Neighbours in precision and recall."""
+    utility: bool = False
+    """Also train classifiers on real, completed and generated images, and test them on held-out real ones."""
+    trained_on: Path | None = None
+    """For a folder or npz: the run, store or folder that its model was trained on; decides head, body and tail."""
+    out: Path | None = None
+    """For a folder or npz: where the evaluation goes [default: beside it, with -evals at the end]."""
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
     dry_run: bool = False
     """Print what would be done, and do nothing."""
@@ -54,30 +89,60 @@ class Evaluate:
 def main(args: list[str]) -> int:
     """Evaluate and print the numbers, where they lie and the next command; 0 when done."""
     options = parse_options(Evaluate, args, "taildiff evaluate")
-    run, spec = RunDir(options.run), _spec(options)
-    run.info()  # a wrong path is told before anything else
-    store = Store.open(options.data) if options.data else store_of(run)
+    asked, run = _asked(options), RunDir(options.run)
+    images = options.run.exists() and not run.exists()
+    if not images:
+        run.info()  # a wrong path is told before anything else
+        _refuse(options, "trained_on", "out")
+    else:
+        _refuse(options, "guidance", "omega", "seeds", "step")
     if options.dry_run:
-        count = len(store.meta.class_names) * spec.per_class
-        console.print_json(spec.model_dump_json())
-        console.print(
-            f"{count} images at each of {len(spec.guidance)} guidances; real images: {store.root}", markup=False
-        )
-        return 0
-    from taildiff.evaluation.evaluate import evaluate  # torch: not before it is needed
-    from taildiff.evaluation.generate import best_device
-
+        return _dry(options, asked, images)
     with progress_bar() as progress:
-        folder = evaluate(run, store, spec, progress, best_device())
+        folder = judge_images(asked, progress) if images else judge_run(run, asked, progress)
     show(folder)
-    next_steps(command_line("report", run.root))
+    if images:
+        next_steps(command_line("compare", options.run, "OTHER"))
+    else:
+        next_steps(command_line("report", run.root), command_line("compare", run.root, "OTHER"))
+    return 0
+
+
+def _refuse(options: Evaluate, *names: str) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            what = "a run" if name in ("trained_on", "out") else "images that are there already"
+            raise SpecError(f"--{name.replace('_', '-')} has no meaning for {what}: leave it out")
+
+
+def _asked(options: Evaluate) -> Asked:
+    data, column = options.data, options.reference
+    if column not in ("train", "test", "all"):
+        if data is not None:
+            raise SpecError(f"--data {data} and --reference {column} name two references: give one of them")
+        data, column = Path(column), "train"
+    spec = _spec(options, column)
+    return Asked(options.run, data, options.trained_on, options.out, options.step, spec, options.per_class or 0)
+
+
+def _dry(options: Evaluate, asked: Asked, images: bool) -> int:
+    console.print_json(asked.spec.model_dump_json())
+    if images:
+        console.print(f"images: {options.run}; real images: {asked.data}", markup=False, soft_wrap=True)
+        return 0
+    store = asked.store_of_run(RunDir(options.run))
+    count = len(store.meta.class_names) * asked.spec.per_class * len(asked.spec.all_seeds)
+    said = f"{count} images at each of {len(asked.spec.guidance)} guidances; real images: {store.root}"
+    console.print(said, markup=False)
     return 0
 
 
 def show(folder: EvalDir) -> None:
     """Print an evaluation: the table by guidance and group, its notes, where it lies."""
     table = Table.read(folder)
-    console.print(summary(table))
+    shown = _shown(table)
+    for start in range(0, len(shown), _COLUMNS):
+        console.print(summary(table, shown[start : start + _COLUMNS]))
     for note in table.notes:
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     judged = table.select("judge_accuracy", "all")
@@ -87,39 +152,82 @@ def show(folder: EvalDir) -> None:
     console.print(f"\ntable:  {folder.table_csv}", markup=False, highlight=False, soft_wrap=True)
 
 
-def summary(table: Table) -> Grid:
+def _shown(table: Table) -> list[Metric]:
+    metrics = [metric for metric in table.metrics if metric in _TITLES]
+    if table.definition.spec.metrics != CHEAP:
+        return metrics
+    return [metric for metric in metrics if metric not in ("kernel_distance", "density", "coverage")]  # in the file
+
+
+def summary(table: Table, metrics: Sequence[Metric]) -> Grid:
     """Guidance and group by metric."""
     definition = table.definition
-    title = f"{escape(definition.run)}, step {definition.step}"
+    title = f"{escape(definition.run)}" + (f", step {definition.step}" if definition.source == "run" else "")
     grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
-    for name in ("guidance", "classes", *(title for _, title in _METRICS)):
+    swept = definition.source == "run"
+    for name in (*(["guidance"] if swept else []), "classes", *(_title(metric, table) for metric in metrics)):
         grid.add_column(name, justify="left" if name == "classes" else "right")
     groups: list[Group] = [group for group in _SHOWN if group in table.groups]
-    for guidance in table.guidances:
+    for guidance in table.guidances if swept else (None,):
         for group in groups:
-            cells = [_cell(table, metric, group, guidance) for metric, _ in _METRICS]
+            cells = [_cell(table, metric, group, guidance) for metric in metrics]
             first, last = group == groups[0], group == groups[-1]
-            grid.add_row(f"{guidance:g}" if first else "", group, *cells, end_section=last)
+            shown = [f"{guidance:g}" if first and guidance is not None else ""] if swept else []
+            grid.add_row(*shown, group, *cells, end_section=last)
     return grid
 
 
-def _cell(table: Table, metric: Metric, group: Group, guidance: float) -> str:
+def _title(metric: Metric, table: Table) -> str:
+    if table.definition.extractor.is_fid and metric in ("frechet", "kernel_distance"):
+        return "FID ↓" if metric == "frechet" else "KID ↓"
+    return _TITLES[metric]
+
+
+def _cell(table: Table, metric: Metric, group: Group, guidance: float | None) -> str:
     value = table.value(metric, group, guidance)
     if value is None:
         return "–"
+    if metric == "kernel_distance":
+        return f"{value:.3g}"
+    if metric in _PLAIN:
+        return f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
     return f"{value:.1f}" if metric == "frechet" else f"{value:.0%}"
 
 
-def _spec(options: Evaluate) -> EvalSpec:
+def _spec(options: Evaluate, column: str) -> EvalSpec:
     values = {
         "features": options.features,
+        "metrics": _metrics(options.metrics),
         "guidance": guidances(_numbers(options.guidance), _numbers(options.omega), EvalSpec().guidance),
-        "per_class": options.per_class,
-        "reference": options.reference,
+        "per_class": EvalSpec().per_class if options.per_class is None else options.per_class,
+        "seeds": tuple(_whole(options.seeds)),
+        "reference": column,
         "k": options.k,
+        "utility": options.utility,
         "sampling": options.sampling,
     }
     return parse(EvalSpec, values)
+
+
+def _metrics(texts: tuple[str, ...] | None) -> tuple[MetricName, ...]:
+    known: tuple[MetricName, ...] = get_args(MetricName)
+    names = " ".join(texts or ()).replace(",", " ").split()
+    for name in names:
+        if name not in (*known, "all", "cheap"):
+            raise SpecError(unknown("metric", name, (*known, "all", "cheap")))
+    if "all" in names:
+        return known
+    wanted: set[str] = set(names)
+    if "cheap" in names or not names:
+        wanted.update(CHEAP)
+    return tuple(name for name in known if name in wanted)
+
+
+def _whole(texts: tuple[str, ...] | None) -> list[int]:
+    values = _numbers(texts)
+    if any(value != int(value) for value in values):
+        raise SpecError(f"--seeds are whole numbers such as 0,1,2, not {' '.join(texts or ())}")
+    return [int(value) for value in values]
 
 
 def _numbers(texts: tuple[str, ...] | None) -> tuple[float, ...]:

@@ -148,7 +148,11 @@ def measure(
         k = definition.spec.k if family == ("precision", "recall") else 0
         key = digest(VERSION, drawn.key, yard.key, family, k, where)
         measured += kept_numbers(home.cache, key, lambda number=number, family=family: part(number, family))
-    return [number for number in measured if number.metric in definition.spec.metrics]
+    measured = [number for number in measured if number.metric in definition.spec.metrics]
+    if taught := yard.lesson:
+        key = digest(VERSION, drawn.key, yard.key, "utility", where)
+        measured += kept_numbers(home.cache, key, lambda: list(taught.numbers(images, drawn.labels, found, progress)))
+    return measured
 
 
 def _sample(home: Evaluations, yard: Yardstick, drawn: Drawn, images: Images, progress: Progress) -> Sample:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 
 from taildiff.errors import RunError, SpecError
 from taildiff.runs import EvalDir, write_atomic, write_json
+from taildiff.sealed import SEAL, intact, seal
 from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse, read_json
 
 Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]
@@ -94,11 +95,12 @@ class Definition(Spec):
     @property
     def method(self) -> dict[str, str]:
         """What must agree before two evaluations' numbers are put side by side, by name: all but the model's part."""
-        left_out = {"guidance": True, "metrics": True, "seeds": True, "sampling": {"seed"}}
-        spec = flatten(self.spec.model_dump(mode="json", exclude=left_out))
+        left_out = dict.fromkeys(("guidance", "metrics", "seeds", "per_class", "utility"), True)
+        spec = flatten(self.spec.model_dump(mode="json", exclude=left_out | {"sampling": {"seed"}}))
         made = {"seeds": self.spec.all_seeds} if self.source == "run" else {}
-        own = {"real images": self.store_hash, "extractor": self.extractor.hash, "images of each class": self.drawn}
-        values = spec | made | own
+        n = self.drawn or (self.spec.per_class,) * len(self.class_names)
+        own = {"real images": self.store_hash, "extractor": self.extractor.hash, "images of each class": n}
+        values = spec | made | own | {"classes": self.class_names}
         if self.source == "images":  # nobody knows how they were sampled
             values = {name: value for name, value in values.items() if not name.startswith("sampling.")}
         return {name: str(value) for name, value in values.items()}
@@ -109,6 +111,8 @@ class _File(Spec):
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
     by_seed: tuple[Row, ...] = ()
+    sha256: str = ""
+    """Seal over all else."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,16 @@ class Table:
         """table.csv, then table.json, whose presence means that the evaluation is finished."""
         write_atomic(folder.table_csv, to_csv((*self.rows, *self.by_seed)).encode())
         file = _File(definition=self.definition, notes=self.notes, rows=self.rows, by_seed=self.by_seed)
-        write_json(folder.table_json, file.model_dump(mode="json", by_alias=True))
+        write_json(folder.table_json, seal(file.model_dump(mode="json", by_alias=True, exclude={SEAL})))
 
     @classmethod
     def read(cls, folder: EvalDir) -> "Table":
         """A finished evaluation; `RunError` when it is not finished or its file is damaged."""
         try:
-            file = parse(_File, read_json(folder.table_json), source=str(folder.table_json))
+            values = read_json(folder.table_json)
+            file = parse(_File, values, source=str(folder.table_json))
+            if not intact(values, needed=False):  # of an older version, perhaps
+                raise SpecError(f"{folder.table_json} was changed or is damaged: its checksum does not fit its content")
         except SpecError as error:
             raise RunError(f"{error}. Evaluate again: taildiff evaluate RUN") from None
         return cls(file.rows, file.definition, file.notes, file.by_seed)

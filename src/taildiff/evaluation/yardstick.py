@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from taildiff.data.store import Store
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.features import DomainClassifier, Extractor, Images, domain_classifier, domain_hash
+from taildiff.evaluation.lesson import Lesson, lesson
 from taildiff.evaluation.parts import digest, kept_features
 from taildiff.evaluation.pools import Pool, interleave, reference
 from taildiff.evaluation.table import ExtractorRecord
@@ -33,6 +34,8 @@ class Yardstick:
     holdout: Pool | None = None
     """Real images that it was not trained on, equally many of each class."""
     notes: tuple[str, ...] = field(default=())
+    lesson: Lesson | None = None
+    """Where utility is asked for."""
 
     def of(self, folder: Path, images: Images, labels: Labels, name: str, progress: Progress, stage: str) -> Pool:
         """Generated images as features, each with the judge's opinion; kept in `folder` under their `name`."""
@@ -59,6 +62,7 @@ def yardstick(
     `trained` are the positions in the store that the model was trained on; None where that is not known.
     """
     chosen = reference(store, spec.reference)
+    teach = lesson(store, trained, device) if spec.utility else None
     judge = domain_classifier(store, progress, device)
     found = judge if spec.features == "domain" else extractor(spec.features, store, progress, device)
 
@@ -77,7 +81,7 @@ def yardstick(
     notes = (*judge.notes, *(found.notes if found is not judge else ()), *([chosen.note] if chosen.note else []))
     own = "" if trained is None else digest(np.sort(trained).tolist())
     key = digest(store.meta.hash, spec.reference, found.hash, judge.hash, own)
-    return Yardstick(found, judge, real, key, train, holdout, notes)
+    return Yardstick(found, judge, real, key, train, holdout, notes, teach)
 
 
 def _held_out(store: Store, trained: NDArray[np.intp]) -> NDArray[np.intp]:
