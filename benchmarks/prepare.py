@@ -28,6 +28,8 @@ class Timed:
     """One call of `taildiff data prepare`."""
 
     seconds: float
+    cpu: float
+    """Seconds of all cores together: what counts where other work runs beside."""
     peak_mb: float
     code: int
 
@@ -53,7 +55,9 @@ def prepare(source: Path, out: Path, kill_at: int | None = None) -> Timed:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     _, status, usage = os.wait4(process.pid, 0)
-    return Timed(time.perf_counter() - start, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    return Timed(seconds, cpu, usage.ru_maxrss / 1024, process.returncode)
 
 
 def _committed(journal: Path) -> int:
@@ -82,11 +86,13 @@ def main() -> None:
             (root / "again" / name).read_bytes() == (root / "store" / name).read_bytes()
             for name in ("images.npy", "labels.npy", "names.txt", "store.json")
         )
-        print(f"{n:,} {options.format} files of 32 x 32, {os.cpu_count()} cores")
-        print(f"first call    {first.seconds:7.1f} s  {n / first.seconds:8,.0f} images/s  peak {first.peak_mb:,.0f} MB")
-        print(f"second call   {second.seconds:7.1f} s  peak {second.peak_mb:,.0f} MB")
-        print(f"killed        {killed.seconds:7.1f} s  (exit code {killed.code}, about half the images done)")
-        print(f"went on       {resumed.seconds:7.1f} s  the same store: {'yes' if same else 'NO'}")
+        print(
+            f"{n:,} {options.format} files of 32 x 32, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
+        )
+        for name, timed in (("first call", first), ("second call", second), ("killed", killed), ("went on", resumed)):
+            print(f"{name:12}  {timed.seconds:6.1f} s  CPU {timed.cpu:6.1f} s  peak {timed.peak_mb:5,.0f} MB")
+        print(f"{n / first.seconds:,.0f} images/s; after the kill, the same store: {'yes' if same else 'NO'}")
+        assert killed.code == -signal.SIGKILL
         assert first.code == second.code == resumed.code == 0
         assert same
     finally:
