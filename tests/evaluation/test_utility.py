@@ -59,8 +59,10 @@ def test_more_than_the_largest_class_and_too_few_generated():
     found = measured((30, 30, 10), to=40)
     assert found.target == 40
     assert found.completed.generated == (10, 30, 10)
-    assert "2 of 3 classes lack 32 generated images" in found.notes[0]
-    assert "10 to 30 images a class, not 40" in found.notes[1]
+    assert found.notes[0] == (
+        "utility: 2 of 3 classes lack 32 generated images to be filled up to 40: --per-class 40 has enough"
+    )
+    assert found.notes[1] == "utility: the set of generated images alone has 10 to 30 a class, not 40"
 
 
 def test_classes_above_the_target_keep_all_their_images():

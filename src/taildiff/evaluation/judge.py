@@ -19,6 +19,7 @@ from taildiff.evaluation.parts import digest, kept_numbers
 from taildiff.evaluation.pools import Scope, scopes
 from taildiff.evaluation.replicates import write_replicates
 from taildiff.evaluation.table import Definition, Row, Table
+from taildiff.evaluation.utility import shortfall
 from taildiff.evaluation.yardstick import Yardstick
 from taildiff.progress import Progress, silent
 from taildiff.runs import EvalDir
@@ -110,6 +111,9 @@ def judge(
     plain = tuple(row for row, _ in rows)
     dim, k = yard.extractor.dim, definition.spec.k
     said = (*checks.missing(plain, dim), *checks.few_images(plain, dim), *checks.neighbours(k, plain))
+    if yard.lesson:
+        own = [np.bincount(each.labels, minlength=len(definition.counts)).tolist() for each in drawn]
+        said = (*said, *(note for have in own for note in shortfall(definition.counts, have, max(definition.counts))))
     table = Table(plain, definition, tuple(dict.fromkeys((*notes, *yard.notes, *said))), tuple(by_seed))
     folder = home.evaluation(definition.name)
     write_replicates(folder, plain, [values for _, values in rows])

@@ -153,7 +153,7 @@ def utility(
         counts=tuple(counts),
         target=target,
         steps=steps,
-        notes=_notes(wanted, have, target),
+        notes=shortfall(have_real.tolist(), have.tolist(), target),
     )
 
 
@@ -179,18 +179,19 @@ def _check(images: tuple[Images, ...], labels: tuple[Labels, ...], classes: int)
             raise DataError(f"no {what} images of class {numbers}: utility needs every class")
 
 
-def _notes(wanted: NDArray[np.integer], have: NDArray[np.integer], target: int) -> tuple[str, ...]:
-    short = np.flatnonzero(have < wanted)
+def shortfall(real: Sequence[int], generated: Sequence[int], target: int) -> tuple[str, ...]:
+    """What a reader has to know where generated images (C,) do not fill real ones (C,) up to the target."""
+    lack = np.maximum(target - np.asarray(real), 0) - np.asarray(generated)
     notes = []
-    if len(short):
-        lacking = f"{len(short)} of {len(wanted)} classes lack {int((wanted - have)[short].sum())} generated images"
+    if (lack > 0).any():
         notes.append(
-            f"utility: {lacking} to be filled up to {target}; give --per-class {int(wanted.max())} or --utility-to"
+            f"utility: {(lack > 0).sum()} of {len(lack)} classes lack {lack[lack > 0].sum()} generated images to be "
+            f"filled up to {target}: --per-class {target} has enough"
         )
-    if (have < target).any():
-        notes.append(
-            f"utility: `generated` has {int(have.min())} to {int(min(have.max(), target))} images a class, not {target}"
-        )
+    if min(generated) < target:
+        most = min(max(generated), target)
+        some = f"{min(generated)} to {most}" if min(generated) < most else f"{most}"
+        notes.append(f"utility: the set of generated images alone has {some} a class, not {target}")
     return tuple(notes)
 
 
