@@ -18,7 +18,8 @@ VERBS = {
     "data": "prepare images for training (data prepare) and look at what is there (data show)",
     "train": "train a recipe on a store; the same command continues a stopped run",
     "sample": "draw images of each class from a run",
-    "evaluate": "judge a run by class and by group, over a sweep of guidance",
+    "evaluate": "judge a run over a sweep of guidance, or any images, by class and by group",
+    "compare": "evaluations side by side: the best in bold, differences with intervals",
     "report": "one HTML page about one run, or comparing several",
     "recipes": "list the recipes",
 }

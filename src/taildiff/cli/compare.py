@@ -1,0 +1,73 @@
+"""`taildiff compare A B …`: evaluations side by side, the best in bold, differences with intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich import box
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from taildiff.cli.common import command_line, console, next_steps, parse_options
+from taildiff.errors import RunError
+from taildiff.evaluation.compare import Compared, choose, compare
+from taildiff.evaluation.formats import change, metric_name, number, out_suffix, render, where
+from taildiff.runs import RunDir, write_atomic
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Put evaluations of the same definition side by side; differences are to the first one."""
+
+    evaluated: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="A B …")]
+    """Runs, or images (folders, npz files), that have been evaluated, or folders of evaluations."""
+    at: Literal["time", "steps", "images"] | None = None
+    """Compare runs at equal training time, steps or images instead of their newest evaluations."""
+    out: Path | None = None
+    """Write the whole table: .csv, .md or .tex by its suffix."""
+    classes: bool = False
+    """Print every class too; a file always has them."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Print the table and write it where asked; 0 when done."""
+    options = parse_options(Compare, args, "taildiff compare")
+    if len(options.evaluated) < 2:
+        raise RunError("name two or more to compare: taildiff compare A B")
+    suffix = out_suffix(options.out) if options.out else ""
+    compared = compare(choose(options.evaluated, options.at))
+    console.print(grid(compared, options.classes))
+    for note in compared.notes:
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    if options.out:
+        write_atomic(options.out, render(compared, suffix).encode())
+        console.print(f"\ntable: {options.out}", markup=False, highlight=False, soft_wrap=True)
+    if all(RunDir(path).exists() for path in options.evaluated):
+        next_steps(command_line("report", *options.evaluated))
+    return 0
+
+
+def grid(compared: Compared, classes: bool) -> Grid:
+    """The comparison for a terminal."""
+    table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    for name in ("metric", "classes", "g"):
+        table.add_column(name)
+    for place, name in enumerate(compared.names):
+        table.add_column(escape(name), justify="right", overflow="fold")
+        if place:
+            table.add_column("difference", justify="right", overflow="fold")
+    for line in compared.lines:
+        if line.group == "class" and not classes:
+            continue
+        cells: list[str] = []
+        for place, cell in enumerate(line.cells):
+            text = "–" if cell.row is None or cell.row.value is None else number(line.metric, cell.row.value)
+            cells.append(f"[bold green]{text}[/]" if cell.best else text)
+            if place:
+                said = escape(change(line.metric, cell))
+                cells.append(said if cell.difference is None or cell.difference.clear else f"[dim]{said}[/]")
+        guidance = "" if line.guidance is None else f"{line.guidance:g}"
+        table.add_row(metric_name(line.metric, compared.is_fid), escape(where(line)), guidance, *cells)
+    return table
