@@ -1,0 +1,85 @@
+"""`taildiff compare` and `taildiff evaluate` of images, as one types them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.calls import call, said, tree
+from evaluation import tiny
+from evaluation.test_compare import redefined
+from reporting.fake_runs import make_run
+from taildiff.evaluation import domain
+
+
+def test_it_prints_marks_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", quality=1.0)
+    for suffix in ("csv", "md", "tex"):
+        out = tmp_path / f"table.{suffix}"
+        assert call("compare", tmp_path / "a", tmp_path / "b", "--out", out) == 0
+        assert out.stat().st_size > 1000
+    shown = said(capsys)
+    assert "Fréchet distance ↓" in shown
+    assert "taildiff report" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["a"], "name two or more"),
+        (["a", "b", "--out", "x.pdf"], ".csv, .md or .tex"),
+        (["a", "none"], "does not exist"),
+        (["a", "c"], "different definitions (k: 3 and 4)"),
+        (["a", "b", "--at", "noon"], "noon"),
+    ],
+)
+def test_mistakes_end_with_2_and_write_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: list[str], message: str
+):
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("a"))
+    make_run(Path("b"), quality=1.0)
+    redefined(make_run(Path("c")), spec={"k": 4})
+    before = tree(tmp_path)
+    assert call("compare", *args) == 2
+    assert message in said(capsys)
+    assert tree(tmp_path) == before
+
+
+def test_an_npz_against_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(domain, "_STEPS", (20, 20))
+    store = tiny.make_store(tmp_path / "store", (40, 40, 40), (10, 10, 10))
+    images, labels = tiny.images((30, 30, 30), seed=5)
+    for name in ("x", "y"):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
+        assert call("evaluate", tmp_path / f"{name}.npz", "--data", store.root, "--metrics", "recall,frechet") == 0
+    shown = said(capsys)
+    assert "recall" in shown
+    assert str(tmp_path / "x.npz-evals") in shown.replace(" ", "")
+    assert call("compare", tmp_path / "x.npz", tmp_path / "y.npz") == 0
+    assert call("evaluate", tmp_path / "x.npz") == 2
+    assert "--data STORE, FOLDER or NPZ" in said(capsys)
+    assert call("evaluate", tmp_path / "x.npz", "--data", store.root, "--guidance", "2") == 2
+    assert "has no meaning for images" in said(capsys)
+    assert call("evaluate", tmp_path / "x.npz", "--data", store.root, "--metrics", "recal") == 2
+    assert "did you mean 'recall'" in said(capsys)
+
+
+def test_seeds_are_averaged_and_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from taildiff.evaluation.table import Table
+
+    monkeypatch.setattr(domain, "_STEPS", (20, 20))
+    store = tiny.make_store(tmp_path / "store", (40, 40, 40), (10, 10, 10))
+    run = tiny.make_run(tmp_path / "run", store)
+    asked = ("--guidance", "1", "--per-class", "20", "--sampler", "euler", "--steps", "1", "--metrics", "accuracy")
+    assert call("evaluate", run.root, *asked, "--seeds", "3,4", "--utility") == 0
+    (folder,) = run.evaluations()
+    table = Table.read(folder)
+    (mean,) = table.select("accuracy", "all")
+    own = [row.value for row in table.by_seed if (row.metric, row.group) == ("accuracy", "all")]
+    assert mean.seed is None
+    assert mean.value == pytest.approx(sum(value or 0 for value in own) / 2)
+    assert [row.seed for row in table.by_seed if row.group == "all" and row.metric == "accuracy"] == [3, 4]
+    assert table.value("utility_completed", "all") is not None
+    assert call("evaluate", run.root, *asked, "--seeds", "3,3") == 2
