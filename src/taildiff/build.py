@@ -8,6 +8,7 @@ from torch import nn
 from taildiff.diffusion.path import DDPM, Flow, Path
 from taildiff.diffusion.sampler import Ancestral, Deterministic, Heun, Sampler
 from taildiff.models.denoiser import Denoiser
+from taildiff.models.sit import SiT
 from taildiff.models.unet import UNet
 from taildiff.objectives.cbdm import ClassBalancing
 from taildiff.objectives.ccua import Alignment, UnsupervisedContrastive
@@ -27,6 +28,7 @@ from taildiff.spec import (
     PathSpec,
     RunSpec,
     SamplingSpec,
+    SiTSpec,
     TransferSpec,
     UNetSpec,
 )
@@ -53,6 +55,19 @@ def denoiser(spec: ModelSpec, facts: DataFacts) -> Denoiser:
                 blocks=spec.blocks,
                 attention=spec.attention,
                 dropout=spec.dropout,
+            )
+        case SiTSpec():
+            return SiT(
+                size=(facts.height, facts.width),
+                image_channels=facts.channels,
+                classes=facts.classes,
+                depth=spec.depth,
+                width=spec.width,
+                heads=spec.heads,
+                patch=spec.patch,
+                learn_sigma=spec.learn_sigma,
+                embed=spec.embed,
+                checkpointing=spec.checkpointing,
             )
 
 

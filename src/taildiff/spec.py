@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from taildiff.spec_base import Beta, Spec, explain, field_names, flatten, parse, read_json
+from taildiff.spec_model import ModelSpec, SiTSpec, UNetSpec
 from taildiff.spec_objective import (
     ALSpec,
     CBDMSpec,
@@ -44,6 +45,7 @@ __all__ = [
     "PathSpec",
     "RunSpec",
     "SamplingSpec",
+    "SiTSpec",
     "Spec",
     "TransferSpec",
     "UCLSpec",
@@ -131,29 +133,6 @@ class FlowSpec(Spec):
 
 
 PathSpec = Annotated[DDPMSpec | FlowSpec, Field(discriminator="kind")]
-
-
-class UNetSpec(Spec):
-    """The U-Net of DDPM (diffusers' UNet2DModel)."""
-
-    kind: Literal["unet"] = "unet"
-    channels: Annotated[tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...], Field(min_length=1)] = (16, 32, 64)
-    """Channels of each level, from full resolution down; each level halves the size."""
-    blocks: Annotated[int, Field(ge=1)] = 1
-    """Residual blocks a level."""
-    attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Levels (0 = full resolution) with self-attention; the middle block always has it."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _levels_exist(self) -> Self:
-        wrong = [level for level in self.attention if level >= len(self.channels)]
-        if wrong:
-            raise ValueError(f"attention at level {wrong[0]}, but there are levels 0..{len(self.channels) - 1}")
-        return self
-
-
-ModelSpec = UNetSpec
 
 
 class OptimizerSpec(Spec):

@@ -67,6 +67,11 @@ def content_hash(tensors: Tensors, beside: Mapping[str, Any]) -> str:
     return found.hexdigest()
 
 
+def is_own(path: Path) -> bool:
+    """Whether a safetensors file was written by `write_weights`."""
+    return "taildiff" in read_tensors(path)[1]
+
+
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     """Any safetensors file."""
     try:

@@ -18,7 +18,7 @@ from taildiff.errors import CheckpointError, RunError, SpecError
 from taildiff.evaluation.generate import load_model
 from taildiff.objectives.objective import Streams
 from taildiff.runs import RunDir
-from taildiff.spec import DDPMSpec, UCLSpec
+from taildiff.spec import DDPMSpec, SiTSpec, UCLSpec
 from taildiff.training import loop
 from taildiff.training.loop import StopRule
 from taildiff.training.session import run_training
@@ -220,3 +220,22 @@ def test_images_become_tensors_and_back():
     assert (x.min(), x.max()) == (-1, 1)
     assert np.array_equal(to_images(x), images)
     assert build.parameters(torch.nn.Linear(2, 3)) == 9
+
+
+def test_an_official_checkpoint_begins_a_run(tiny_store, tiny_spec, tmp_path):
+    """SiT's names in a torch file; seven classes there, three here: a new label table with the old null row."""
+    model = SiTSpec(depth=1, width=24, heads=3, patch=4, learn_sigma=True)
+    torch.manual_seed(3)
+    official = build.denoiser(model, tiny_store.facts.model_copy(update={"class_names": tuple("abcdefg")})).state_dict()
+    torch.save({"model": {}, "ema": official}, tmp_path / "official.pt")
+    spec = changed(tiny_spec.model_copy(update={"model": model}), "optimizer", lr=1e-30)
+    run = RunDir(tmp_path / "run")
+    run_training(run, spec, tiny_store, StopRule(step=1), start_from=tmp_path / "official.pt")
+    trained = newest(run, "raw")
+    table = "y_embedder.embedding_table.weight"
+    trained_row, official_row = trained.pop(table), official.pop(table)
+    torch.testing.assert_close(dict(trained), dict(official), rtol=0, atol=1e-20)
+    torch.testing.assert_close(trained_row[-1], official_row[-1], rtol=0, atol=1e-20)
+    assert len(trained_row) == 4
+    with pytest.raises(CheckpointError, match=r"--from .*official\.pt does not fit this network.*is not a parameter"):
+        run_training(RunDir(tmp_path / "other"), tiny_spec, tiny_store, start_from=tmp_path / "official.pt")

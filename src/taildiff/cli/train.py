@@ -17,7 +17,7 @@ from taildiff.data.store import Store
 from taildiff.errors import SpecError, unknown
 from taildiff.recipes import FIXED, FOR_DATA, NAMES, recipe
 from taildiff.runs import RunDir
-from taildiff.spec import DataFacts, RunSpec, parse, read_json
+from taildiff.spec import DataFacts, RunSpec, SiTSpec, UNetSpec, parse, read_json
 
 USAGE = f"""usage: taildiff train RECIPE [--data STORE] --out RUN [OPTIONS]
 
@@ -154,10 +154,13 @@ def show_choices(spec: RunSpec, store: Store) -> None:
         f"{min(facts.counts)} to {max(facts.counts)} images",
         highlight=False,
     )
-    model = spec.model
+    match spec.model:
+        case UNetSpec(channels=channels, blocks=blocks, attention=attention):
+            shape = f"U-Net, channels {channels}, {blocks} block(s) a level, attention at {attention}"
+        case SiTSpec(depth=depth, width=width, patch=patch):
+            shape = f"SiT, {depth} blocks of width {width}, patch {patch}"
     console.print(
-        f"  model      U-Net, channels {model.channels}, {model.blocks} block(s) a level, "
-        f"attention at {model.attention}\n"
+        f"  model      {shape}\n"
         f"  steps      {spec.steps} with {spec.batch_size} images each, learning rate {spec.optimizer.lr:g}\n"
         f"  order      {'epochs' if spec.data.resample is None else f'class resampling f = {spec.data.resample:g}'}, "
         f"mirror images {'yes' if spec.data.flip else 'no'}\n"

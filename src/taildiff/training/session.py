@@ -14,6 +14,7 @@ from taildiff.data.order import Order
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.errors import CheckpointError, RunError
+from taildiff.models.convert import load_foreign, read_foreign
 from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
 from taildiff.run_info import RunInfo, seal_info
@@ -27,7 +28,7 @@ from taildiff.training.lock import locked
 from taildiff.training.loop import Outcome, Say, StopRule, Training, save_weights, train
 from taildiff.training.provenance import describe
 from taildiff.training.tracking import Tracker
-from taildiff.weights import read_weights
+from taildiff.weights import Tensors, is_own, read_weights
 
 MAY_CHANGE = ("every.", "devices", "compile", "skip_nonfinite")
 """Fields of a run that may change when it is continued; also `steps`, under a constant schedule.
@@ -56,6 +57,7 @@ def run_training(
         progress, say = silent, lambda _: None
     verify(store)
     split = Split.cut(store, spec.data)
+    check_begun(run, spec, store, split, start_from)  # a run that is refused is left as it is, without a lock
     with ExitStack() as held:
         engine.alone(lambda: held.enter_context(locked(run, say)))
         begun = check_begun(run, spec, store, split, start_from)
@@ -195,15 +197,22 @@ def _fresh(spec: RunSpec, store: Store, split: Split, start_from: Path | None) -
         torch.random.manual_seed(seed_of(spec.seed, "weights"))
         learner = build.learner(spec, store.facts, split.counts)
     if start_from is not None:
-        tensors, meta = read_weights(start_from)
-        try:
-            learner.denoiser.load_state_dict(tensors)
-        except RuntimeError:
-            raise CheckpointError(
-                f"--from {start_from} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
-                f"and this run is {_shape(spec, store.facts)}"
-            ) from None
+        load_foreign(learner.denoiser, _start(start_from, spec, store.facts), f"--from {start_from}")
     return learner
+
+
+def _start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
+    """Weights to begin with: of another run, or an official checkpoint."""
+    if path.suffix != ".safetensors" or not is_own(path):
+        return read_foreign(path)
+    tensors, meta = read_weights(path)
+    shapes = [(f.height, f.width, f.channels) for f in (meta.facts, facts)]
+    if meta.spec.model != spec.model or shapes[0] != shapes[1]:
+        raise CheckpointError(
+            f"--from {path} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
+            f"and this run is {_shape(spec, facts)}"
+        )
+    return tensors
 
 
 def _shape(spec: RunSpec, facts: DataFacts) -> str:
