@@ -6,7 +6,7 @@ Fréchet: against numpy's covariance and scipy's `sqrtm`. Precision and recall (
 package prdc, which holds all distances at once. Every case runs in a process of its own and starts from float32
 features; memory is the peak beyond them and beyond what is loaded (Linux). The values are checked to be the same.
 Seconds are those of the processor, so that other work on the machine hardly counts; with one thread they are the time
-on an idle machine. `--full` adds precision and recall of 50,000 against 50,000 by ours alone: about six minutes. The
+on an idle machine. `--full` adds precision and recall of 50,000 against 50,000 by ours alone: about eight minutes. The
 defaults take about two.
 """
 
