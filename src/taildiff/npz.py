@@ -21,7 +21,7 @@ def read_arrays(path: Path, names: tuple[str, ...], largest: int = LARGEST) -> t
     except KeyError as error:
         raise ValueError(str(error.args[0])) from None
     except Exception as error:  # a damaged archive raises a dozen types (zlib, struct, NotImplementedError, …)
-        raise ValueError(str(error) or type(error).__name__) from None
+        raise ValueError((str(error) or type(error).__name__)[:200]) from None
 
 
 class _AnswerError(ValueError):

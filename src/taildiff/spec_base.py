@@ -40,13 +40,18 @@ def explain(error: ValidationError, source: str = "", known: Sequence[str] = ())
 
 
 def _explain(problem: Any, known: Sequence[str]) -> str:
-    dotted = ".".join(str(part) for part in problem["loc"])
+    dotted = _short(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return unknown("field", dotted, known)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing" or isinstance(problem["input"], dict):  # would show the whole record
         return f"{dotted}: {message}" if dotted else message
-    return f"{dotted}: {message} (got {problem['input']!r})" if dotted else message
+    return f"{dotted}: {message} (got {_short(repr(problem['input']))})" if dotted else message
+
+
+def _short(text: str, most: int = 200) -> str:
+    """What a damaged file holds may be of any length."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def field_names(cls: type[Spec], prefix: str = "") -> list[str]:
@@ -78,8 +83,14 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 def read_json(path: Path) -> Any:
     """A JSON file's content; `SpecError` names the file when it is missing or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_int=_integer)
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, numbers without end
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON
         raise SpecError(f"{path} is not readable JSON: {error}") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20:  # 64 bits and a sign; arithmetic on more ends in errors far away from the file
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)

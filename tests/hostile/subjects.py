@@ -119,7 +119,7 @@ def of_evaluation(run: RunDir) -> list[Subject]:
         return not images.is_file() if ours is None else equal(ours, theirs)  # they need not be kept
 
     return [
-        Subject("table.json", folder.table_json, TEXT, lambda: Table.read(folder), anything),
+        Subject("table.json", folder.table_json, TEXT, lambda: Table.read(folder), equal),
         Subject("images.npz", images, BINARY, lambda: found.images(1.0), same),
     ]
 

@@ -9,18 +9,11 @@ import random
 import shutil
 import warnings
 import zlib
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from hostile.subjects import Subject, of_evaluation, of_photos, of_run, of_spec, of_store
-from reporting.fake_runs import make_run
-from taildiff.data.store import SourceMeta, StoreWriter
+from hostile.subjects import Subject
 from taildiff.errors import TaildiffError
-from taildiff.runs import RunDir
-from taildiff.spec import IntervalSpec, RunSpec, UNetSpec
-from taildiff.training.session import run_training
 
 NAMES = (
     *(f"store/{name}" for name in ("store.json", "images.npy", "labels.npy", "test.npy")),
@@ -28,26 +21,6 @@ NAMES = (
     *("weights", "run.json", "split.json", "metrics.jsonl", "spec.json", "table.json", "images.npz"),
     *("photo.png", "photo.jpg", "photo.webp"),
 )
-
-
-@pytest.fixture(scope="module")
-def subjects(tmp_path_factory) -> dict[str, Subject]:
-    root: Path = tmp_path_factory.mktemp("hostile")
-    rng = np.random.default_rng(0)
-    with StoreWriter(root / "store", "r", ("a", "b", "c"), (8, 8, 1), SourceMeta(source="r")) as writer:
-        writer.append(rng.integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12) % 3, np.arange(12) > 9)
-        store = writer.close()
-    spec = RunSpec(steps=4, batch_size=4, model=UNetSpec(channels=(8,)), every=IntervalSpec(log=1))
-    run = RunDir(root / "run")
-    run_training(run, spec, store)
-    pictures = rng.integers(0, 256, (9, 8, 8, 1), np.uint8), np.arange(9) % 3
-    judged = make_run(root / "judged", counts=(9, 6, 3), names=("a", "b", "c"), images=pictures)
-    found = [
-        *(of_store(store) + of_run(run, spec, store) + of_evaluation(judged)),
-        *(of_spec(root / "spec.json", spec), *of_photos(root / "photos", root / "prepared")),
-    ]
-    assert tuple(subject.name for subject in found if subject.name in NAMES)
-    return {subject.name: subject for subject in found}
 
 
 def attack(subject: Subject, cases: int) -> dict[str, int]:
@@ -97,6 +70,7 @@ def test_some_broken_files(subjects, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_broken_files(subjects, name):
-    counts = attack(subjects[name], 1000)
-    assert sum(counts.values()) == 1002
+    cases = 200 if name.startswith("photo") else 1000
+    counts = attack(subjects[name], cases)
+    assert sum(counts.values()) == cases + 2
     assert counts["refused"] > 0 or name.startswith("photo")  # pictures are left out and named

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
+from taildiff.data.verify import verify
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
 from taildiff.evaluation.features import Images
@@ -54,6 +55,7 @@ def evaluate(
     folder = home.evaluation(definition.name)
     if finished(folder, definition):
         return folder
+    verify(store)
     chosen = reference(store, spec.reference)
     folder.table_json.unlink(missing_ok=True)  # of other weights: its images are about to be replaced
     split = Split.load(run.split)
