@@ -8,7 +8,15 @@ from fake_runs import COUNTS, NAMES, make_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taildiff.reporting.displays import CURVE_POINTS, class_chart, counts_charts, guidance_chart, loss_charts, thin
+from taildiff.reporting.displays import (
+    CURVE_POINTS,
+    class_chart,
+    counts_charts,
+    frontier_chart,
+    guidance_chart,
+    loss_charts,
+    thin,
+)
 from taildiff.reporting.load import load
 from taildiff.reporting.plots import Chart, Panel, Point, Series, cut, draw, log_ticks
 from taildiff.reporting.samples import spread
@@ -24,6 +32,21 @@ def test_the_guidance_chart_is_the_table(tmp_path: Path):
     for (run, guidance), value in tail.items():
         assert isinstance(guidance, float)
         assert value == pytest.approx(fake_runs.frechet("tail", guidance, {"a": 0.0, "b": 1.0}[str(run)]))
+
+
+def test_the_frontier_joins_both_metrics_of_each_guidance(tmp_path: Path):
+    runs = load([make_run(tmp_path / "a"), make_run(tmp_path / "b", quality=1.0, guidance=(3.0, 1.0, 2.0))]).runs
+    chart = frontier_chart(runs, "recall")
+    assert chart is not None
+    assert chart.x == "share recognised"
+    for run in runs:
+        assert run.evaluation
+        (series,) = (s for panel in chart.panels if panel.title == "tail" for s in panel.series if s.name == run.name)
+        assert [point.name for point in series.points] == ["1", "2", "3"]
+        for point in series.points:
+            assert point.x == run.evaluation.table.value("accuracy", "tail", float(point.name))
+            assert point.y == run.evaluation.table.value("recall", "tail", float(point.name))
+    assert frontier_chart(load([make_run(tmp_path / "c", guidance=(1.0,))]).runs, "recall") is None
 
 
 def test_panels_of_groups_share_one_range_that_holds_all_points_and_intervals(tmp_path: Path):

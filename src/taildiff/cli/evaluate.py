@@ -153,10 +153,10 @@ def show(folder: EvalDir) -> None:
 
 
 def _shown(table: Table) -> list[Metric]:
-    metrics = [metric for metric in table.metrics if metric in _TITLES]
-    if table.definition.spec.metrics != CHEAP:
-        return metrics
-    return [metric for metric in metrics if metric not in ("kernel_distance", "density", "coverage")]  # in the file
+    hidden: tuple[Metric, ...] = ("judge_accuracy",)
+    if table.definition.spec.metrics == CHEAP:
+        hidden += ("kernel_distance", "density", "coverage")  # in the file; the rest fits a terminal
+    return [metric for metric in table.metrics if metric not in hidden]
 
 
 def summary(table: Table, metrics: Sequence[Metric]) -> Grid:

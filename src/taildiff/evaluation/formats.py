@@ -9,9 +9,17 @@ from taildiff.errors import InputError
 from taildiff.evaluation.compare import Cell, Compared, Line
 from taildiff.evaluation.table import LOWER_IS_BETTER, Metric
 
-SHARES: frozenset[Metric] = frozenset(
-    ("accuracy", "precision", "recall", "coverage", "memorized", "utility_real", "utility_completed")
-) | {"utility_generated", "utility_gain"}
+SHARES: tuple[Metric, ...] = (
+    "accuracy",
+    "precision",
+    "recall",
+    "coverage",
+    "memorized",
+    "utility_real",
+    "utility_completed",
+    "utility_generated",
+    "utility_gain",
+)
 _NAMES: dict[Metric, str] = {
     "frechet": "Fréchet distance",
     "kernel_distance": "kernel distance",

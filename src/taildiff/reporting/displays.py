@@ -48,6 +48,52 @@ def guidance_chart(runs: Sequence[RunData], metric: Metric) -> Chart | None:
     )
 
 
+def frontier_chart(runs: Sequence[RunData], metric: Metric) -> Chart | None:
+    """One metric against accuracy (else precision) as guidance rises, a panel a group; None without a sweep.
+
+    Alignment weakens the condition, so methods have their best at other guidances: a curve that lies further out is
+    better whatever the guidance, which no comparison at one guidance can show.
+    """
+    judged = [run for run in runs if run.evaluation]
+    against: Metric = "accuracy" if any(_known(run, "accuracy") for run in judged) else "precision"
+    panels: list[Panel] = []
+    for group in GROUPS:
+        series = tuple(
+            Series(run.name, place, points)
+            for place, run in enumerate(runs)
+            if run.evaluation and len(points := _trade(run, group, against, metric)) > 1
+        )
+        if series:
+            panels.append(Panel(GROUP_TITLES[group], series, kind="scatter"))
+    if not panels:
+        return None
+    better = "right and low" if metric == "frechet" else "right and high"
+    title = f"{METRICS[metric]} against {METRICS[against]} over guidance ({better} is better)"
+    caption = "Each mark is a guidance, joined in rising order. A method is better where its curve lies further out."
+    return Chart(
+        f"frontier-{metric}",
+        title[0].upper() + title[1:],
+        caption,
+        METRICS[against],
+        METRICS[metric],
+        _same_range(panels, metric),
+        named="guidance",
+    )
+
+
+def _known(run: RunData, metric: Metric) -> bool:
+    return bool(run.evaluation and run.evaluation.over_guidance(metric, "all"))
+
+
+def _trade(run: RunData, group: Group, x: Metric, y: Metric) -> tuple[Point, ...]:
+    assert run.evaluation
+    across = {row.guidance: row.value for row in run.evaluation.over_guidance(x, group)}
+    up = [row for row in run.evaluation.over_guidance(y, group) if across.get(row.guidance) is not None]
+    return tuple(
+        Point(across[row.guidance] or 0.0, row.value or 0.0, row.low, row.high, f"{row.guidance:g}") for row in up
+    )
+
+
 def _points(rows: Sequence[Row]) -> tuple[Point, ...]:
     return tuple(
         Point(row.guidance, row.value, row.low, row.high)
@@ -65,7 +111,7 @@ def _same_range(panels: Sequence[Panel], metric: Metric) -> tuple[Panel, ...]:
     low, high = max(0.0, low - pad), high + pad
     if metric != "frechet":
         high = min(high, 1.02)
-    return tuple(Panel(panel.title, panel.series, y_range=(low, high)) for panel in panels)
+    return tuple(Panel(panel.title, panel.series, panel.kind, y_range=(low, high)) for panel in panels)
 
 
 def class_chart(runs: Sequence[RunData]) -> Chart | None:

@@ -135,6 +135,7 @@ def _page(comparison: Comparison, title: str | None) -> Page:
     rows = verdict_rows(comparison)
     sheet = sample_sheet(runs)
     quality = [displays.guidance_chart(runs, metric) for metric in ("frechet", "accuracy", "recall")]
+    frontier = [displays.frontier_chart(runs, metric) for metric in ("recall", "frechet")]
     settings = differences(runs)
     return Page(
         title=title or _title(runs),
@@ -148,7 +149,7 @@ def _page(comparison: Comparison, title: str | None) -> Page:
         heads=tuple(column.title for column in COLUMNS),
         lines=_verdict_lines(runs, rows),
         rule=RULE,
-        quality=tuple(_drawn(chart, runs) for chart in [*quality, displays.class_chart(runs)] if chart),
+        quality=tuple(_drawn(chart, runs) for chart in [*quality, *frontier, displays.class_chart(runs)] if chart),
         sheet=sheet,
         tiles=TILES,
         grids=() if sheet else _grids(runs),
