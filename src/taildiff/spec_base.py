@@ -83,7 +83,11 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 def read_json(path: Path) -> Any:
     """A JSON file's content; `SpecError` names the file when it is missing or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_int=_integer)
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text, parse_int=_integer)
+        if "\\u" in text:  # half a character, which JSON can escape and nothing can print
+            json.dumps(values, ensure_ascii=False).encode()
+        return values
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist") from None
     except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON

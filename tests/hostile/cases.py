@@ -112,6 +112,7 @@ CASES = (
     Case("store/store.json", "empty", nothing, "…/store.json is not readable JSON: …; prepare it again: taildiff data prepare … --overwrite"),
     Case("store/store.json", "100,000 nested lists", deep, "…/store.json is not readable JSON: …"),
     Case("store/store.json", "not UTF-8", latin, "…/store.json is not readable JSON: …utf-8…"),
+    Case("store/store.json", "half a character (U+D800) as a class name", edited(class_names=["a", "b", "\ud800"]), "…/store.json is not readable JSON: …surrogates not allowed; prepare it again…"),
     Case("store/store.json", "a count that is not that of the arrays", edited(count=10**9), "…/images.npy holds uint8 (12, 8, 8, 1), store.json says uint8 (1000000000, 8, 8, 1); prepare it again…"),
     Case("store/store.json", "other class names", edited(class_names=["a", "b", "../x"]), "…/store was changed after it was prepared (…do not fit the hash in store.json): prepare it again…"),
     Case("store/images.npy", "cut off", cut, "…/images.npy is damaged or cut off (…); prepare it again…"),

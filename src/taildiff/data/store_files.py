@@ -89,7 +89,7 @@ def read_meta(root: Path) -> StoreMeta:
         values = read_json(path)
         version = values.get("format") if isinstance(values, dict) else None
         if version != FORMAT:
-            raise DataError(f"{path}: format {version!r}, this version reads {FORMAT}; {AGAIN}")
+            raise DataError(f"{path}: format {version!r:.40}, this version reads {FORMAT}; {AGAIN}")
         return parse(StoreMeta, values, source=str(path))
     except SpecError as error:
         raise DataError(f"{error}; {AGAIN}") from None
