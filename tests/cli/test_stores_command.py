@@ -66,7 +66,7 @@ def test_a_dry_run_prepares_nothing(photos: Path, tmp_path: Path, capsys: pytest
     assert call(*command, "--dry-run") == 0
     assert f"Would prepare: 7 images (not opened yet) of 2 classes, at 8×8 pixels, in {out}" in said(capsys)
     assert call("data", "prepare", "mnist5k", "--out", out, "--dry-run") == 0
-    assert f"Would prepare: 5,000 images of 10 classes, at 28×28 pixels, in {out}" in said(capsys)
+    assert f"Would prepare: 5,000 images of 10 classes, 1,000 held out, at 28×28 pixels, in {out}" in said(capsys)
     assert not out.parent.exists()
     assert call(*command) == 0
     assert call(*command, "--dry-run") == 0
