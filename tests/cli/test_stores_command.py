@@ -70,7 +70,7 @@ def test_a_dry_run_prepares_nothing(photos: Path, tmp_path: Path, capsys: pytest
     assert not out.parent.exists()
     assert call(*command) == 0
     assert call(*command, "--dry-run") == 0
-    assert "Already prepared: 7 image files" in said(capsys)
+    assert "Already prepared: 7 images" in said(capsys)
     assert call("data", "prepare", "mnist5k", "--out", out, "--dry-run") == 2
     assert "already holds" in said(capsys)
 
