@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hostile.subjects import Subject, of_evaluation, of_photos, of_run, of_spec, of_store
+from hostile.subjects import Subject, of_evaluation, of_photos, of_run, of_sources, of_spec, of_store
 from reporting.fake_runs import make_run
 from taildiff.data.store import SourceMeta, StoreWriter
 from taildiff.runs import RunDir
@@ -28,5 +28,6 @@ def subjects(tmp_path_factory) -> dict[str, Subject]:
     found = [
         *(of_store(store) + of_run(run, spec, store) + of_evaluation(judged)),
         *(of_spec(root / "spec.json", spec), *of_photos(root / "photos", root / "prepared")),
+        *of_sources(root / "sources"),
     ]
     return {subject.name: subject for subject in found}

@@ -10,10 +10,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data import sources
 from hostile.damage import BINARY, TEXT, Damage
 from taildiff import build
 from taildiff.data import prepare
+from taildiff.data.formats.cifar import find_cifar
+from taildiff.data.formats.idx import find_idx
+from taildiff.data.formats.npz import find_npz
+from taildiff.data.formats.table import find_csv, find_list
 from taildiff.data.longtail import Split
+from taildiff.data.source import Found
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.evaluation.table import Table
@@ -143,3 +149,39 @@ def of_photos(folder: Path, out: Path) -> list[Subject]:
         return np.array(store.images[store.labels == 1])
 
     return [Subject(f"photo.{s}", folder / "cat" / f"a.{s}", BINARY, read, equal) for s in ("png", "jpg", "webp")]
+
+
+def of_sources(root: Path) -> list[Subject]:
+    """Published formats. Plain ones have no checksum: other pixels are another valid file, but counts must agree."""
+    root.mkdir()
+    sources.mnist(root / "plain", 30, suffix="")
+    sources.mnist(root / "gz", 30, suffix=".gz")
+    sources.cifar10(root / "cifar")
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.integers(0, 256, (12, 8, 8, 1), np.uint8), "labels": np.arange(12) % 3}
+    np.savez_compressed(root / "a.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    names = [f"{k}.png" for k in range(6)]
+    for k, name in enumerate(names):
+        Image.fromarray(np.full((9, 9), 40 * k, np.uint8)).save(root / name)
+    (root / "t.csv").write_text("path,label\n" + "".join(f"{name},{'ab'[k % 2]}\n" for k, name in enumerate(names)))
+    (root / "list.txt").write_text("".join(f"{name} {k % 2}\n" for k, name in enumerate(names)))
+    batch = root / "cifar" / "cifar-10-batches-py" / "data_batch_1"
+
+    def subject(name: str, path: Path, find: Callable[[], Found]) -> Subject:
+        def read() -> Any:
+            store = prepare.prepare(find(), root / f"out-{name.replace('/', '-')}", 8, overwrite=True)
+            assert store.images.shape == store.meta.shape
+            assert 0 <= store.labels.min() <= store.labels.max() < len(store.meta.class_names)
+            return store.meta.count
+
+        return Subject(f"source/{name}", path, BINARY, read, anything, (str(path.parent), path.name))
+
+    idx = "train-images-idx3-ubyte"
+    return [
+        subject("idx", root / "plain" / idx, lambda: find_idx(root / "plain")),
+        subject("idx.gz", root / "gz" / f"{idx}.gz", lambda: find_idx(root / "gz")),
+        subject("cifar", batch, lambda: find_cifar(root / "cifar", 10)),
+        subject("npz", root / "a.npz", lambda: find_npz(root / "a.npz")),
+        subject("csv", root / "t.csv", lambda: find_csv(root / "t.csv")),
+        subject("list", root / "list.txt", lambda: find_list(root / "list.txt")),
+    ]

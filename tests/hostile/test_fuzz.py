@@ -20,6 +20,7 @@ NAMES = (
     *(f"checkpoint/{name}" for name in ("model", "ema", "optimizer", "state.json")),
     *("weights", "run.json", "split.json", "metrics.jsonl", "spec.json", "table.json", "images.npz"),
     *("photo.png", "photo.jpg", "photo.webp"),
+    *(f"source/{name}" for name in ("idx", "idx.gz", "cifar", "npz", "csv", "list")),
 )
 
 
@@ -70,7 +71,7 @@ def test_some_broken_files(subjects, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_broken_files(subjects, name):
-    cases = 200 if name.startswith("photo") else 1000
+    cases = 200 if name.startswith(("photo", "source")) else 1000
     counts = attack(subjects[name], cases)
     assert sum(counts.values()) == cases + 2
     assert counts["refused"] > 0 or name.startswith("photo")  # pictures are left out and named
