@@ -287,3 +287,12 @@ def test_a_natural_tail_without_a_class_is_refused(tmp_path):
         store = writer.close()
     with pytest.raises(DataError, match=r"class 'b' of .* has no training image"):
         Split.cut(store, DataSpec())
+
+
+def test_a_split_changed_by_hand_is_not_believed(tmp_path, make_store):
+    split = Split.cut(make_store(tmp_path / "store"), DataSpec())
+    path = tmp_path / "split.json"
+    split.save(path)
+    path.write_text(path.read_text().replace('"tail": "natural"', '"tail": "exp"'))
+    with pytest.raises(DataError, match="changed by hand"):
+        Split.load(path)

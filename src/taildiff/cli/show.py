@@ -37,6 +37,8 @@ class Show:
     """A text file with `path class_id` a line, for `--tail list` of a store."""
     min_per_class: int = 0
     """Keep at least so many images of each class."""
+    verify: bool = False
+    """Read the whole store and hold it against the hash it was written with."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,21 @@ def _view(options: Show) -> _View:
 
     from taildiff.data.listing import scan
     from taildiff.data.store import Store, is_store, refuse_run
+    from taildiff.data.verify import verify
 
     if (options.tail == "list") != (options.list is not None):
         raise InputError("--tail list and --list FILE belong together")
     refuse_run(options.path)
     store = Store.open(options.path) if not options.path.exists() or is_store(options.path) else None
     if store is not None:
+        if options.verify:
+            verify(store, limit=None)
         names, labels, test = store.meta.class_names, store.labels, store.test
         title = f"{store.meta.name}: {store.meta.count:,} images, {len(names)} classes, {shape(store)}"
         title += f", {store.meta.skipped:,} broken left out" if store.meta.skipped else ""
+        title += "; verified: as it was written" if options.verify else ""
+    elif options.verify:
+        raise InputError(f"{options.path} is no store; --verify is for what taildiff data prepare wrote")
     else:
         listing = scan(options.path)
         names, labels, test = listing.class_names, listing.labels, listing.test

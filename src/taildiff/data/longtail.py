@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from taildiff import sealed
 from taildiff.data.formats.table import read_list
 from taildiff.data.store import Store
 from taildiff.errors import DataError, SpecError
@@ -230,7 +231,7 @@ class Split:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         values = {"store_hash": self.store_hash, "tail": self.tail, "hash": self.hash, "counts": list(self.counts)}
-        write_json(path, values | {"index": self.index.tolist()})
+        write_json(path, sealed.seal(values | {"index": self.index.tolist()}))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -240,12 +241,13 @@ class Split:
             index = np.array(values["index"], np.int64)
             counts = tuple(int(count) for count in values["counts"])
             split = cls(values["store_hash"], values["tail"], index, counts, values["hash"])
-            intact = _hash(split.store_hash, index) == split.hash and sum(counts) == len(index)
+            whole = sealed.intact(values, needed=False) and _hash(split.store_hash, index) == split.hash
+            whole = whole and sum(counts) == len(index)
         except SpecError as error:
             raise DataError(str(error)) from None
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-            intact, split = False, None
-        if split is None or not intact:
+            whole, split = False, None
+        if split is None or not whole:
             raise DataError(f"{path} is not a split, or was changed by hand; cut it again by beginning a new run")
         return split
 

@@ -55,7 +55,8 @@ def run_training(
     engine = Engine(spec.devices)
     if not engine.first:
         progress, say = silent, lambda _: None
-    verify(store)
+    if not verify(store):
+        say(f"{store.root} is too large to be checked at every start; to check it: taildiff data show PATH --verify")
     split = Split.cut(store, spec.data)
     check_begun(run, spec, store, split, start_from)  # a run that is refused is left as it is, without a lock
     with ExitStack() as held:

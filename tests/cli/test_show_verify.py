@@ -1,0 +1,21 @@
+"""taildiff data show --verify reads the whole store."""
+
+from taildiff.cli.main import main
+
+
+def test_a_changed_pixel_is_found(tiny_store, capsys):
+    assert main(["data", "show", str(tiny_store.root), "--verify"]) == 0
+    assert "verified" in capsys.readouterr().out
+    path = tiny_store.root / "images.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    assert main(["data", "show", str(tiny_store.root)]) == 0
+    capsys.readouterr()
+    assert main(["data", "show", str(tiny_store.root), "--verify"]) == 2
+    assert "was changed after it was prepared" in capsys.readouterr().err
+
+
+def test_folders_have_nothing_to_verify(tmp_path, capsys):
+    assert main(["data", "show", str(tmp_path), "--verify"]) == 2
+    assert "is no store" in capsys.readouterr().err
