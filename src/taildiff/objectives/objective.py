@@ -10,6 +10,7 @@ Terms of weight 0 never get here (`build.objective` leaves them out), so that su
 bit. Of the terms that are here nothing is skipped because of data: where one does not apply to a sample, it gives 0.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -128,7 +129,7 @@ class Step:
         return tensor if chosen is None else tensor[chosen.index]
 
 
-class Term(nn.Module):
+class Term(nn.Module, ABC):
     """One summand of the loss; may own parameters (a head), which neither sampling nor EMA ever sees."""
 
     name: str
@@ -136,9 +137,9 @@ class Term(nn.Module):
     uniforms: tuple[str, ...] = ()
     """Purposes of random numbers it wants besides those of its views."""
 
+    @abstractmethod
     def forward(self, step: Step) -> Tensor:
         """(B,): one value a sample, unreduced and without the term's weight."""
-        raise NotImplementedError
 
 
 class StepLoss(NamedTuple):

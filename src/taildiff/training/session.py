@@ -157,15 +157,7 @@ def open_training(
     o = spec.optimizer
     optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
     trainable = Trainable(learner, ema, optimizer)
-    if engine.first:
-        tidy(run)
-    engine.barrier()
-    position = restore(run, trainable, say)
-    engine.barrier()  # nobody sets a damaged checkpoint aside while another still reads it
-    if engine.first:
-        for folder in newest(run):
-            if folder > run.state(position.step):
-                set_aside(folder)
+    position = _resume(run, trainable, engine, say)
     tracker = Tracker(
         run.metrics if engine.first else None,
         objective.names,
@@ -190,6 +182,20 @@ def open_training(
         progress,
         say,
     )
+
+
+def _resume(run: RunDir, trainable: Trainable, engine: Engine, say: Say) -> Position:
+    """Restore in every process; the first one cleans up before and sets damaged checkpoints aside after."""
+    if engine.first:
+        tidy(run)
+    engine.barrier()
+    position = restore(run, trainable, say)
+    engine.barrier()  # nobody sets a checkpoint aside while another still reads it
+    if engine.first:
+        for folder in newest(run):
+            if folder > run.state(position.step):
+                set_aside(folder)
+    return position
 
 
 def _fresh(spec: RunSpec, store: Store, split: Split, start_from: Path | None) -> Learner:
