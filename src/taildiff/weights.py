@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,15 +69,23 @@ def content_hash(tensors: Tensors, beside: Mapping[str, Any]) -> str:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a safetensors file was written by `write_weights`."""
-    return "taildiff" in read_tensors(path)[1]
+    """Whether a safetensors file was written by `write_weights`; reads its header only."""
+    with _opened(path) as file:
+        return "taildiff" in (file.metadata() or {})
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     """Any safetensors file."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; `CheckpointError` names one that is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     except (SafetensorError, OSError, ValueError) as error:
