@@ -45,11 +45,12 @@ def path(spec: PathSpec) -> Path:
 
 def denoiser(spec: ModelSpec, facts: DataFacts) -> Denoiser:
     """The network, with fresh weights from torch's generator (the caller seeds it)."""
+    channels, height, width = facts.shape
     match spec:
         case UNetSpec():
             return UNet(
-                size=(facts.height, facts.width),
-                image_channels=facts.channels,
+                size=(height, width),
+                image_channels=channels,
                 classes=facts.classes,
                 channels=spec.channels,
                 blocks=spec.blocks,
@@ -58,8 +59,8 @@ def denoiser(spec: ModelSpec, facts: DataFacts) -> Denoiser:
             )
         case SiTSpec():
             return SiT(
-                size=(facts.height, facts.width),
-                image_channels=facts.channels,
+                size=(height, width),
+                image_channels=channels,
                 classes=facts.classes,
                 depth=spec.depth,
                 width=spec.width,

@@ -28,6 +28,7 @@ __all__ = [
     "ALSpec",
     "CBDMSpec",
     "CORALSpec",
+    "CodecFacts",
     "DDPMSpec",
     "DataFacts",
     "DataSpec",
@@ -58,6 +59,25 @@ __all__ = [
 ]
 
 
+class CodecFacts(Spec):
+    """The VAE between images and latents z = (code - shift) scaling; kept with latents and with weights."""
+
+    source: str
+    """Where it was loaded from: a folder, or a name on the Hugging Face hub."""
+    kind: Literal["AutoencoderKL", "AutoencoderTiny"]
+    """Its class in diffusers."""
+    hash: str
+    """sha256 over its parameters and all of its config that decides what it computes."""
+    channels: Annotated[int, Field(ge=1)]
+    """Of a latent."""
+    height: Annotated[int, Field(ge=1)]
+    """Of a latent."""
+    width: Annotated[int, Field(ge=1)]
+    """Of a latent."""
+    scaling: Annotated[float, Field(gt=0)]
+    shift: float = 0.0
+
+
 class DataFacts(Spec):
     """What a model needs to know of a store; kept in every weights file, so that sampling needs no data."""
 
@@ -72,6 +92,14 @@ class DataFacts(Spec):
     """Images for training in each class, before any tail is cut."""
     name: str = ""
     """The source's name, for titles."""
+    codec: CodecFacts | None = None
+    """The VAE, where the network works on latents; None: on the pixels themselves."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what the network works on: latents, or pixels."""
+        inner = self.codec or self
+        return inner.channels, inner.height, inner.width
 
     @property
     def classes(self) -> int:
