@@ -245,7 +245,7 @@ class SamplingSpec(Spec):
     weights: Literal["ema", "raw"] = "ema"
     """The averaged weights, or those of the last step."""
     clip: bool = True
-    """Keep each prediction of the clean image inside [-1, 1]: the rule, which `--no-clip` turns off."""
+    """Keep each prediction of the clean image inside [-1, 1] (pixels only, latents have no bounds); off: `--no-clip`."""
 
 
 MetricName = Literal[

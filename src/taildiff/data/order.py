@@ -23,7 +23,7 @@ class Order:
         """
         if len(labels) == 0:
             raise DataError("there are no images to train on")
-        self._size, self._seed = len(labels), seed
+        self._size, self.seed = len(labels), seed
         self._epochs: dict[int, np.ndarray] = {}
         self._cdf: np.ndarray | None = None
         if law is not None:
@@ -43,7 +43,7 @@ class Order:
 
     def flips(self, step: int, batch_size: int) -> np.ndarray:
         """Which slots are mirrored, bool (B,), each with probability one half."""
-        return stream(self._seed, "flip", step).random(batch_size) < 0.5
+        return stream(self.seed, "flip", step).random(batch_size) < 0.5
 
     def _by_epoch(self, step: int, batch_size: int) -> np.ndarray:
         # Batches run across the ends of epochs: no image is dropped, and the batch size never changes.
@@ -56,12 +56,12 @@ class Order:
         if epoch not in self._epochs:
             while len(self._epochs) >= 2:
                 del self._epochs[next(iter(self._epochs))]
-            self._epochs[epoch] = stream(self._seed, "epoch", epoch).permutation(self._size)
+            self._epochs[epoch] = stream(self.seed, "epoch", epoch).permutation(self._size)
         return self._epochs[epoch]
 
     def _by_law(self, cdf: np.ndarray, step: int, batch_size: int) -> np.ndarray:
         # Two numbers a slot, row by row: slot i's draw is the same in a larger batch.
-        which, within = stream(self._seed, "order", step).random((batch_size, 2)).T
+        which, within = stream(self.seed, "order", step).random((batch_size, 2)).T
         label = np.searchsorted(cdf, which, side="right")
         counts = self._counts[label]
         return self._by_class[self._starts[label] + np.minimum((within * counts).astype(np.int64), counts - 1)]
