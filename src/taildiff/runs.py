@@ -7,10 +7,10 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from taildiff.errors import RunError
 from taildiff.run_info import RunInfo, read_run_info
@@ -144,13 +144,19 @@ def _steps(folder: Path, pattern: str) -> list[int]:
     return sorted(int(match.group(1)) for match in found if match)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash at any moment, sees either the old content or the whole new one."""
+def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write a file so that a reader, or a crash at any moment, sees either the old content or the whole new one.
+
+    `data` may be a function that writes into an open file: what does not fit into memory.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -7,7 +7,6 @@ used again only where the weights are the same too, so an interrupted evaluation
 Features and numbers are kept in `evals/.cache`, for other evaluations that share them.
 """
 
-import io
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from taildiff.evaluation.judge import Drawn, Evaluations, finished, judge
 from taildiff.evaluation.parts import digest
 from taildiff.evaluation.pools import reference
 from taildiff.evaluation.table import Definition
+from taildiff.evaluation.unfinished import Unfinished
 from taildiff.evaluation.yardstick import record, yardstick
 from taildiff.progress import Progress, silent
 from taildiff.runs import NPZ_DAMAGE, EvalDir, RunDir, write_atomic
@@ -148,7 +148,7 @@ class _Sampled:
         own = self.folder.images(guidance)
         if seed != self.spec.all_seeds[0]:
             own = own.with_name(f"{own.stem}-seed{seed}{own.suffix}")
-        images = read_images(own, key, labels)
+        images, kept = read_images(own, key, labels), None
         if images is not None:
             return images
         for path in sorted(self.run.evals.glob(f"*/images-g{guidance:g}*.npz")):
@@ -157,10 +157,12 @@ class _Sampled:
                 break
         if images is None:
             sampling = self.spec.sampling.model_copy(update={"seed": seed})
-            images = generate(self.model, labels, sampling, guidance, progress=self.progress)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, images=images, labels=labels, key=np.array(key))
-        write_atomic(own, buffer.getvalue())
+            facts = self.model.facts
+            kept = Unfinished.open(own, key, (len(labels), facts.height, facts.width, facts.channels))
+            images = generate(self.model, labels, sampling, guidance, progress=self.progress, kept=kept)
+        write_atomic(own, lambda file: np.savez_compressed(file, images=images, labels=labels, key=np.array(key)))
+        if kept:
+            kept.remove()
         return images
 
 

@@ -16,6 +16,7 @@ from taildiff.diffusion.guidance import guided
 from taildiff.diffusion.path import Path
 from taildiff.diffusion.sampler import ImageNoise, predictor, trajectory
 from taildiff.errors import CheckpointError, InputError, RunError
+from taildiff.evaluation.unfinished import Unfinished
 from taildiff.memory import keep_freed_memory
 from taildiff.models.denoiser import Denoiser
 from taildiff.progress import Progress, silent
@@ -84,18 +85,25 @@ def generate(
     guidance: float,
     batch_size: int = 256,
     progress: Progress = silent,
+    kept: Unfinished | None = None,
 ) -> np.ndarray:
-    """uint8 (N, H, W, C) for integer labels (N,); `InputError` for a label that the model does not have."""
+    """uint8 (N, H, W, C) for integer labels (N,); `InputError` for a label that the model does not have.
+
+    `kept`: on disk rather than in memory, from where an earlier call was stopped.
+    """
     labels = np.asarray(labels, dtype=np.int64)
     if len(labels) and not (labels.min() >= 0 and labels.max() < model.facts.classes):
         raise InputError(f"labels are 0..{model.facts.classes - 1}, not {labels.min()}..{labels.max()}")
     facts = model.facts
-    images = np.empty((len(labels), facts.height, facts.width, facts.channels), np.uint8)
+    images = kept.images if kept else np.empty((len(labels), facts.height, facts.width, facts.channels), np.uint8)
     seeds = image_seeds(labels, sampling.seed)
-    for start in range(0, len(labels), batch_size):
+    for start in range(kept.done if kept else 0, len(labels), batch_size):
         part = slice(start, start + batch_size)
         images[part] = _batch(model, labels[part], seeds[part], sampling, guidance)
-        progress(f"sampling at guidance {guidance:g}", min(start + batch_size, len(labels)), len(labels))
+        done = min(start + batch_size, len(labels))
+        progress(f"sampling at guidance {guidance:g}", done, len(labels))
+        if kept:
+            kept.keep(done)
     return images
 
 
