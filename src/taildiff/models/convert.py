@@ -6,6 +6,7 @@ Nothing is unpickled but tensors and argparse.Namespace, which the official file
 import argparse
 from pathlib import Path
 from pickle import UnpicklingError
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
@@ -21,12 +22,16 @@ WRAPPERS = ("ema", "model", "state_dict")
 
 
 def read_foreign(path: Path) -> Tensors:
-    """Parameters by name from `.safetensors`, or torch's `.pt` and `.pth`; `CheckpointError` names a bad file."""
+    """Parameters by name from `.safetensors`, or torch's `.pt` and `.pth`; `CheckpointError` names a bad file.
+
+    The tensors are pages of the file, read when they are used: of a training checkpoint of SiT-XL/2 (parameters, EMA and
+    optimiser, 10.8 GB) only the EMA's 2.7 GB ever are. Files from before torch 1.6 are read as a whole.
+    """
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
