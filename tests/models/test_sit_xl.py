@@ -37,7 +37,8 @@ ema = network.state_dict()
 torch.save(ema, f"{folder}/released.pt")
 model = {name: torch.zeros_like(value) for name, value in ema.items()}
 args = Namespace(model="SiT-XL/2", image_size=256, num_classes=1000)
-torch.save({"model": model, "ema": ema, "opt": {"state": {}, "param_groups": []}, "args": args}, f"{folder}/training.pt")
+optimizer = {"state": {}, "param_groups": []}
+torch.save({"model": model, "ema": ema, "opt": optimizer, "args": args}, f"{folder}/training.pt")
 """
 LOAD = """
 import json

@@ -24,8 +24,8 @@ WRAPPERS = ("ema", "model", "state_dict")
 def read_foreign(path: Path) -> Tensors:
     """Parameters by name from `.safetensors`, or torch's `.pt` and `.pth`; `CheckpointError` names a bad file.
 
-    The tensors are pages of the file, read when they are used: of a training checkpoint of SiT-XL/2 (parameters, EMA and
-    optimiser, 10.8 GB) only the EMA's 2.7 GB ever are. Files from before torch 1.6 are read as a whole.
+    The tensors are pages of the file, read when they are used: of a training checkpoint of SiT-XL/2 (parameters, EMA
+    and optimiser, 10.8 GB) only the EMA's 2.7 GB ever are. Files from before torch 1.6 are read as a whole.
     """
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
