@@ -187,7 +187,7 @@ def test_the_order_of_the_images_is_the_names(photos, tmp_path):
 
 
 def test_no_room_is_said_before_anything_is_written(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("taildiff.data.prepare.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())
+    monkeypatch.setattr("taildiff.data.swap.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())
     with pytest.raises(DataError, match=r"needs 0\.0 GB, but .* has 0\.0 GB left"):
         prepare.folder(photos, tmp_path / "store", 8)
     assert names(tmp_path) == ["photos"]

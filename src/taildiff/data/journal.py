@@ -1,4 +1,4 @@
-"""How far a preparation has come: a line a shard, written when the shard's images are on the disk.
+"""How far a preparation or an encoding has come: a line a shard, written when the shard's images are on the disk.
 
     .NAME.partial/journal.jsonl     {"source": …, "shape": …}, then {"items": …, "images": …, "crc": …, …} a shard
 
@@ -18,11 +18,11 @@ NAME = "journal.jsonl"
 
 
 class Header(Spec):
-    """What is being prepared; another header means that nothing can be taken over."""
+    """What is being written; another header means that nothing can be taken over."""
 
     source: SourceMeta
-    shape: tuple[int, int, int]
-    """(H, W, C)."""
+    shape: tuple[int, ...]
+    """Of one image, such as (H, W, C), or of one row of other data."""
 
 
 class Shard(Spec):

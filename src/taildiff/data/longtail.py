@@ -16,7 +16,7 @@ import numpy as np
 
 from taildiff import sealed
 from taildiff.data.formats.table import read_list
-from taildiff.data.store import Store
+from taildiff.data.store import Columns
 from taildiff.errors import DataError, SpecError
 from taildiff.runs import write_json
 from taildiff.spec import DataSpec, read_json
@@ -106,7 +106,7 @@ def _choose(labels: np.ndarray, available: np.ndarray, counts: Sequence[int], ra
     return np.concatenate(kept)
 
 
-def listed(store: Store, path: Path, seed: int = 0, min_per_class: int = 0) -> np.ndarray:
+def listed(store: Columns, path: Path, seed: int = 0, min_per_class: int = 0) -> np.ndarray:
     """Positions in the store of the images that a list file names, int64, ascending.
 
     A class id is the class's name where all names are numbers, else its label. `min_per_class` adds images, chosen by
@@ -143,7 +143,7 @@ def listed(store: Store, path: Path, seed: int = 0, min_per_class: int = 0) -> n
     return np.flatnonzero(chosen)
 
 
-def _fill_up(chosen: np.ndarray, store: Store, seed: int, min_per_class: int) -> None:
+def _fill_up(chosen: np.ndarray, store: Columns, seed: int, min_per_class: int) -> None:
     random = np.random.RandomState(seed % 2**32)
     counts = np.bincount(store.labels[chosen], minlength=len(store.meta.class_names))
     for label in np.flatnonzero(counts < min_per_class):
@@ -199,7 +199,7 @@ class Split:
     """Of the store's hash and the index."""
 
     @classmethod
-    def cut(cls, store: Store, data: DataSpec) -> Self:
+    def cut(cls, store: Columns, data: DataSpec) -> Self:
         """The split that `data` describes; `DataError` when it leaves a class empty."""
         train = store.train_index
         labels = store.labels[train]

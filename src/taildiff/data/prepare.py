@@ -2,12 +2,11 @@
 
 import itertools
 import os
-import shutil
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from taildiff.data.journal import read_journal
 from taildiff.data.listing import scan
 from taildiff.data.source import Found, Raw, Source, check_classes
 from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before
-from taildiff.data.swap import lasting_partial
+from taildiff.data.swap import check_space, keep_apart, lasting_partial
 from taildiff.errors import DataError
 from taildiff.progress import Progress, silent
 
@@ -74,7 +73,7 @@ def prepare(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is raised
         channels = _channels(source, out, origin)
-        _check_space(out, len(source.labels) * size * size * channels)
+        check_space(out, "images.npy", len(source.labels) * size * size * channels)
         with StoreWriter(out, found.name, source.class_names, (size, size, channels), origin) as writer:
             return _Work(source, writer, strict).run(workers or os.cpu_count() or 1, progress)
 
@@ -84,7 +83,7 @@ def plan(
 ) -> tuple[SourceMeta, Store | None]:
     """What `prepare` would record, and the store if it is there already; the same errors, and nothing is written."""
     check_size(size)
-    _keep_apart(out, found.roots)
+    keep_apart(out, found.roots)
     options = " ".join(filter(None, (f"size={size}", found.options)))
     origin = SourceMeta(source=found.source, options=options, fingerprint=found.fingerprint)
     store = prepared_before(out, origin, overwrite)
@@ -230,24 +229,7 @@ def _channels(source: Source, out: Path, origin: SourceMeta) -> int:
     return 3 if any(not isinstance(raw, np.ndarray) and is_colour(raw) for raw in source.pictures(0)) else 1
 
 
-def _check_space(out: Path, needed: int) -> None:
-    place = next(parent for parent in out.absolute().parents if parent.exists())
-    with suppress(OSError):
-        needed -= (lasting_partial(out) / "images.npy").stat().st_size  # of an earlier, interrupted preparation
-    with suppress(OSError):
-        free = shutil.disk_usage(place).free
-        if needed > free:
-            raise DataError(f"the store needs {needed / 1e9:.1f} GB, but {place} has {free / 1e9:.1f} GB left")
-
-
 def check_size(size: int) -> None:
     """`DataError` for a side that no network takes."""
     if size < 4:
         raise DataError(f"size {size}: images need at least 4 pixels a side")
-
-
-def _keep_apart(out: Path, roots: tuple[Path, ...]) -> None:
-    for place in roots:
-        inside, target = place.resolve(), out.resolve()
-        if inside == target or inside in target.parents or target in inside.parents:
-            raise DataError(f"the store {out} and the images {place} must not contain each other; choose another --out")

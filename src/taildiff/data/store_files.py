@@ -1,18 +1,36 @@
-"""The files of a store as data: what store.json says, and arrays and names that are checked while they are read."""
+"""The files of stores and of latents as data: what store.json and latents.json say, and arrays and names that are
+checked while they are read.
+"""
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import Field
 
+from taildiff import sealed
 from taildiff.errors import DataError, SpecError
-from taildiff.runs import RunDir
-from taildiff.spec import Spec, parse, read_json
+from taildiff.runs import RunDir, write_json
+from taildiff.spec import CodecFacts, Spec, parse, read_json
 
 FORMAT = 1
+"""Of store.json and of latents.json."""
 AGAIN = "prepare it again: taildiff data prepare … --overwrite"
+S = TypeVar("S", bound=Spec)
+
+
+class Kind(NamedTuple):
+    """What a folder of arrays is, for messages."""
+
+    json: str
+    """The file that describes it."""
+    again: str
+    """What to do when it is damaged."""
+
+
+STORE = Kind("store.json", AGAIN)
+LATENTS = Kind("latents.json", "encode the store again: taildiff data encode … --overwrite")
 Size = Annotated[int, Field(ge=1)]
 
 
@@ -56,9 +74,34 @@ class StoreMeta(Spec):
         return self.count, self.height, self.width, self.channels
 
 
+class LatentMeta(Spec):
+    """latents.json; in the file there is a seal over all of it but `pixels_path`, so that a store may be moved."""
+
+    format: int = FORMAT
+    pixels: StoreMeta
+    """store.json of the images."""
+    pixels_path: str
+    """Where that store was, absolute; training does without it."""
+    codec: CodecFacts
+    rows: Size
+    """Training images n."""
+    hash: str
+    """sha256 over shape, moments, labels, test column, class names, the store's hash and the VAE's."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int, int]:
+        """(n, 2, 2, c, h, w)."""
+        return self.rows, 2, 2, self.codec.channels, self.codec.height, self.codec.width
+
+
 def is_store(path: Path) -> bool:
     """Whether there is a store.json; says nothing about its health."""
-    return (path / "store.json").is_file()
+    return (path / STORE.json).is_file()
+
+
+def is_latents(path: Path) -> bool:
+    """Whether there is a latents.json; says nothing about its health."""
+    return (path / LATENTS.json).is_file()
 
 
 def refuse_run(path: Path) -> None:
@@ -79,45 +122,80 @@ def read_meta(root: Path) -> StoreMeta:
     refuse_run(root)
     if not root.is_dir():
         raise DataError(f"{root} is a file; a store is a folder, such as taildiff data prepare … --out STORE makes")
+    if is_latents(root):
+        place = read_latent_meta(root).pixels_path
+        raise DataError(f"{root} holds latents, and here images are needed: name the store that they are of, {place}")
     if not is_store(root):
         raise DataError(
             f"{root} is not a store (no store.json there). "
             f"From a folder of images: taildiff data prepare folder {root} --out STORE"
         )
-    path = root / "store.json"
+    return _described(StoreMeta, _values(root, STORE), root, STORE)
+
+
+def read_latent_meta(root: Path) -> LatentMeta:
+    """latents.json of a folder that `is_latents`; `DataError` when it is damaged."""
+    values = _values(root, LATENTS)
+    fixed = {name: value for name, value in values.items() if name != "pixels_path"}
+    if not sealed.intact(fixed, needed=True):
+        raise DataError(
+            f"{root / LATENTS.json} was changed or is damaged: its checksum does not fit its content (only pixels_path "
+            f"may be changed by hand); {LATENTS.again}"
+        )
+    return _described(LatentMeta, {name: values[name] for name in values if name != sealed.SEAL}, root, LATENTS)
+
+
+def write_latent_meta(root: Path, meta: LatentMeta) -> None:
+    """What `read_latent_meta` reads."""
+    values = meta.model_dump(mode="json")
+    path = values.pop("pixels_path")
+    write_json(root / LATENTS.json, {"pixels_path": path, **sealed.seal(values)})
+
+
+def _values(root: Path, kind: Kind) -> dict[str, Any]:
+    path = root / kind.json
     try:
         values = read_json(path)
-        version = values.get("format") if isinstance(values, dict) else None
-        if version != FORMAT:
-            raise DataError(f"{path}: format {version!r:.40}, this version reads {FORMAT}; {AGAIN}")
-        return parse(StoreMeta, values, source=str(path))
     except SpecError as error:
-        raise DataError(f"{error}; {AGAIN}") from None
+        raise DataError(f"{error}; {kind.again}") from None
+    version = values.get("format") if isinstance(values, dict) else None
+    if version != FORMAT:
+        raise DataError(f"{path}: format {version!r:.40}, this version reads {FORMAT}; {kind.again}")
+    return values
 
 
-def read_array(path: Path, dtype: np.dtype, shape: tuple[int, ...], mapped: bool = False) -> np.ndarray:
+def _described(cls: type[S], values: dict[str, Any], root: Path, kind: Kind) -> S:
+    try:
+        return parse(cls, values, source=str(root / kind.json))
+    except SpecError as error:
+        raise DataError(f"{error}; {kind.again}") from None
+
+
+def read_array(
+    path: Path, dtype: np.dtype, shape: tuple[int, ...], mapped: bool = False, kind: Kind = STORE
+) -> np.ndarray:
     """A `.npy` file that holds just this; `DataError` names the file."""
     try:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing; {AGAIN}") from None
+        raise DataError(f"{path} is missing; {kind.again}") from None
     except Exception as error:  # of a damaged header numpy's reader lets the errors of Python's tokenizer through
-        raise DataError(f"{path} is damaged or cut off ({error}); {AGAIN}") from None
+        raise DataError(f"{path} is damaged or cut off ({error}); {kind.again}") from None
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-        raise DataError(f"{path} holds {found}, store.json says {dtype} {shape}; {AGAIN}")
+        raise DataError(f"{path} holds {found}, {kind.json} says {dtype} {shape}; {kind.again}")
     return array
 
 
-def read_names(path: Path, count: int) -> tuple[str, ...]:
+def read_names(path: Path, count: int, kind: Kind = STORE) -> tuple[str, ...]:
     """names.txt: a line an image. File names need not be valid text, so the bytes are kept as they are."""
     try:
         text = path.read_bytes().decode(errors="surrogateescape")
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); {AGAIN}") from None
+        raise DataError(f"{path} cannot be read ({error.strerror}); {kind.again}") from None
     names = tuple(text.removesuffix("\n").split("\n"))
     if len(names) != count or not text.endswith("\n"):
-        raise DataError(f"{path} has {len(names):,} lines for {count:,} images; {AGAIN}")
+        raise DataError(f"{path} has {len(names):,} lines for {count:,} images; {kind.again}")
     return names
 
 

@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -51,6 +51,25 @@ def only_one(target: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         file.close()
+
+
+def keep_apart(out: Path, places: Iterable[Path]) -> None:
+    """`DataError` where what is written and what it is made from would contain each other."""
+    for place in places:
+        inside, target = place.resolve(), out.resolve()
+        if inside == target or inside in target.parents or target in inside.parents:
+            raise DataError(f"{out} and {place} must not contain each other; choose another --out")
+
+
+def check_space(out: Path, name: str, needed: int) -> None:
+    """`DataError` where file `name` of `out` will not fit; what an earlier, stopped process wrote of it is there."""
+    place = next(parent for parent in out.absolute().parents if parent.exists())
+    with suppress(OSError):
+        needed -= (lasting_partial(out) / name).stat().st_size
+    with suppress(OSError):
+        free = shutil.disk_usage(place).free
+        if needed > free:
+            raise DataError(f"{out} needs {needed / 1e9:.1f} GB, but {place} has {free / 1e9:.1f} GB left")
 
 
 def replace(new: Path, target: Path) -> None:

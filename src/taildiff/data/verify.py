@@ -1,34 +1,46 @@
-"""Whether a store still holds what was written: the hash in store.json against the images, labels and names."""
+"""Whether a store or latents still hold what was written: the hash in store.json or latents.json against the arrays."""
 
 import hashlib
 
+import numpy as np
+
+from taildiff.data.latents import LatentStore, origin
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 
 AFFORDABLE = 2**30
-"""Bytes of images that are checked before every training and evaluation: about a second."""
+"""Bytes of images, or moments, that are checked before every training and evaluation: about a second."""
 _CHUNK = 2**24
 
 
-def content_hash(store: Store) -> str:
-    """sha256 as `StoreWriter` takes it, hexadecimal; reads everything, about 1 GB/s."""
-    digest = hashlib.sha256(repr(store.images.shape[1:]).encode())
-    flat = store.images.reshape(-1)
+def content_hash(data: Store | LatentStore) -> str:
+    """sha256 as the writers take it, hexadecimal; reads everything, about 1 GB/s."""
+    large = _large(data)
+    digest = hashlib.sha256(repr(large.shape[1:]).encode())
+    flat = large.reshape(-1)
     for start in range(0, len(flat), _CHUNK):
         digest.update(flat[start : start + _CHUNK].tobytes())
-    for column in (store.labels, store.test):
+    for column in (data.labels, data.test):
         digest.update(column.tobytes())
-    digest.update("\0".join(store.meta.class_names).encode())
+    digest.update("\0".join(data.meta.class_names).encode())
+    if isinstance(data, LatentStore):
+        digest.update(origin(data.meta, data.info.codec))
     return digest.hexdigest()
 
 
-def verify(store: Store, limit: int | None = AFFORDABLE) -> bool:
+def verify(data: Store | LatentStore, limit: int | None = AFFORDABLE) -> bool:
     """`DataError` when the content is not what was written; False, unread, above `limit` bytes (None: always read)."""
-    if limit is not None and store.images.nbytes > limit:
+    if limit is not None and _large(data).nbytes > limit:
         return False
-    if content_hash(store) != store.meta.hash:
+    latents = isinstance(data, LatentStore)
+    if content_hash(data) != (data.info.hash if latents else data.meta.hash):
+        how, what = ("encoded", "moments") if latents else ("prepared", "images")
         raise DataError(
-            f"{store.root} was changed after it was prepared (its images, labels or class names do not fit the hash in "
-            "store.json): prepare it again: taildiff data prepare … --overwrite"
+            f"{data.root} was changed after it was {how} (its {what}, labels or class names do not fit the hash in "
+            f"{data.kind.json}): {data.kind.again}"
         )
     return True
+
+
+def _large(data: Store | LatentStore) -> np.ndarray:
+    return data.moments if isinstance(data, LatentStore) else data.images

@@ -1,0 +1,119 @@
+"""From a store to its latents: every training image and its mirror through a VAE's encoder, once."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from taildiff.data.growing import Growing
+from taildiff.data.journal import Header
+from taildiff.data.latents import LatentMeta, LatentStore, is_latents, origin
+from taildiff.data.store import SourceMeta, Store
+from taildiff.data.store_files import FORMAT, write_latent_meta, write_names
+from taildiff.data.swap import check_space, keep_apart, put_back
+from taildiff.data.verify import verify
+from taildiff.errors import DataError
+from taildiff.progress import Progress, silent
+from taildiff.spec import CodecFacts
+
+Moments = Callable[[np.ndarray], np.ndarray]
+"""uint8 (b, H, W, C) -> float16 (b, 2, c, h, w): mean and standard deviation of each image's latent."""
+_SHARD_SECONDS, _SHARD_BYTES = 10.0, 2**25  # what a kill may cost
+
+
+def encode(
+    store: Store,
+    out: Path,
+    codec: CodecFacts,
+    moments: Moments,
+    batch_size: int = 16,
+    progress: Progress = silent,
+    overwrite: bool = False,
+) -> LatentStore:
+    """The latents of `store` at `out`, `batch_size` images in memory at a time.
+
+    What was killed, or stopped by Ctrl-C or an error, is continued, and ends byte for byte as if it had never been (at
+    the same batch size). `DataError` when the store was damaged, when something else is at `out`, or the disk is small.
+    """
+    if done := encoded_before(store, out, codec, overwrite):
+        return done
+    rows = store.train_index
+    info = plan(store, codec)
+    check_space(out, "moments.npy", size(info))
+    verify(store)
+    source = SourceMeta(source=store.meta.hash, options=f"latents {FORMAT}", fingerprint=codec.hash)
+    header = Header(source=source, shape=info.shape[1:])
+    with Growing(out, "moments.npy", np.dtype(np.float16), header, kept_after=BaseException) as growing:
+        _encode_all(store.images, rows, growing, moments, batch_size, progress)
+        growing.finish()
+        growing.add_array("labels.npy", store.labels)
+        growing.add_array("test.npy", store.test)
+        if store.names is not None:
+            write_names(growing.partial / "names.txt", list(store.names))
+        growing.hash.update("\0".join(store.meta.class_names).encode())
+        growing.hash.update(origin(store.meta, codec))
+        write_latent_meta(growing.partial, info.model_copy(update={"hash": growing.hash.hexdigest()}))
+        growing.publish()
+    return LatentStore.open(out)
+
+
+def plan(store: Store, codec: CodecFacts) -> LatentMeta:
+    """latents.json as `encode` will write it, but for the hash."""
+    return LatentMeta(
+        pixels=store.meta,
+        pixels_path=str(store.root.resolve()),
+        codec=codec,
+        rows=len(store.train_index),
+        hash="",
+    )
+
+
+def size(info: LatentMeta) -> int:
+    """Bytes of moments.npy."""
+    return int(np.prod(info.shape, dtype=np.int64)) * np.dtype(np.float16).itemsize
+
+
+def encoded_before(store: Store, out: Path, codec: CodecFacts, overwrite: bool) -> LatentStore | None:
+    """The latents at `out` if they already are what would be made; None if they are to be made; else `DataError`.
+
+    With `overwrite` existing latents are to be made anew, but nothing that is not latents is ever replaced.
+    """
+    keep_apart(out, [store.root])
+    put_back(out)
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not is_latents(out):
+        raise DataError(f"{out} exists and holds no latents, so it is left alone; choose another --out")
+    if overwrite:
+        return None
+    latents = LatentStore.open(out)
+    have = latents.info
+    if have.pixels.hash != store.meta.hash:
+        other = f"of {have.pixels.name} in {have.pixels_path}, not of {store.meta.name} in {store.root}"
+    elif have.codec.hash != codec.hash:
+        other = f"by the VAE {have.codec.source}, not by {codec.source}"
+    else:
+        return latents
+    raise DataError(f"{out} already holds latents {other}; choose another --out, or give --overwrite")
+
+
+def _encode_all(
+    images: np.ndarray, rows: np.ndarray, growing: Growing, moments: Moments, batch_size: int, progress: Progress
+) -> None:
+    """Append what is left; a shard is whole batches, so that a continued run makes the same ones."""
+    said = time.monotonic()
+    row_bytes = int(np.prod(growing.header.shape)) * 2
+    progress("encode", growing.rows, len(rows))
+    for start in range(growing.rows, len(rows), batch_size):
+        positions = rows[start : start + batch_size]
+        pictures = images[positions]
+        both = np.stack([moments(pictures), moments(np.ascontiguousarray(pictures[:, :, ::-1]))], axis=1)
+        if not np.isfinite(both).all():
+            bad = positions[~np.isfinite(both).reshape(len(both), -1).all(1)][0]
+            raise DataError(f"the VAE makes of image {bad} values that are no numbers in 16 bits; take another --vae")
+        growing.append(both)
+        progress("encode", growing.rows, len(rows))
+        if growing.pending * row_bytes >= _SHARD_BYTES or time.monotonic() - said >= _SHARD_SECONDS:
+            growing.commit(growing.pending)
+            said = time.monotonic()

@@ -1,0 +1,114 @@
+"""Latents: what a VAE makes of the training images of a store, written once, so that training needs neither of the two.
+
+    latents.json   what it is, sealed            labels.npy, test.npy, names.txt   as in the store
+    moments.npy    float16 (n, 2, 2, c, h, w) = [image | its mirror, mean | standard deviation] of the VAE's posterior
+
+A row is a training image, in ascending order of the position in the store; held-out images have none. Positions, splits
+and class laws are those of the store. The mirror has moments of its own, because an encoder is not mirror-equivariant.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from taildiff.data.store import Columns, Store, StoreMeta, read_columns, refuse_run
+from taildiff.data.store_files import LATENTS, Kind, LatentMeta, is_latents, is_store, read_array, read_latent_meta
+from taildiff.data.swap import put_back
+from taildiff.errors import DataError
+from taildiff.spec import CodecFacts, DataFacts
+
+__all__ = ["LatentMeta", "LatentStore", "is_latents", "open_data", "origin", "pixels_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class LatentStore(Columns):
+    """Latents, opened for reading."""
+
+    kind: ClassVar[Kind] = LATENTS
+    info: LatentMeta
+    moments: np.ndarray
+    """float16 (n, 2, 2, c, h, w), memory-mapped: [image | mirror, mean | standard deviation], unscaled."""
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open and check latents; `DataError` says what is missing or damaged."""
+        root = Path(path)
+        put_back(root)
+        _check_is_latents(root)
+        info = read_latent_meta(root)
+        moments = read_array(root / "moments.npy", np.dtype(np.float16), info.shape, mapped=True, kind=LATENTS)
+        labels, test = read_columns(root, info.pixels, LATENTS)
+        if (held_in := int((~test).sum())) != info.rows:
+            raise DataError(
+                f"{root / 'test.npy'} has {held_in:,} training images, latents.json {info.rows:,}; {LATENTS.again}"
+            )
+        return cls(root=root, meta=info.pixels, labels=labels, test=test, info=info, moments=moments)
+
+    @property
+    def facts(self) -> DataFacts:
+        """Those of the store, with the VAE."""
+        return super().facts.model_copy(update={"codec": self.info.codec})
+
+    @cached_property
+    def _row_of(self) -> np.ndarray:
+        return np.where(self.test, -1, np.cumsum(~self.test) - 1)
+
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """Rows of `moments`, int64, for positions in the store; `DataError` for an image that is held out."""
+        rows = self._row_of[positions]
+        if (rows < 0).any():
+            position = np.asarray(positions).reshape(-1)[rows.reshape(-1).argmin()]
+            raise DataError(f"{self.root} has no latents of image {position}, which is held out")
+        return rows
+
+
+def origin(pixels: StoreMeta, codec: CodecFacts) -> bytes:
+    """What goes into the hash of latents last: the hashes of what they were made from."""
+    return f"{pixels.hash} {codec.hash}".encode()
+
+
+def _check_is_latents(root: Path) -> None:
+    if not root.exists():
+        raise DataError(f"{root} does not exist. Make latents: taildiff data encode STORE --vae VAE --out {root}")
+    refuse_run(root)
+    if is_store(root):
+        raise DataError(
+            f"{root} is a store of images. Make latents: taildiff data encode {root} --vae VAE --out LATENTS"
+        )
+    if not is_latents(root):
+        raise DataError(
+            f"{root} holds no latents (no latents.json there). Make some: taildiff data encode STORE --vae VAE --out …"
+        )
+
+
+def open_data(path: Path | str) -> Store | LatentStore:
+    """Whichever of the two is there; `DataError` names both where neither is."""
+    root = Path(path)
+    put_back(root)
+    if is_latents(root):
+        return LatentStore.open(root)
+    if root.is_dir() and not is_store(root):
+        refuse_run(root)
+        raise DataError(
+            f"{root} is neither a store (no store.json there) nor latents (no latents.json). From a folder of images: "
+            f"taildiff data prepare folder {root} --out STORE; latents of a store: "
+            "taildiff data encode STORE --vae VAE --out LATENTS"
+        )
+    return Store.open(root)
+
+
+def pixels_of(latents: LatentStore) -> Store:
+    """The store that the latents are of; `DataError` when it is not where it was, or another one by now."""
+    place = latents.info.pixels_path
+    try:
+        store = Store.open(place)
+    except DataError as error:
+        raise DataError(
+            f"the store that {latents.root} was encoded from cannot be opened ({error}); name it: --data STORE"
+        ) from None
+    if store.meta.hash != latents.meta.hash:
+        raise DataError(f"{place} is no longer the store that {latents.root} was encoded from; name that: --data STORE")
+    return store
