@@ -85,3 +85,22 @@ def tiny_spec() -> RunSpec:
         ema=EMASpec(decay=0.9),
         every=IntervalSpec(log=3, samples=6, save=4, keep=2),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small random AutoencoderKL: colours, 4 latent channels, 8x8 pixels a latent; do not write to it."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    folder = tmp_path_factory.mktemp("vae") / "kl"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(8, 8, 8, 8),
+            latent_channels=4,
+            norm_num_groups=4,
+        )
+    network.save_pretrained(folder)
+    return folder

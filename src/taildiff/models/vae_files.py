@@ -1,0 +1,257 @@
+"""Reading the autoencoders of diffusers: `config.json` and safetensors, in a folder or on the Hugging Face hub.
+
+The network is built and filled here rather than by diffusers, so that nothing is unpickled, nothing is drawn from the
+global random state, and a parameter that is missing is an error rather than a warning above random weights.
+"""
+
+import inspect
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from taildiff.errors import CheckpointError, InputError
+from taildiff.weights import Tensors, read_tensors
+
+KINDS = {
+    "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl",
+    "AutoencoderTiny": "diffusers.models.autoencoders.autoencoder_tiny",
+}
+_WHOLE = "diffusion_pytorch_model.safetensors"
+_INDEX = "diffusion_pytorch_model.safetensors.index.json"
+_HALF = "diffusion_pytorch_model.fp16.safetensors"
+_PICKLED = "diffusion_pytorch_model*.bin"
+_FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # files made before diffusers 0.13
+_FORMER_NAME = re.compile(rf"(\.attentions\.\d+)\.({'|'.join(_FORMER)})\.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Autoencoder:
+    """A network of diffusers, on the CPU in float32, ready to compute."""
+
+    source: str
+    """By which it is found again: a folder as absolute path, or a name on the hub."""
+    kind: Literal["AutoencoderKL", "AutoencoderTiny"]
+    module: Any
+    """AutoencoderKL or AutoencoderTiny."""
+    entries: dict[str, Any]
+    """What its config says other than by default."""
+    latent_shape: tuple[int, int, int]
+    """(c, h, w)."""
+
+
+def read_autoencoder(source: str, size: tuple[int, int]) -> Autoencoder:
+    """The network of a source, for images of `size` (H, W).
+
+    Raises `InputError` where there is nothing to read or the size does not fit, `CheckpointError` for what is damaged.
+    """
+    folder, kept = _find(source)
+    config = _read_json(folder / "config.json")
+    kind = config.get("_class_name")
+    if kind not in KINDS:
+        raise InputError(
+            f"{source} holds {kind or 'a model without a class name'}: the VAEs that work are {' and '.join(KINDS)}"
+        )
+    module, entries = _build(kind, config, folder / "config.json")
+    shape = _latent_shape(module, source, size)
+    _fill(module, _read_weights(folder, source), folder)
+    return Autoencoder(kept, kind, module, entries, shape)
+
+
+def _build(kind: str, config: Mapping[str, Any], path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network without values, and the entries of its config that differ from the defaults."""
+    cls: Any = getattr(import_module(KINDS[kind]), kind)
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        if name != "self" and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    }
+    given = {name: value for name, value in config.items() if name in defaults}
+    try:
+        with torch.device("meta"):
+            module = cls(**given)
+    except Exception as error:  # whatever a wrong config makes diffusers raise
+        raise CheckpointError(f"{path} does not describe a {kind} that diffusers can build: {_first(error)}") from None
+    plain = json.loads(json.dumps(defaults))  # tuples as lists, like `given`
+    return module.eval().requires_grad_(False), {name: value for name, value in given.items() if value != plain[name]}
+
+
+def _latent_shape(module: Any, source: str, size: tuple[int, int]) -> tuple[int, int, int]:
+    """(c, h, w), by a pass without values; `InputError` for sizes that do not come back as they are."""
+    height, width = size
+    try:
+        with torch.inference_mode():
+            encoded = module.encode(torch.empty(1, module.config.in_channels, height, width, device="meta"))
+            code = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
+            back = module.decode(code).sample
+    except Exception as error:  # smaller than a kernel, or a config whose parts do not fit each other
+        raise InputError(f"{source} cannot take images of {height}x{width} pixels: {_first(error)}") from None
+    _, c, h, w = code.shape
+    if back.shape[2:] != size:
+        factor = back.shape[2] // h
+        raise InputError(
+            f"{source} makes one latent of {factor}x{factor} pixels, and {height}x{width} pixels are not divisible by "
+            f"{factor}: prepare the data at another --size"
+        )
+    return c, h, w
+
+
+def _fill(module: nn.Module, tensors: Tensors, folder: Path) -> None:
+    """Give the network its parameters, in float32; `CheckpointError` names those that do not fit."""
+    own = module.state_dict()
+    tensors = {_FORMER_NAME.sub(lambda m: f"{m[1]}.{_FORMER[m[2]]}.", name): value for name, value in tensors.items()}
+    problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
+    problems += [f"{name} is not a parameter of it" for name in tensors.keys() - own.keys()]
+    problems += [
+        f"{name} is {tuple(tensors[name].shape)} rather than {tuple(own[name].shape)}"
+        for name in own.keys() & tensors.keys()
+        if own[name].shape != tensors[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise CheckpointError(
+            f"the weights in {folder} do not fit its config.json: {'; '.join(sorted(problems)[:4])}{more}"
+        )
+    values = {name: value.to(torch.float32) for name, value in tensors.items()}
+    if bad := sorted(name for name, value in values.items() if not bool(value.isfinite().all())):
+        raise CheckpointError(f"the weights in {folder} are damaged: {bad[0]} holds values that are no numbers")
+    module.load_state_dict(values, assign=True)
+
+
+def _read_weights(folder: Path, source: str) -> Tensors:
+    if (folder / _WHOLE).is_file():
+        return read_tensors(folder / _WHOLE)[0]
+    if (folder / _INDEX).is_file():
+        return {
+            name: value for shard in _shards(folder / _INDEX) for name, value in read_tensors(folder / shard)[0].items()
+        }
+    if (folder / _HALF).is_file():
+        return read_tensors(folder / _HALF)[0]
+    pickled = ""
+    if any(folder.glob(_PICKLED)):
+        pickled = " (its .bin files are pickles, which could run code, and are not read)"
+    raise InputError(f"{source} has no {_WHOLE}{pickled}. {_convert(source, folder)}")
+
+
+def _shards(index: Path) -> list[str]:
+    """Names of the files of a sharded checkpoint."""
+    names = _read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(v, str) and Path(v).name == v for v in names.values()):
+        raise CheckpointError(f"{index} is damaged: it has no map of parameters to files beside it")
+    return sorted(set(names.values()))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged or no JSON: {_first(error)}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no record")
+    return values
+
+
+def _find(source: str) -> tuple[Path, str]:
+    """The folder with `config.json`, and the source made absolute."""
+    place = Path(source).expanduser()
+    if place.is_dir():
+        for folder in (place, place / "vae"):  # of a VAE, or of a whole pipeline
+            if (folder / "config.json").is_file():
+                return folder, str(place.resolve())
+        raise InputError(f"{source} is no folder of a VAE: it has neither config.json nor vae/config.json")
+    if place.exists():
+        raise InputError(f"{source} is a file: name the folder with config.json and {_WHOLE}")
+    if source.startswith((".", "/", "~")) or source.count("/") != 1 or "\\" in source:
+        raise InputError(
+            f"there is no folder {source}. A VAE is a folder with config.json and {_WHOLE}, "
+            "or OWNER/NAME on the Hugging Face hub"
+        )
+    return _from_hub(source), source
+
+
+def _from_hub(name: str) -> Path:
+    """The folder in the local cache; what is not there is downloaded to it."""
+    hub: Any = import_module("huggingface_hub")
+    with _quiet(hub):
+        folder = _fetch(hub, name, local_files_only=True)
+        if folder is None:
+            try:  # one quick question; the downloads themselves would ask for half a minute
+                hub.utils.get_session().head(hub.constants.ENDPOINT, timeout=5)
+            except Exception as error:  # of whichever library this version asks with
+                raise InputError(
+                    f"{name} is no folder here and the Hugging Face hub cannot be reached ({_first(error)}). "
+                    f"{_download(name)}"
+                ) from None
+            folder = _fetch(hub, name, local_files_only=False)
+    if folder is None:
+        raise InputError(f"{name} on the Hugging Face hub has neither config.json nor vae/config.json: it is no VAE")
+    return folder
+
+
+def _fetch(hub: Any, name: str, local_files_only: bool) -> Path | None:
+    """The folder of a hub name with its config and weights; None without a config, or if not all is here yet."""
+
+    def get(file: str) -> Path | None:
+        try:
+            return Path(hub.hf_hub_download(name, file, local_files_only=local_files_only))
+        except hub.errors.EntryNotFoundError:  # also: not in the local cache
+            return None
+
+    try:
+        config, prefix = get("config.json"), ""
+        if config is None:
+            config, prefix = get("vae/config.json"), "vae/"
+        if config is None or _read_json(config).get("_class_name") not in KINDS:
+            return config and config.parent  # before a large file of something else is fetched
+        found = get(prefix + _WHOLE)
+        if found is None and (index := get(prefix + _INDEX)) is not None:
+            found = all(get(prefix + shard) for shard in _shards(index))
+        found = found or get(prefix + _HALF)
+        return config.parent if found or not local_files_only else None
+    except CheckpointError:
+        raise
+    except Exception as error:  # no such name, no access, a connection that broke, a full disk
+        raise InputError(
+            f"{name} could not be had from the Hugging Face hub: {_first(error)}. {_download(name)}"
+        ) from None
+
+
+@contextmanager
+def _quiet(hub: Any) -> Iterator[None]:
+    """No progress bars and warnings of the hub's library: what matters comes as one error."""
+    logger, hidden = logging.getLogger("huggingface_hub"), hub.utils.are_progress_bars_disabled()
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    hub.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if not hidden:
+            hub.utils.enable_progress_bars()
+
+
+def _download(name: str) -> str:
+    return f"On a machine with network: hf download {name} --local-dir vae; copy the folder here and give its path"
+
+
+def _convert(source: str, folder: Path) -> str:
+    inner = ", subfolder='vae'" if folder.name == "vae" and Path(source).name != "vae" else ""
+    return (
+        'If you trust its author, convert it: python -c "from diffusers import AutoencoderKL as A; '
+        f"A.from_pretrained('{source}'{inner}, use_safetensors=False).save_pretrained('converted')\"; "
+        "then give the folder converted"
+    )
+
+
+def _first(error: BaseException) -> str:
+    """The first line of what was raised."""
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
