@@ -120,7 +120,7 @@ def _terms(spec: ObjectiveSpec, counts: Sequence[int], network: Denoiser) -> Ite
         lambda: (
             OverlapPairs(diffrop.noise_weight, diffrop.exponent)
             if diffrop.form == "pairs"
-            else OverlapPermuted(joined, diffrop.noise_weight, diffrop.exponent)
+            else OverlapPermuted(joined, diffrop.noise_weight, diffrop.exponent, diffrop.gather)
         ),
     )
     c = spec.coral

@@ -32,6 +32,10 @@ class CheckpointError(RunError):
     """A checkpoint or weights file that is damaged or belongs to something else."""
 
 
+class FollowerError(RunError):
+    """Training ended because another process did, which says why; the command line leaves this one unsaid."""
+
+
 class NonFiniteError(TaildiffError):
     """The loss stopped being a number; training was stopped and nothing after the last checkpoint was saved."""
 

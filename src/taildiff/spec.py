@@ -206,11 +206,15 @@ class RunSpec(Spec):
     steps: Annotated[int, Field(ge=1)] = 1000
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Images a step, over all devices."""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Parts that a device works its share of a batch off in, to save memory; one update a batch all the same."""
     devices: Annotated[int, Field(ge=1)] = 1
-    """GPUs, or processes on a CPU."""
+    """GPUs a node, or processes on a CPU."""
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """Machines; torchrun or SLURM starts them (docs/scaling.md)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compile: bool = False
-    """torch.compile the training step (for GPUs)."""
+    """torch.compile the network (for GPUs)."""
     skip_nonfinite: Annotated[int, Field(ge=0)] = 0
     """Steps whose loss or gradient is not a number that are left out before training stops; may change later."""
     skip_spikes: Annotated[float, Field(gt=1)] | None = None
@@ -225,14 +229,22 @@ class RunSpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.batch_size % self.devices:
-            raise ValueError(f"batch_size {self.batch_size} does not divide over {self.devices} devices")
-        if self.objective.compares_samples and self.batch_size // self.devices < 2:
+        counts = [(self.devices, "devices"), (self.nodes, "nodes"), (self.accumulate, "parts (accumulate)")]
+        over = " x ".join(f"{n} {what}" for n, what in counts if n > 1)
+        if self.batch_size % (self.processes * self.accumulate):
+            raise ValueError(f"batch_size {self.batch_size} does not divide over {over}")
+        if self.objective.compares_samples and self.batch_size // (self.processes * self.accumulate) < 2:
             name = self.objective.compares_samples[0]
             raise ValueError(
                 f"objective.{name} compares the samples of a batch: batch_size must be at least 2 a device"
+                + (f" and part, so {2 * self.processes * self.accumulate} for {over}" if over else "")
             )
         return self
+
+    @property
+    def processes(self) -> int:
+        """Over all nodes, one a device."""
+        return self.devices * self.nodes
 
 
 class SamplingSpec(Spec):

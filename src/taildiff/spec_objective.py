@@ -103,6 +103,8 @@ class DiffROPSpec(Spec):
     """w(s): `noise` s, `clean` 1-s (the release), `none` 1."""
     exponent: Positive = 1.0
     """w(s) is raised to it."""
+    gather: bool = False
+    """Permute the batch of all ranks (`permuted`; `pairs` compares no samples)."""
 
 
 class CORALSpec(Spec):

@@ -95,7 +95,7 @@ def _check_weights(run: RunDir, model: Model, kind: str) -> None:
     """Weights that were copied from elsewhere would be judged under this run's name."""
     info = run.info()
     later = {
-        name: getattr(info.spec, name) for name in ("every", "devices", "compile", "steps", "skip_nonfinite")
+        name: getattr(info.spec, name) for name in ("every", "devices", "nodes", "compile", "steps", "skip_nonfinite")
     }  # may change
     same_data = model.facts.model_copy(update={"name": info.facts.name}) == info.facts
     if not (same_data and model.spec.model_copy(update=later) == info.spec):

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from taildiff.objectives.ccua import pooled
-from taildiff.objectives.contrast import full_precision
+from taildiff.objectives.contrast import full_precision, gathered
 from taildiff.objectives.objective import Need, Step, Term
 from taildiff.objectives.supcon import anchor_weight, supervised_contrastive
 from taildiff.objectives.views import GIVEN
@@ -47,5 +47,6 @@ class Coral(Term):
         counted = anchor_weight(y, keep, self.gather).to(values.dtype) * values
         weight = ((1 - step.draws.s) / self.weight_temperature).exp().to(values.dtype)
         if self.scaling == "release":
-            return 0.1 * weight.mean() * counted
+            everywhere = gathered(weight)[0] if self.gather else weight
+            return 0.1 * everywhere.mean() * counted
         return weight * counted

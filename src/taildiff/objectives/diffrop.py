@@ -11,6 +11,7 @@ Where the label is dropped the `pairs` form gives 0.
 import torch
 from torch import Tensor
 
+from taildiff.objectives.contrast import full_precision, gathered
 from taildiff.objectives.objective import Need, Step, Term
 from taildiff.objectives.pairs import overlap, overlap_permuted
 from taildiff.objectives.views import GIVEN, NULL, OtherClass
@@ -40,20 +41,23 @@ class OverlapPermuted(Term):
     name = "diffrop"
     uniforms = ("permutation", "permutation, null rows")
 
-    def __init__(self, joined: bool, weight_kind: str = "clean", exponent: float = 1.0):
-        """`joined`: over the conditional and the unconditional predictions together."""
+    def __init__(self, joined: bool, weight_kind: str = "clean", exponent: float = 1.0, gather: bool = False):
+        """`joined`: over the conditional and the unconditional predictions together; `gather`: of all processes."""
         super().__init__()
-        self.joined, self.weight_kind, self.exponent = joined, weight_kind, exponent
+        self.joined, self.weight_kind, self.exponent, self.gather = joined, weight_kind, exponent, gather
         self.needs = (Need(GIVEN), Need(NULL)) if joined else (Need(GIVEN),)
 
     def forward(self, step: Step) -> Tensor:
         """(B,), all equal."""
-        predictions, u = step.prediction(GIVEN), step.uniform(self.uniforms[0])
-        labels, s = torch.where(step.draws.dropped, -1, step.batch.y), step.draws.s
+        predictions, u = self._all(step.prediction(GIVEN)), self._all(step.uniform(self.uniforms[0]))
+        labels, s = self._all(torch.where(step.draws.dropped, -1, step.batch.y)), self._all(step.draws.s)
         if self.joined:
-            predictions = torch.cat([predictions, step.prediction(NULL)])
+            predictions = torch.cat([predictions, self._all(step.prediction(NULL))])
             labels, s = torch.cat([labels, torch.full_like(labels, -1)]), s.repeat(2)
-            u = torch.cat([u, step.uniform(self.uniforms[1])])
+            u = torch.cat([u, self._all(step.uniform(self.uniforms[1]))])
         weight = noise_weight(s, self.weight_kind, self.exponent)
         value = overlap_permuted(predictions, labels, torch.argsort(u), weight)
         return value.expand(len(step.batch.y))
+
+    def _all(self, rows: Tensor) -> Tensor:
+        return gathered(full_precision(rows))[0] if self.gather else rows

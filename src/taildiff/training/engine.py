@@ -5,30 +5,50 @@ runs the network alone under autocast.
 """
 
 import logging
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from torch import Tensor, nn
 
-from taildiff.errors import RunError, SpecError, TaildiffError
+from taildiff.errors import FollowerError, RunError, SpecError, TaildiffError
+from taildiff.launched import launcher
 from taildiff.memory import keep_freed_memory
 from taildiff.objectives.contrast import gathered
 
 
 class Engine:
-    """One process's view of the devices; `devices` GPUs, or processes where there is no GPU."""
+    """One process's view of the devices; `devices` GPUs a node, or processes where there is no GPU."""
 
-    def __init__(self, devices: int = 1):
-        """Start the other processes; `SpecError` when there are fewer GPUs than `devices`."""
+    def __init__(self, devices: int = 1, nodes: int = 1):
+        """Start the other processes, or meet those that a launcher started (`launched.fitted` made the numbers fit).
+
+        `SpecError` when there are fewer GPUs than `devices`, `RunError` when the processes do not find each other.
+        """
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
         if accelerator == "cuda" and devices > torch.cuda.device_count():
-            raise SpecError(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs")
+            raise SpecError(
+                f"--devices {devices}: this process sees {torch.cuda.device_count()} GPUs"
+                + ("; each task must see all of its node: --gpus-per-node, not --gpus-per-task" if launcher() else "")
+            )
         if accelerator == "cpu":
             keep_freed_memory()
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # its banners say nothing that a user needs
-        self._fabric = Fabric(accelerator=accelerator, devices=devices)
-        self._fabric.launch()
+        self._fabric = Fabric(
+            accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[_environment(devices)]
+        )
+        try:
+            self._fabric.launch()
+        except dist.DistError as error:
+            raise RunError(
+                f"the {devices * nodes} processes did not find each other ({str(error).splitlines()[0]}): "
+                "check that all were started, and that they can reach MASTER_ADDR at MASTER_PORT"
+            ) from None
 
     @property
     def device(self) -> torch.device:
@@ -57,6 +77,10 @@ class Engine:
     def backward(self, loss: Tensor) -> None:
         """Gradients, averaged over the processes."""
         self._fabric.backward(loss)
+
+    def apart(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[None]:
+        """Forward and backward in here add to the own gradients only; the next ones outside exchange the sum."""
+        return self._fabric.no_backward_sync(module, enabled)  # pyright: ignore[reportArgumentType]
 
     def gather(self, rows: Tensor) -> Tensor:
         """Rows (n, …) of all processes, in rank order."""
@@ -87,8 +111,59 @@ class Engine:
             except (OSError, TaildiffError) as error:
                 failure = error
         if self.any(failure is not None):
-            raise failure or RunError("the first process could not go on; its own message says why")
+            raise failure or FollowerError("the first process could not go on; its own message says why")
+
+    @contextmanager
+    def one_voice(self) -> Iterator[None]:
+        """Of the processes that an error ends, the first to fail raises it, the others `FollowerError`."""
+        try:
+            yield
+        except FollowerError:
+            raise
+        except (OSError, TaildiffError) as error:
+            if self._fabric.world_size > 1 and not _speaks():
+                raise FollowerError(str(error)) from error
+            raise
+        except RuntimeError as error:
+            if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+                raise
+            if not _speaks():
+                raise FollowerError("another process ended; its own message says why") from error
+            raise RunError(
+                "another process of this training ended without a word (killed, or out of memory): see to its machine, "
+                "then give the same command again; it goes on from the newest checkpoint"
+            ) from error
 
     def barrier(self) -> None:
         """Wait for all processes."""
         self._fabric.barrier()
+
+
+def _environment(devices: int) -> LightningEnvironment | SLURMEnvironment | TorchElasticEnvironment:
+    """Fabric's word for what started the processes."""
+    match found.name if (found := launcher()) else None:
+        case "torchrun":
+            return TorchElasticEnvironment()
+        case "SLURM":
+            os.environ["SLURM_NTASKS_PER_NODE"] = str(devices)  # fabric wants it, and `srun --ntasks` sets none
+            return SLURMEnvironment(auto_requeue=False)
+        case None:
+            return LightningEnvironment()
+
+
+def _speaks() -> bool:
+    """Whether no other process has told of an error yet; asked through the store that all processes met at."""
+    try:
+        return dist.distributed_c10d._get_default_store().add("taildiff: errors told", 1) == 1
+    except (RuntimeError, ValueError):  # the first process, which keeps the store, is gone
+        return False
+
+
+def require_compiler(device: torch.device) -> None:
+    """`SpecError` when there is no compiler for what torch.compile writes."""
+    names = ("g++", "clang++", "c++") if device.type == "cpu" else ("gcc", "clang", "cc")
+    given = os.environ.get("CXX" if device.type == "cpu" else "CC")
+    if not any(map(shutil.which, [given] if given else names)):
+        raise SpecError(
+            f"--compile needs a C compiler ({', '.join(names)}), and there is none: install one, or leave --compile out"
+        )

@@ -15,7 +15,7 @@ from torch import nn
 from taildiff.data.batches import Batch, Batches
 from taildiff.errors import NonFiniteError
 from taildiff.evaluation.generate import Model, generate
-from taildiff.objectives.objective import Objective, Streams
+from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.pictures import grid, write_png
 from taildiff.progress import Progress
 from taildiff.runs import RunDir
@@ -150,8 +150,7 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
     draws = draws.rows(engine.rows(spec.batch_size))
     with torch.random.fork_rng(devices=_cuda(engine)):
         torch.random.manual_seed(seed_of(spec.seed, "dropout", step, engine.rank))
-        loss = t.module(batch, draws)
-        engine.backward(loss.total)
+        loss = _backward(t, batch, draws)
     limit = float("inf") if spec.optimizer.clip is None else spec.optimizer.clip
     norm = float(nn.utils.clip_grad_norm_(t.trainable.learner.parameters(), limit))
     norm = engine.largest(norm if loss.total.isfinite() and norm < math.inf else math.inf)
@@ -164,6 +163,19 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
         _leave_out(t, step, why)
     optimizer.zero_grad(set_to_none=True)
     return verdict == "train"
+
+
+def _backward(t: Training, batch: Batch, draws: Draws) -> StepLoss:
+    """Gradients of the mean loss of the own rows, a part after the other; processes exchange them in the last one."""
+    parts, size = t.spec.accumulate, len(batch.y) // t.spec.accumulate
+    losses: list[StepLoss] = []
+    for part in range(parts):
+        rows = slice(part * size, (part + 1) * size)
+        with t.engine.apart(t.module, part + 1 < parts):
+            loss: StepLoss = t.module(Batch(batch.x[rows], batch.y[rows]), draws.rows(rows))
+            t.engine.backward(loss.total / parts)
+        losses.append(StepLoss(loss.total.detach() / parts, loss.per_sample))
+    return StepLoss(torch.stack([loss.total for loss in losses]).sum(), torch.cat([x.per_sample for x in losses], 1))
 
 
 def _leave_out(t: Training, step: int, why: str) -> None:

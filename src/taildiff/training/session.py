@@ -14,6 +14,7 @@ from taildiff.data.order import Order
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.errors import CheckpointError, RunError
+from taildiff.launched import fitted
 from taildiff.models.convert import load_foreign, read_foreign
 from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
@@ -23,14 +24,14 @@ from taildiff.spec import DataFacts, RunSpec, flatten
 from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, prune, set_aside, tidy
 from taildiff.training.ema import averaged
-from taildiff.training.engine import Engine
+from taildiff.training.engine import Engine, require_compiler
 from taildiff.training.lock import locked
 from taildiff.training.loop import Outcome, Say, StopRule, Training, save_weights, train
 from taildiff.training.provenance import describe
 from taildiff.training.tracking import Tracker
 from taildiff.weights import Tensors, is_own, read_weights
 
-MAY_CHANGE = ("every.", "devices", "compile", "skip_nonfinite")
+MAY_CHANGE = ("every.", "devices", "nodes", "compile", "skip_nonfinite")
 """Fields of a run that may change when it is continued; also `steps`, under a constant schedule.
 
 A run that got this far with one `skip_nonfinite` would have got here with any other that lets it go on.
@@ -50,11 +51,30 @@ def run_training(
     """Train `run`, from the start or from its newest good checkpoint, and leave a checkpoint and weights behind.
 
     `start_from`: a weights file to begin with (fine-tuning).
+    Under torchrun or SLURM, `devices` and `nodes` are theirs. Where several processes train, all call this.
     Raises RunError when the run exists and is another one, DataError for data that do not fit, NonFiniteError.
     """
-    engine = Engine(spec.devices)
+    spec = fitted(spec)
+    engine = Engine(spec.devices, spec.nodes)
     if not engine.first:
         progress, say = silent, lambda _: None
+    with engine.one_voice():
+        outcome = _run(run, spec, store, stop, start_from, command or [], engine, progress, say)
+    return replace(outcome, first=engine.first)
+
+
+def _run(
+    run: RunDir,
+    spec: RunSpec,
+    store: Store,
+    stop: StopRule,
+    start_from: Path | None,
+    command: list[str],
+    engine: Engine,
+    progress: Progress,
+    say: Say,
+) -> Outcome:
+    """`run_training` in one of the processes, once they have met."""
     if not verify(store):
         say(f"{store.root} is too large to be checked at every start; to check it: taildiff data show PATH --verify")
     split = Split.cut(store, spec.data)
@@ -65,13 +85,31 @@ def run_training(
         start_from = start_from or (Path(begun.start_from) if begun and begun.start_from else None)
         training = open_training(run, spec, store, split, start_from, engine, progress, say)
         held.callback(training.tracker.close)
-        info = describe(spec, store, split, command or [], engine)
+        info = describe(spec, store, split, command, engine)
         # only now: a run that cannot be built leaves nothing behind
         engine.alone(lambda: record(run, info, split, start_from, begun))
+        if parts := compared_in_parts(spec):
+            say(parts)
         outcome = _train_on(training, stop)
         if str(training.skipped):
             say(f"left out {training.skipped}, of {outcome.step} steps")
-        return replace(outcome, first=engine.first)
+        return outcome
+
+
+def compared_in_parts(spec: RunSpec) -> str:
+    """What gradient accumulation takes from the terms that compare the samples of a batch; empty where nothing."""
+    o, by_gather = spec.objective, dict[bool, list[str]]()
+    blocks = [(name.upper(), getattr(o, name).gather) for name in o.compares_samples]
+    blocks += [("transfer", o.transfer.gather)] if o.transfer.mode != "none" or o.transfer.power else []
+    for name, gather in blocks:
+        by_gather.setdefault(gather, []).append(name)
+    whole = {gather: spec.batch_size // (1 if gather else spec.processes) for gather in by_gather}
+    found = [
+        f"{' and '.join(names)} compare{'s' if len(names) == 1 else ''} {whole[gather] // spec.accumulate} samples "
+        f"instead of {whole[gather]}"
+        for gather, names in by_gather.items()
+    ]
+    return f"[yellow]--accumulate {spec.accumulate}:[/] {'; '.join(found)}" if found and spec.accumulate > 1 else ""
 
 
 def _train_on(training: Training, stop: StopRule) -> Outcome:
@@ -152,8 +190,10 @@ def open_training(
     learner = _fresh(spec, store, split, None if run.checkpoint_steps() else start_from)
     objective = learner.objective
     ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
-    compiled = torch.compile(learner) if spec.compile else learner
-    module = engine.setup(compiled)  # pyright: ignore[reportArgumentType]
+    if spec.compile:
+        require_compiler(engine.device)
+        learner.denoiser.compile()  # in place: names and types stay; the objective's draws and tables stay outside
+    module = engine.setup(learner)
     o = spec.optimizer
     optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
     trainable = Trainable(learner, ema, optimizer)
