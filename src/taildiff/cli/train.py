@@ -14,19 +14,21 @@ from rich.markup import escape
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
 from taildiff.cli.stores import default_store
 from taildiff.data.store import Store
-from taildiff.errors import SpecError, unknown
-from taildiff.recipes import FIXED, FOR_DATA, NAMES, recipe
+from taildiff.errors import SpecError
+from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data, recipe, with_method
 from taildiff.runs import RunDir
-from taildiff.spec import DataFacts, RunSpec, SiTSpec, UNetSpec, parse, read_json
+from taildiff.spec import DataFacts, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec, parse, read_json
 
-USAGE = f"""usage: taildiff train RECIPE [--data STORE] --out RUN [OPTIONS]
+USAGE = f"""usage: taildiff train RECIPE [--method METHOD] [--data STORE] --out RUN [OPTIONS]
 
 RECIPE is one of
   {textwrap.fill(", ".join(NAMES), 100, subsequent_indent="  ")}
 (taildiff recipes tells more), or a .json file with a spec, such as --dry-run prints.
+METHOD, for any of them, is one of {", ".join(METHODS)}.
 
   taildiff train auto-ccua --data data/photos --out runs/first     train on your own images
   taildiff train mnist5k-ccua --out runs/ccua --steps 2000         any field of the recipe is an option
+  taildiff train mnist5k-plain --method cbdm --out runs/cbdm       another method in the recipe's setting
   taildiff train RECIPE --help                                     all options with the recipe's values
 
 The same command continues a run that was stopped."""
@@ -43,6 +45,8 @@ class Options:
     """The run's folder; an existing run is continued."""
     store: Annotated[Path | None, tyro.conf.arg(name="data")] = None
     """The store to train on (taildiff data prepare makes one); the mnist5k recipes need none."""
+    method: Annotated[str | None, tyro.conf.arg(metavar="{" + ",".join(METHODS) + "}")] = None
+    """The objective of this method, with its weights for this network; all other options come on top."""
     stop_at: int | None = None
     """Stop after this step; the schedule does not change, and the same command without it goes on."""
     max_time: str | None = None
@@ -84,18 +88,27 @@ def describe(name: str) -> str:
 
 
 def starting_spec(name: str, args: list[str]) -> RunSpec:
-    """The recipe before its options: by name, made for the data, or read from a file."""
+    """The recipe before its options: by name, made for the data, or read from a file, with the method asked for."""
+    method = last_value(args, "--method")
     if name.endswith(".json"):
-        return parse(RunSpec, read_json(Path(name)), name)
-    if name not in NAMES:
-        raise SpecError(unknown("recipe", name, NAMES))
-    if name in FIXED:
-        return recipe(name)
-    places = [value for flag, value in itertools.pairwise(args) if flag == "--data"]
-    places += [arg.removeprefix("--data=") for arg in args if arg.startswith("--data=")]
-    if places:
-        return recipe(name, Store.open(places[-1]).facts)
-    return recipe(name, EXAMPLE if {"-h", "--help"} & set(args) else None)
+        spec = parse(RunSpec, read_json(Path(name)), name)
+        return spec if method is None else with_method(spec, method)
+    if name not in FOR_DATA:
+        return recipe(name, method=method)
+    if place := last_value(args, "--data"):
+        return recipe(name, Store.open(Path(place)).facts, method)
+    return recipe(name, EXAMPLE if {"-h", "--help"} & set(args) else None, method)
+
+
+def last_value(args: list[str], flag: str) -> str | None:
+    """What `--flag VALUE` or `--flag=VALUE` gives, the last time."""
+    found = None
+    for before, arg in itertools.pairwise(["", *args]):
+        if before == flag:
+            found = arg
+        elif arg.startswith(f"{flag}="):
+            found = arg.removeprefix(f"{flag}=")
+    return found
 
 
 def limits(options: Options) -> tuple[int | None, float | None]:
@@ -108,6 +121,7 @@ def limits(options: Options) -> tuple[int | None, float | None]:
 def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> int:
     """Open everything, train, and say what came of it."""
     store = Store.open(options.store) if options.store else default_store(spec, run)
+    check_data(spec, store.facts)
     if spec.recipe.startswith("auto"):
         show_choices(spec, store)
     from taildiff.training.loop import StopRule
@@ -164,7 +178,22 @@ def show_choices(spec: RunSpec, store: Store) -> None:
         f"  steps      {spec.steps} with {spec.batch_size} images each, learning rate {spec.optimizer.lr:g}\n"
         f"  order      {'epochs' if spec.data.resample is None else f'class resampling f = {spec.data.resample:g}'}, "
         f"mirror images {'yes' if spec.data.flip else 'no'}\n"
-        f"  objective  UCL {spec.objective.ucl.weight:g}, AL {spec.objective.al.weight:g}\n"
+        f"  objective  {terms(spec.objective)}\n"
         "  (each is an option: taildiff train auto-ccua --data STORE --help)",
         highlight=False,
     )
+
+
+def terms(spec: ObjectiveSpec) -> str:
+    """What is added to denoising, in words."""
+    weights = {
+        "UCL": spec.ucl.weight,
+        "AL": spec.al.weight,
+        "CBDM": spec.cbdm.weight,
+        "Dispersive": spec.dispersive.weight,
+        "DiffROP": spec.diffrop.weight,
+        "CORAL": spec.coral.weight,
+    }
+    words = [f"{name} {weight:g}" for name, weight in weights.items() if weight]
+    words += [f"targets {spec.transfer.mode}"] if spec.transfer.mode != "none" else []
+    return ", ".join(words) or "denoising alone"
