@@ -13,8 +13,9 @@ from taildiff.cli.common import command_line, console, next_steps
 from taildiff.errors import DataError, InputError
 
 if TYPE_CHECKING:
+    from taildiff.data.latents import LatentStore
     from taildiff.data.longtail import Groups
-    from taildiff.data.store import Store
+    from taildiff.data.store import Columns
 
 _FOLDER_SIZE = 32
 _MOST_ROWS = 30  # of the table of classes; of more classes the ends are shown
@@ -26,7 +27,7 @@ class Show:
     """Counts, groups and imbalance of a dataset, and what to expect of it."""
 
     path: tyro.conf.Positional[Path]
-    """A store, or a folder with one sub-folder of images a class."""
+    """A store, latents, or a folder with one sub-folder of images a class."""
     tail: Literal["natural", "exp", "step", "list"] = "natural"
     """Show the counts after this cut, as a run with `--data.tail` makes it."""
     ratio: float = 0.01
@@ -38,12 +39,12 @@ class Show:
     min_per_class: int = 0
     """Keep at least so many images of each class."""
     verify: bool = False
-    """Read the whole store and hold it against the hash it was written with."""
+    """Read the whole store, or all latents, and hold them against the hash they were written with."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """What is shown of a dataset, be it a store or a folder."""
+    """What is shown of a dataset, be it a store, latents or a folder."""
 
     title: str
     class_names: tuple[str, ...]
@@ -53,20 +54,26 @@ class _View:
     counts: tuple[int, ...]
     """Training images of each class after the cut."""
     prepared: bool
+    notes: tuple[str, ...] = ()
+    """More lines below the title."""
 
 
 def show(options: Show) -> None:
     """Print it."""
+    from taildiff.data.formats.published import compare_cut
     from taildiff.data.longtail import Groups
 
     view = _view(options)
     thirds, shots = Groups.thirds(view.counts), Groups.shots(view.counts)
     console.print(view.title, style="bold", markup=False, highlight=False)
+    for note in view.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(_table(view, thirds, shots))
     for groups in (thirds, shots):
         console.print(f"{groups.scheme}: " + "; ".join(_group_line(view, name, labels) for name, labels in groups))
     console.print()
-    for line in _expectations(view):
+    about = compare_cut(view.counts) if options.tail == "list" else ""
+    for line in (*_expectations(view), *filter(None, [about])):
         console.print(f"• {line}", markup=False, highlight=False)
     next_steps(_command_after(options, view.prepared))
 
@@ -87,19 +94,23 @@ def _command_after(options: Show, prepared: bool) -> str:
 def _view(options: Show) -> _View:
     import numpy as np
 
+    from taildiff.data.latents import LatentStore, is_latents, open_data
     from taildiff.data.listing import scan
-    from taildiff.data.store import Store, is_store, refuse_run
+    from taildiff.data.store import is_store, refuse_run
     from taildiff.data.verify import verify
 
     if (options.tail == "list") != (options.list is not None):
         raise InputError("--tail list and --list FILE belong together")
     refuse_run(options.path)
-    store = Store.open(options.path) if not options.path.exists() or is_store(options.path) else None
+    prepared = not options.path.exists() or is_store(options.path) or is_latents(options.path)
+    store = open_data(options.path) if prepared else None
+    notes = _notes(store) if isinstance(store, LatentStore) else ()
     if store is not None:
         if options.verify:
             verify(store, limit=None)
         names, labels, test = store.meta.class_names, store.labels, store.test
-        title = f"{store.meta.name}: {store.meta.count:,} images, {len(names)} classes, {shape(store)}"
+        what = "latents of " if isinstance(store, LatentStore) else ""
+        title = f"{store.meta.name}: {what}{store.meta.count:,} images, {len(names)} classes, {shape(store)}"
         title += f", {store.meta.skipped:,} broken left out" if store.meta.skipped else ""
         title += "; verified: as it was written" if options.verify else ""
     elif options.verify:
@@ -116,10 +127,27 @@ def _view(options: Show) -> _View:
     if 0 in counts:
         empty = names[counts.index(0)]
         raise DataError(f"class '{empty}' would keep no image; raise --ratio, or give --min-per-class 1")
-    return _View(title, names, whole, held_out, counts, store is not None)
+    return _View(title, names, whole, held_out, counts, store is not None, notes)
 
 
-def _cut(options: Show, whole: tuple[int, ...], store: "Store | None") -> tuple[int, ...]:
+def _notes(latents: "LatentStore") -> tuple[str, ...]:
+    from taildiff.cli.encode import amount, sides, vae_line
+    from taildiff.data.latents import pixels_of
+
+    info = latents.info
+    try:
+        pixels_of(latents)
+        there = "still there"
+    except DataError:
+        there = "no longer there; training does without it, evaluating needs --data STORE"
+    return (
+        f"{info.rows:,} training images and their mirrors as latents of {sides(info)}, {amount(info.moments_bytes)}",
+        vae_line(info),
+        f"Images: {info.pixels_path}, {there}",
+    )
+
+
+def _cut(options: Show, whole: tuple[int, ...], store: "Columns | None") -> tuple[int, ...]:
     """Training images of each class after the cut."""
     from taildiff.data.longtail import Split, exponential_counts, step_counts
     from taildiff.spec import DataSpec
@@ -196,7 +224,7 @@ def _names(view: _View, labels: list[int]) -> str:
     return f"{len(labels)} class{'es' * (len(labels) > 1)} ({shown}{more})"
 
 
-def shape(store: "Store") -> str:
+def shape(store: "Columns") -> str:
     """Such as `32×32 colour`."""
     meta = store.meta
     return f"{meta.height}×{meta.width} {'grey' if meta.channels == 1 else 'colour'}"

@@ -10,7 +10,7 @@ from taildiff.data.growing import Growing
 from taildiff.data.journal import Header
 from taildiff.data.latents import LatentMeta, LatentStore, is_latents, origin
 from taildiff.data.store import SourceMeta, Store
-from taildiff.data.store_files import FORMAT, write_latent_meta, write_names
+from taildiff.data.store_files import FORMAT, MOMENTS, write_latent_meta, write_names
 from taildiff.data.swap import check_space, keep_apart, put_back
 from taildiff.data.verify import verify
 from taildiff.errors import DataError
@@ -18,7 +18,7 @@ from taildiff.progress import Progress, silent
 from taildiff.spec import CodecFacts
 
 Moments = Callable[[np.ndarray], np.ndarray]
-"""uint8 (b, H, W, C) -> float16 (b, 2, c, h, w): mean and standard deviation of each image's latent."""
+"""uint8 (b, H, W, C) -> float16 (b, 2, c, h, w): mean and standard deviation of each image's latent, unscaled."""
 _SHARD_SECONDS, _SHARD_BYTES = 10.0, 2**25  # what a kill may cost
 
 
@@ -36,16 +36,14 @@ def encode(
     What was killed, or stopped by Ctrl-C or an error, is continued, and ends byte for byte as if it had never been (at
     the same batch size). `DataError` when the store was damaged, when something else is at `out`, or the disk is small.
     """
-    if done := encoded_before(store, out, codec, overwrite):
+    info, done = plan(store, out, codec, overwrite)
+    if done:
         return done
-    rows = store.train_index
-    info = plan(store, codec)
-    check_space(out, "moments.npy", size(info))
     verify(store)
     source = SourceMeta(source=store.meta.hash, options=f"latents {FORMAT}", fingerprint=codec.hash)
     header = Header(source=source, shape=info.shape[1:])
-    with Growing(out, "moments.npy", np.dtype(np.float16), header, kept_after=BaseException) as growing:
-        _encode_all(store.images, rows, growing, moments, batch_size, progress)
+    with Growing(out, MOMENTS, np.dtype(np.float16), header, kept_after=BaseException) as growing:
+        _encode_all(store, growing, moments, batch_size, progress)
         growing.finish()
         growing.add_array("labels.npy", store.labels)
         growing.add_array("test.npy", store.test)
@@ -58,20 +56,17 @@ def encode(
     return LatentStore.open(out)
 
 
-def plan(store: Store, codec: CodecFacts) -> LatentMeta:
-    """latents.json as `encode` will write it, but for the hash."""
-    return LatentMeta(
-        pixels=store.meta,
-        pixels_path=str(store.root.resolve()),
-        codec=codec,
-        rows=len(store.train_index),
-        hash="",
-    )
+def plan(store: Store, out: Path, codec: CodecFacts, overwrite: bool = False) -> tuple[LatentMeta, LatentStore | None]:
+    """latents.json as `encode` will write it, but for the hash, and the latents if they are there already.
 
-
-def size(info: LatentMeta) -> int:
-    """Bytes of moments.npy."""
-    return int(np.prod(info.shape, dtype=np.int64)) * np.dtype(np.float16).itemsize
+    The same errors as `encode`, and nothing is written.
+    """
+    rows, place = len(store.train_index), str(store.root.resolve())
+    info = LatentMeta(pixels=store.meta, pixels_path=place, codec=codec, rows=rows, hash="")
+    done = encoded_before(store, out, codec, overwrite)
+    if done is None:
+        check_space(out, MOMENTS, info.moments_bytes)
+    return info, done
 
 
 def encoded_before(store: Store, out: Path, codec: CodecFacts, overwrite: bool) -> LatentStore | None:
@@ -98,22 +93,16 @@ def encoded_before(store: Store, out: Path, codec: CodecFacts, overwrite: bool) 
     raise DataError(f"{out} already holds latents {other}; choose another --out, or give --overwrite")
 
 
-def _encode_all(
-    images: np.ndarray, rows: np.ndarray, growing: Growing, moments: Moments, batch_size: int, progress: Progress
-) -> None:
+def _encode_all(store: Store, growing: Growing, moments: Moments, batch_size: int, progress: Progress) -> None:
     """Append what is left; a shard is whole batches, so that a continued run makes the same ones."""
-    said = time.monotonic()
-    row_bytes = int(np.prod(growing.header.shape)) * 2
+    rows, row_bytes = store.train_index, int(np.prod(growing.header.shape)) * np.dtype(np.float16).itemsize
+    saved = time.monotonic()
     progress("encode", growing.rows, len(rows))
     for start in range(growing.rows, len(rows), batch_size):
-        positions = rows[start : start + batch_size]
-        pictures = images[positions]
-        both = np.stack([moments(pictures), moments(np.ascontiguousarray(pictures[:, :, ::-1]))], axis=1)
-        if not np.isfinite(both).all():
-            bad = positions[~np.isfinite(both).reshape(len(both), -1).all(1)][0]
-            raise DataError(f"the VAE makes of image {bad} values that are no numbers in 16 bits; take another --vae")
-        growing.append(both)
-        progress("encode", growing.rows, len(rows))
-        if growing.pending * row_bytes >= _SHARD_BYTES or time.monotonic() - said >= _SHARD_SECONDS:
+        images = store.images[rows[start : start + batch_size]]
+        mirrored = np.ascontiguousarray(images[:, :, ::-1])
+        growing.append(np.stack([moments(images), moments(mirrored)], axis=1))
+        if growing.pending * row_bytes >= _SHARD_BYTES or time.monotonic() - saved >= _SHARD_SECONDS:
             growing.commit(growing.pending)
-            said = time.monotonic()
+            saved = time.monotonic()
+        progress("encode", growing.rows, len(rows))

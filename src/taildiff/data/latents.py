@@ -15,7 +15,16 @@ from typing import ClassVar, Self
 import numpy as np
 
 from taildiff.data.store import Columns, Store, StoreMeta, read_columns, refuse_run
-from taildiff.data.store_files import LATENTS, Kind, LatentMeta, is_latents, is_store, read_array, read_latent_meta
+from taildiff.data.store_files import (
+    LATENTS,
+    MOMENTS,
+    Kind,
+    LatentMeta,
+    is_latents,
+    is_store,
+    read_array,
+    read_latent_meta,
+)
 from taildiff.data.swap import put_back
 from taildiff.errors import DataError
 from taildiff.spec import CodecFacts, DataFacts
@@ -39,7 +48,7 @@ class LatentStore(Columns):
         put_back(root)
         _check_is_latents(root)
         info = read_latent_meta(root)
-        moments = read_array(root / "moments.npy", np.dtype(np.float16), info.shape, mapped=True, kind=LATENTS)
+        moments = read_array(root / MOMENTS, np.dtype(np.float16), info.shape, mapped=True, kind=LATENTS)
         labels, test = read_columns(root, info.pixels, LATENTS)
         if (held_in := int((~test).sum())) != info.rows:
             raise DataError(

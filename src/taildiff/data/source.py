@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taildiff.data.store_files import is_store, refuse_run
+from taildiff.data.store_files import is_latents, is_store, refuse_run
 from taildiff.errors import DataError
 
 Raw = Path | bytes | np.ndarray
@@ -129,9 +129,13 @@ def fingerprint_of(paths: Sequence[Path]) -> str:
 
 
 def check_place(place: Path) -> None:
-    """`DataError` when a source does not exist, or is a store or a run."""
+    """`DataError` when a source does not exist, or is a store, latents or a run."""
     if not place.exists():
         raise DataError(f"{place} does not exist")
+    if is_latents(place):
+        raise DataError(
+            f"{place} holds latents already: taildiff train auto-ccua --data {place} --out RUN trains on it"
+        )
     if is_store(place):
         raise DataError(f"{place} is a store already: taildiff train auto-ccua --data {place} --out RUN trains on it")
     refuse_run(place)

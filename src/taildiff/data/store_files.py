@@ -2,6 +2,7 @@
 checked while they are read.
 """
 
+import math
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from taildiff.spec import CodecFacts, Spec, parse, read_json
 FORMAT = 1
 """Of store.json and of latents.json."""
 AGAIN = "prepare it again: taildiff data prepare … --overwrite"
+MOMENTS = "moments.npy"
 S = TypeVar("S", bound=Spec)
 
 
@@ -92,6 +94,11 @@ class LatentMeta(Spec):
     def shape(self) -> tuple[int, int, int, int, int, int]:
         """(n, 2, 2, c, h, w)."""
         return self.rows, 2, 2, self.codec.channels, self.codec.height, self.codec.width
+
+    @property
+    def moments_bytes(self) -> int:
+        """Size of moments.npy."""
+        return math.prod(self.shape) * np.dtype(np.float16).itemsize
 
 
 def is_store(path: Path) -> bool:
