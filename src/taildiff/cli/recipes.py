@@ -4,7 +4,7 @@ import inspect
 
 from taildiff.cli.common import console, next_steps
 from taildiff.errors import SpecError
-from taildiff.recipes import FIXED, FOR_DATA
+from taildiff.recipes import FIXED, FOR_DATA, METHODS
 
 
 def main(args: list[str]) -> int:
@@ -13,6 +13,10 @@ def main(args: list[str]) -> int:
         raise SpecError(f"taildiff recipes takes no options, not {args[0]}")
     for name, make in {**FIXED, **FOR_DATA}.items():
         console.print(f"[bold cyan]{name}[/]", highlight=False)
-        console.print("  " + inspect.cleandoc(make.__doc__ or "").replace("\n", "\n  "), highlight=False, markup=False)
-    next_steps("taildiff train RECIPE --dry-run        # the resolved spec, as JSON")
+        text = "  " + inspect.cleandoc(make.__doc__ or "").replace("\n", "\n  ")
+        console.print(text, highlight=False, markup=False, soft_wrap=True)  # so that commands can be copied
+    next_steps(
+        "taildiff train RECIPE --dry-run        # the resolved spec, as JSON",
+        f"taildiff train RECIPE --method METHOD  # any of {', '.join(METHODS)} in any recipe",
+    )
     return 0

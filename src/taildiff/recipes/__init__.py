@@ -7,9 +7,9 @@ be changed on the command line, and `with_method` (`--method`) puts another meth
 from collections.abc import Callable
 
 from taildiff.errors import SpecError, unknown
-from taildiff.recipes import published, small
+from taildiff.recipes import latents, pixels, small
+from taildiff.recipes.latents import check_data
 from taildiff.recipes.methods import METHODS, with_method
-from taildiff.recipes.published import check_data
 from taildiff.recipes.small import auto_ccua
 from taildiff.spec import DataFacts, RunSpec
 
@@ -24,19 +24,19 @@ FIXED: dict[str, Callable[[], RunSpec]] = {
     "mnist5k-diffrop": small.mnist5k_diffrop,
     "mnist5k-coral": small.mnist5k_coral,
     "mnist5k-sit-ccua": small.mnist5k_sit_ccua,
-    "cifar10lt": published.cifar10lt,
-    "cifar10lt-plain": published.cifar10lt_plain,
-    "cifar10lt-ccua": published.cifar10lt_ccua,
-    "cifar10lt-sit-ccua": published.cifar10lt_sit_ccua,
-    "cifar100lt": published.cifar100lt,
-    "cifar100lt-0.001": published.cifar100lt_0_001,
-    "tinyimagenetlt": published.tinyimagenetlt,
-    "placeslt": published.placeslt,
-    "imagenetlt64": published.imagenetlt64,
-    "imagenetlt256-sit-s2": published.imagenetlt256_sit_s2,
-    "imagenetlt256-oltr-sit-s2": published.imagenetlt256_oltr_sit_s2,
-    "imagenetlt256-sit-b2": published.imagenetlt256_sit_b2,
-    "imagenetlt256-sit-xl2": published.imagenetlt256_sit_xl2,
+    "cifar10lt": pixels.cifar10lt,
+    "cifar10lt-plain": pixels.cifar10lt_plain,
+    "cifar10lt-ccua": pixels.cifar10lt_ccua,
+    "cifar10lt-sit-ccua": pixels.cifar10lt_sit_ccua,
+    "cifar100lt": pixels.cifar100lt,
+    "cifar100lt-0.001": pixels.cifar100lt_0_001,
+    "tinyimagenetlt": pixels.tinyimagenetlt,
+    "placeslt": pixels.placeslt,
+    "imagenetlt64": pixels.imagenetlt64,
+    "imagenetlt256-sit-s2": latents.imagenetlt256_sit_s2,
+    "imagenetlt256-oltr-sit-s2": latents.imagenetlt256_oltr_sit_s2,
+    "imagenetlt256-sit-b2": latents.imagenetlt256_sit_b2,
+    "imagenetlt256-sit-xl2": latents.imagenetlt256_sit_xl2,
 }
 FOR_DATA: dict[str, Callable[[DataFacts], RunSpec]] = {"auto-ccua": auto_ccua}
 NAMES = (*FIXED, *FOR_DATA)
