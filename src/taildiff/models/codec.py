@@ -116,21 +116,15 @@ def load_vae(source: str, size: tuple[int, int], device: str | torch.device = "c
         raise InputError(f"{source} takes {config.in_channels} channels and gives {config.out_channels}: 1 or 3 work")
     if config.in_channels < channels:
         raise InputError(f"{source} is a VAE for grey images, and these have colours: use one with 3 channels")
+    c, h, w = found.latent_shape
+    scaling, shift = config.scaling_factor, 0.0 if config.shift_factor is None else config.shift_factor
     try:
-        c, h, w = found.latent_shape
-        shift = config.shift_factor or 0.0
         facts = CodecFacts(
-            source=found.source,
-            kind=found.kind,
-            hash=_hash(found),
-            channels=c,
-            height=h,
-            width=w,
-            scaling=config.scaling_factor,
-            shift=shift,
+            source=found.source, kind=found.kind, hash="", channels=c, height=h, width=w, scaling=scaling, shift=shift
         )
     except ValidationError as error:
         raise CheckpointError(explain(error, f"{source}: config.json")) from None
+    facts = facts.model_copy(update={"hash": _hash(found, facts)})
     return VAE(found.module.to(device), facts, size, channels)
 
 
@@ -159,11 +153,10 @@ def codec(facts: DataFacts, source: str | None = None, device: str | torch.devic
     return vae
 
 
-def _hash(found: Autoencoder) -> str:
+def _hash(found: Autoencoder, facts: CodecFacts) -> str:
     """sha256 over class, entries of the config that count, and parameters (float32, by their names of today)."""
-    config = found.module.config
     entries = {name: value for name, value in found.entries.items() if name not in _NO_EFFECT}
-    entries |= {"scaling_factor": float(config.scaling_factor), "shift_factor": float(config.shift_factor or 0)}
+    entries |= {"scaling_factor": facts.scaling, "shift_factor": facts.shift}  # None and 0, 1 and 1.0 are the same
     return content_hash(found.module.state_dict(), {"class": found.kind, "config": entries})
 
 

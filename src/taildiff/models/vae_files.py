@@ -21,7 +21,8 @@ from torch import nn
 from taildiff.errors import CheckpointError, InputError
 from taildiff.weights import Tensors, read_tensors
 
-KINDS = {
+Kind = Literal["AutoencoderKL", "AutoencoderTiny"]
+KINDS: dict[Kind, str] = {
     "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl",
     "AutoencoderTiny": "diffusers.models.autoencoders.autoencoder_tiny",
 }
@@ -39,7 +40,7 @@ class Autoencoder:
 
     source: str
     """By which it is found again: a folder as absolute path, or a name on the hub."""
-    kind: Literal["AutoencoderKL", "AutoencoderTiny"]
+    kind: Kind
     module: Any
     """AutoencoderKL or AutoencoderTiny."""
     entries: dict[str, Any]
@@ -55,18 +56,17 @@ def read_autoencoder(source: str, size: tuple[int, int]) -> Autoencoder:
     """
     folder, kept = _find(source)
     config = _read_json(folder / "config.json")
-    kind = config.get("_class_name")
-    if kind not in KINDS:
-        raise InputError(
-            f"{source} holds {kind or 'a model without a class name'}: the VAEs that work are {' and '.join(KINDS)}"
-        )
+    kind = _kind(config)
+    if kind is None:
+        name = config.get("_class_name") or "a model without a class name"
+        raise InputError(f"{source} holds {name}: the VAEs that work are {' and '.join(KINDS)}")
     module, entries = _build(kind, config, folder / "config.json")
     shape = _latent_shape(module, source, size)
     _fill(module, _read_weights(folder, source), folder)
     return Autoencoder(kept, kind, module, entries, shape)
 
 
-def _build(kind: str, config: Mapping[str, Any], path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def _build(kind: Kind, config: Mapping[str, Any], path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network without values, and the entries of its config that differ from the defaults."""
     cls: Any = getattr(import_module(KINDS[kind]), kind)
     defaults = {
@@ -79,7 +79,7 @@ def _build(kind: str, config: Mapping[str, Any], path: Path) -> tuple[nn.Module,
         with torch.device("meta"):
             module = cls(**given)
     except Exception as error:  # whatever a wrong config makes diffusers raise
-        raise CheckpointError(f"{path} does not describe a {kind} that diffusers can build: {_first(error)}") from None
+        raise CheckpointError(f"{path} describes no {kind} that diffusers can build: {_first(error)}") from None
     plain = json.loads(json.dumps(defaults))  # tuples as lists, like `given`
     return module.eval().requires_grad_(False), {name: value for name, value in given.items() if value != plain[name]}
 
@@ -159,6 +159,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def _kind(config: Mapping[str, Any]) -> Kind | None:
+    """Which of the classes that work it describes."""
+    return next((kind for kind in KINDS if kind == config.get("_class_name")), None)
+
+
 def _find(source: str) -> tuple[Path, str]:
     """The folder with `config.json`, and the source made absolute."""
     place = Path(source).expanduser()
@@ -209,7 +214,7 @@ def _fetch(hub: Any, name: str, local_files_only: bool) -> Path | None:
         config, prefix = get("config.json"), ""
         if config is None:
             config, prefix = get("vae/config.json"), "vae/"
-        if config is None or _read_json(config).get("_class_name") not in KINDS:
+        if config is None or _kind(_read_json(config)) is None:
             return config and config.parent  # before a large file of something else is fetched
         found = get(prefix + _WHOLE)
         if found is None and (index := get(prefix + _INDEX)) is not None:
