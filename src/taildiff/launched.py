@@ -63,13 +63,16 @@ def _number(name: str, default: int, least: int = 1) -> int:
 def is_first() -> bool:
     """Whether this is the process that speaks to the user."""
     found = launcher()
-    return (found.rank if found else _number("LOCAL_RANK", 0, 0)) == 0
+    return found.rank == 0 if found else is_first_here()
 
 
 def is_first_here() -> bool:
-    """Whether this is the first process of its node."""
-    found = launcher()
-    return (found.local_rank if found else _number("LOCAL_RANK", 0, 0)) == 0
+    """Whether this is the first process of its node, or one that cannot know."""
+    try:
+        found = launcher()
+    except SpecError:
+        return True
+    return found.local_rank == 0 if found else os.environ.get("LOCAL_RANK", "0") in ("0", "")
 
 
 def fitted(spec: RunSpec) -> RunSpec:

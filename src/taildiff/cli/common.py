@@ -4,7 +4,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from io import StringIO
 from typing import Any, TypeVar
 
 import tyro
@@ -25,6 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 from taildiff.errors import SpecError
+from taildiff.launched import is_first, is_first_here
 from taildiff.progress import Progress as Report
 from taildiff.spec import explain
 
@@ -41,7 +43,10 @@ def parse_options(
     """Options from a dataclass or spec; a wrong one prints what is wrong and exits with 2."""
     config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
-        parsed = tyro.cli(options, prog=prog, args=list(args), default=default, description=description, config=config)
+        with nullcontext() if is_first_here() else redirect_stderr(StringIO()):
+            parsed = tyro.cli(
+                options, prog=prog, args=list(args), default=default, description=description, config=config
+            )
     except ValidationError as error:  # a value of the right type that is out of its bounds
         raise SpecError(explain(error)) from None
     assert isinstance(parsed, options)
@@ -95,7 +100,7 @@ class _Rate(ProgressColumn):
 @contextmanager
 def progress_bar() -> Iterator[Report]:
     """Stages with bar, rate and remaining time; without a terminal, a plain line now and then."""
-    if not errors.is_terminal:
+    if not errors.is_terminal or console.quiet:
         yield _lines()
         return
     columns = (
@@ -132,6 +137,11 @@ def _lines() -> Callable[[str, int, int], None]:
         print(f"{stage}: {done}/{total}" + (f" ({rate:.1f}/s{left})" if rate else ""), file=sys.stderr, flush=True)
 
     return report
+
+
+def speak_alone() -> None:
+    """Of several processes that train together only the first one speaks."""
+    console.quiet = not is_first()
 
 
 def say(message: str) -> None:

@@ -9,10 +9,13 @@ import importlib
 import itertools
 import os
 import sys
+import time
 
 from taildiff import __version__
-from taildiff.errors import InputError, SpecError, TaildiffError, unknown
+from taildiff.errors import FollowerError, InputError, SpecError, TaildiffError, unknown
 
+GRACE = 3.0
+"""Seconds that a process which is to be silent leaves to the one that speaks."""
 VERBS = {
     "demo": "train two models on long-tailed digits, judge and compare them; the report in ten minutes",
     "data": "prepare images for training (data prepare) and look at what is there (data show)",
@@ -31,10 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")  # a person at a terminal has no use for it
     try:
         return _dispatch(args)
+    except SystemExit:  # of the parser, which told why
+        _let_the_first_speak()
+        raise
     except TaildiffError as error:
-        from taildiff.cli.common import fail
-
-        fail(str(error))
+        _fail(error, str(error))
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -43,10 +47,34 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     except OSError as error:
-        from taildiff.cli.common import fail
-
-        fail(_about_file(error))
+        _fail(error, _about_file(error))
         return 2
+
+
+def _fail(error: Exception, message: str) -> None:
+    """Tell of an error; of several processes that train together one does, and before they met one on each node."""
+    from taildiff.cli.common import fail
+
+    torch = sys.modules.get("torch")
+    met = torch is not None and torch.distributed.is_initialized()
+    if isinstance(error, FollowerError):
+        time.sleep(GRACE)
+    elif met or _let_the_first_speak():
+        fail(message)
+
+
+def _let_the_first_speak() -> bool:
+    """False in processes whose errors are most likely those of the first one of their node, which tells them.
+
+    Launchers end all processes as soon as one fails: whoever is still there after a while failed alone.
+    """
+    from taildiff.launched import is_first_here, launcher
+
+    if is_first_here():
+        return True
+    time.sleep(GRACE)
+    found = launcher()
+    return found is None or found.name != "SLURM"  # which lets them all go on
 
 
 def _about_file(error: OSError) -> str:
@@ -71,6 +99,9 @@ def _dispatch(args: list[str]) -> int:
         print(f"taildiff {__version__}")
         return 0
     _refuse_empty(args)
+    from taildiff.cli.common import speak_alone
+
+    speak_alone()
     verb, rest = args[0], args[1:]
     if verb not in VERBS:
         raise SpecError(unknown("verb", verb, VERBS))
