@@ -1,10 +1,12 @@
 """Where verbs find data when no store is named."""
 
 import os
+import time
 from pathlib import Path
 
 from taildiff.data.store import Store
 from taildiff.errors import DataError, SpecError
+from taildiff.launched import launcher
 from taildiff.runs import RunDir
 from taildiff.spec import RunSpec
 
@@ -19,8 +21,14 @@ def embedded_digits(root: Path | None = None) -> Store:
     from taildiff.data.prepare import mnist5k
 
     target = (root or cache_root() / "stores") / "mnist5k"
-    if not (target / "store.json").exists():
-        mnist5k(target)
+    patience = time.monotonic() + (60 if launcher() else 0)
+    while not (target / "store.json").exists():
+        try:
+            mnist5k(target)
+        except DataError:  # where several processes train, another one of them may be preparing it just now
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.2)
     return Store.open(target)
 
 

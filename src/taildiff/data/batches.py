@@ -1,4 +1,8 @@
-"""Batches: store and order in, tensors out; a pure function of (seed, step), read one step ahead in a thread."""
+"""Batches: store and order in, tensors out; a pure function of (seed, step), read one step ahead in a thread.
+
+Pixels are x / 127.5 - 1. A latent is drawn anew from the VAE's posterior whenever its image comes up,
+z = (mean + std eps - shift) scaling, with the moments of the image or of its mirror (Rombach et al. 2022).
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,13 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Split
 from taildiff.data.order import Order
 from taildiff.data.store import Store
+from taildiff.spec import CodecFacts
+from taildiff.streams import seed_of
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W) float32 in [-1, 1] and labels (B,) int64."""
+    """Images (B, C, H, W) float32, pixels in [-1, 1] or latents, and labels (B,) int64."""
 
     x: Tensor
     y: Tensor
@@ -32,23 +39,50 @@ def to_images(x: Tensor) -> np.ndarray:
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
+def to_latents(moments: Tensor, eps: Tensor, codec: CodecFacts) -> Tensor:
+    """Moments (B, 2, C, H, W) float16 [mean, std] and standard normal (B, C, H, W) -> z (B, C, H, W) float32."""
+    mean, std = moments.float().unbind(1)
+    return (mean + std * eps).sub_(codec.shift).mul_(codec.scaling)
+
+
+def _in_order(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """array[rows] as a copy; a memory-mapped file is read best in its own order."""
+    order = np.argsort(rows, kind="stable")
+    found = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    found[order] = array[rows[order]]
+    return found
+
+
 class Batches:
     """The batches of one run; each rank reads its own slice of the global batch."""
 
-    def __init__(self, store: Store, split: Split, order: Order, batch_size: int, flip: bool, rows: slice):
+    def __init__(
+        self, store: Store | LatentStore, split: Split, order: Order, batch_size: int, flip: bool, rows: slice
+    ):
         self.store, self.split, self.order = store, split, order
         self.batch_size, self.flip, self.rows = batch_size, flip, rows
 
     def read(self, step: int) -> Batch:
         """The batch of one step."""
         positions = self.split.index[self.order.batch(step, self.batch_size)[self.rows]]
-        order = np.argsort(positions, kind="stable")  # a memory-mapped file is read best in its own order
-        images = np.empty((len(positions), *self.store.images.shape[1:]), np.uint8)
-        images[order] = self.store.images[positions[order]]
+        mirrored = np.zeros(len(positions), np.bool_)
         if self.flip:
             mirrored = self.order.flips(step, self.batch_size)[self.rows]
-            images[mirrored] = images[mirrored, :, ::-1]
-        return Batch(to_tensor(images), torch.from_numpy(self.store.labels[positions].astype(np.int64)))
+        match self.store:
+            case Store():
+                images = _in_order(self.store.images, positions)
+                images[mirrored] = images[mirrored, :, ::-1]
+                x = to_tensor(images)
+            case LatentStore():
+                moments = _in_order(self.store.moments, self.store.rows(positions))
+                own = moments[np.arange(len(positions)), mirrored.astype(np.intp)]
+                x = to_latents(torch.from_numpy(own), self._noise(step), self.store.info.codec)
+        return Batch(x, torch.from_numpy(self.store.labels[positions].astype(np.int64)))
+
+    def _noise(self, step: int) -> Tensor:
+        """Of the own rows; drawn for the global batch, so that it does not depend on the number of processes."""
+        generator = torch.Generator().manual_seed(seed_of(self.order.seed, "latent", step))
+        return torch.randn(self.batch_size, *self.store.facts.shape, generator=generator)[self.rows]
 
     @contextmanager
     def ahead(self, start: int, stop: int) -> Iterator[Iterator[Batch]]:

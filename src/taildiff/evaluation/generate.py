@@ -18,6 +18,7 @@ from taildiff.diffusion.sampler import ImageNoise, predictor, trajectory
 from taildiff.errors import CheckpointError, InputError, RunError
 from taildiff.evaluation.unfinished import Unfinished
 from taildiff.memory import keep_freed_memory
+from taildiff.models.codec import Codec, Pixels, codec
 from taildiff.models.denoiser import Denoiser
 from taildiff.progress import Progress, silent
 from taildiff.runs import RunDir
@@ -36,6 +37,8 @@ class Model:
     spec: RunSpec
     step: int
     weights_hash: str
+    codec: Codec = Pixels()  # noqa: RUF009 (it has no state)
+    """From what the network makes to pixels."""
 
 
 def best_device() -> str:
@@ -43,8 +46,13 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_model(run: RunDir, weights: str = "ema", device: str = "cpu", step: int | None = None) -> Model:
-    """The newest weights of a run, or those of a step; `RunError` when there are none."""
+def load_model(
+    run: RunDir, weights: str = "ema", device: str = "cpu", step: int | None = None, vae: str | None = None
+) -> Model:
+    """The newest weights of a run, or those of a step; `RunError` when there are none.
+
+    `vae`: where the VAE of a model of latents is now, if it is not where it was.
+    """
     run.info()
     if device == "cpu":
         keep_freed_memory()
@@ -61,6 +69,7 @@ def load_model(run: RunDir, weights: str = "ema", device: str = "cpu", step: int
         meta.spec,
         meta.step,
         digest,
+        codec(meta.facts, vae, device),
     )
 
 
@@ -112,10 +121,10 @@ def _batch(model: Model, labels: np.ndarray, seeds: list[int], sampling: Samplin
     facts, denoiser = model.facts, model.denoiser
     device = next(denoiser.parameters()).device
     network = guided(denoiser.predict, guidance, denoiser.null_label)
-    predict = predictor(network, model.path, torch.from_numpy(labels).to(device), sampling.clip)
-    noise = ImageNoise(seeds, (facts.channels, facts.height, facts.width), device)
+    predict = predictor(network, model.path, torch.from_numpy(labels).to(device), sampling.clip and facts.codec is None)
+    noise = ImageNoise(seeds, facts.shape, device)
     *_, x = trajectory(build.sampler(sampling, model.path), model.path.times(sampling.steps), predict, noise)
-    return to_images(x)
+    return to_images(model.codec.decode(x))
 
 
 def image_seeds(labels: np.ndarray, seed: int) -> list[int]:
