@@ -39,6 +39,8 @@ class RunInfo(_Record):
     spec: RunSpec
     facts: DataFacts
     store: StoreRef
+    latents: StoreRef | None = None
+    """What was trained on, where it was latents; `store` has the images they are of."""
     split_hash: str
     command: tuple[str, ...] = ()
     created: str = ""
@@ -51,7 +53,7 @@ class RunInfo(_Record):
 
 
 def seal_info(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with a seal over all of it but the store's path, so that a store may be moved."""
+    """The record with a seal over all of it but the paths of store and latents, so that they may be moved."""
     return {**values, SEAL: digest(_fixed(values))}
 
 
@@ -67,11 +69,12 @@ def read_run_info(path: Path) -> RunInfo:
         raise RunError(f"{path} does not describe a run: {problem}") from None
     if not intact(_fixed(values), needed=info.format > 1):
         raise RunError(
-            f"{path} was changed or is damaged: its checksum does not fit its content (only the store's path may be "
-            "changed by hand). Put it back from a backup; the weights in the run are whole without it"
+            f"{path} was changed or is damaged: its checksum does not fit its content (only the paths of store and "
+            "latents may be changed by hand). Put it back from a backup; the weights in the run are whole without it"
         )
     return info
 
 
 def _fixed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**values, "store": {**values["store"], "path": ""}}
+    places = {name: {**values[name], "path": ""} for name in ("store", "latents") if values.get(name)}
+    return {**values, **places}

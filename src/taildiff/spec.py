@@ -257,7 +257,7 @@ class SamplingSpec(Spec):
     weights: Literal["ema", "raw"] = "ema"
     """The averaged weights, or those of the last step."""
     clip: bool = True
-    """Keep each prediction of the clean image inside [-1, 1] (pixels only, latents have no bounds); off: `--no-clip`."""
+    """Keep each prediction of the clean image inside [-1, 1]; latents have no bounds and are left. Off: `--no-clip`."""
 
 
 MetricName = Literal[

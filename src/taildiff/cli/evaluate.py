@@ -81,6 +81,8 @@ class Evaluate:
     """For a folder or npz: the run, store or folder that its model was trained on; decides head, body and tail."""
     out: Path | None = None
     """For a folder or npz: where the evaluation goes [default: beside it, with -evals at the end]."""
+    vae: str | None = None
+    """Where the VAE of a run on latents is now, a folder or a name on the hub; default: where it was."""
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
     dry_run: bool = False
     """Print what would be done, and do nothing."""
@@ -95,7 +97,7 @@ def main(args: list[str]) -> int:
         run.info()  # a wrong path is told before anything else
         _refuse(options, "trained_on", "out")
     else:
-        _refuse(options, "guidance", "omega", "seeds", "step")
+        _refuse(options, "guidance", "omega", "seeds", "step", "vae")
     if options.dry_run:
         return _dry(options, asked, images)
     with progress_bar() as progress:
@@ -122,7 +124,8 @@ def _asked(options: Evaluate) -> Asked:
             raise SpecError(f"--data {data} and --reference {column} name two references: give one of them")
         data, column = Path(column), "train"
     spec = _spec(options, column)
-    return Asked(options.run, data, options.trained_on, options.out, options.step, spec, options.per_class or 0)
+    per_class = options.per_class or 0
+    return Asked(options.run, data, options.trained_on, options.out, options.step, spec, per_class, options.vae)
 
 
 def _dry(options: Evaluate, asked: Asked, images: bool) -> int:

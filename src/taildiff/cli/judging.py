@@ -7,8 +7,9 @@ import numpy as np
 
 from taildiff.cli.folders import folder_names
 from taildiff.cli.stores import store_of
+from taildiff.data.latents import LatentStore, is_latents, pixels_of
 from taildiff.data.longtail import Split
-from taildiff.data.store import Store
+from taildiff.data.store import Store, is_store
 from taildiff.errors import SpecError
 from taildiff.progress import Progress, silent
 from taildiff.runs import EvalDir, RunDir
@@ -27,12 +28,16 @@ class Asked:
     spec: EvalSpec
     per_class: int = 0
     """Of images that are there already; 0: as many as there are."""
+    vae: str | None = None
+    """Where the VAE of a run on latents is now."""
 
     def store_of_run(self, run: RunDir, progress: Progress = silent) -> Store:
         """The real images that a run is held against."""
         if self.data is None:
             return store_of(run)
-        if not self.data.exists() or (self.data / "store.json").is_file():
+        if is_latents(self.data):
+            return pixels_of(LatentStore.open(self.data))
+        if not self.data.exists() or is_store(self.data):
             return Store.open(self.data)
         from taildiff.evaluation.sources import to_store
 
@@ -52,7 +57,7 @@ def judge_run(run: RunDir, asked: Asked, progress: Progress) -> EvalDir:
     from taildiff.evaluation.evaluate import evaluate  # torch: not before it is needed
     from taildiff.evaluation.generate import best_device
 
-    return evaluate(run, store, asked.spec, progress, best_device(), asked.step)
+    return evaluate(run, store, asked.spec, progress, best_device(), asked.step, asked.vae)
 
 
 def judge_images(asked: Asked, progress: Progress) -> EvalDir:

@@ -39,6 +39,8 @@ class Options:
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
     format: Literal["png", "npz"] = "png"
     """PNG files by class, or one npz with `images` (N, H, W, C) and `labels` (N,)."""
+    vae: str | None = None
+    """Where the VAE of a run on latents is now, a folder or a name on the hub; default: where it was."""
     batch_size: int = 256
     """Images drawn together; changes speed and memory only."""
     dry_run: bool = False
@@ -64,7 +66,7 @@ def main(args: list[str]) -> int:
         pass
     from taildiff.evaluation.generate import best_device, generate, load_model
 
-    model = load_model(run, sampling.weights, best_device())
+    model = load_model(run, sampling.weights, best_device(), vae=options.vae)
     names = model.facts.class_names
     labels = np.repeat(labels_of(options.classes, names), options.per_class)
     with progress_bar() as progress:

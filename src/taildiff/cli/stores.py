@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from taildiff.data.latents import LatentStore
 from taildiff.data.store import Store
 from taildiff.errors import DataError, SpecError
 from taildiff.launched import launcher
@@ -32,17 +33,28 @@ def embedded_digits(root: Path | None = None) -> Store:
     return Store.open(target)
 
 
-def default_store(spec: RunSpec, run: RunDir) -> Store:
-    """The store of a run that is continued, or the embedded digits for the recipes made for them."""
+def default_store(spec: RunSpec, run: RunDir) -> Store | LatentStore:
+    """What a run that is continued was begun on, or the embedded digits for the recipes made for them."""
     if run.exists():
-        return store_of(run)
+        return latents_of(run) or store_of(run)
     if spec.recipe.startswith("mnist5k-"):
         return embedded_digits()
     raise SpecError("name the data: --data STORE (taildiff data prepare … --out STORE makes one)")
 
 
+def latents_of(run: RunDir) -> LatentStore | None:
+    """The latents that a run was trained on, if they are still there; None for a run on pixels."""
+    latents = run.info().latents
+    if latents is None:
+        return None
+    try:
+        return LatentStore.open(latents.path)
+    except DataError as error:
+        raise DataError(f"the latents of {run.root} cannot be opened ({error}); name them: --data LATENTS") from None
+
+
 def store_of(run: RunDir) -> Store:
-    """The store that a run was trained on, if it is still there."""
+    """The images that a run was trained on, or whose latents, if they are still there."""
     place = run.info().store.path
     try:
         return Store.open(place)

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
 from taildiff.cli.stores import default_store
+from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
 from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data, recipe, with_method
@@ -44,7 +45,8 @@ class Options:
     out: Path | None = None
     """The run's folder; an existing run is continued."""
     store: Annotated[Path | None, tyro.conf.arg(name="data")] = None
-    """The store to train on (taildiff data prepare makes one); the mnist5k recipes need none."""
+    """The store to train on (taildiff data prepare makes one), or latents (taildiff data encode); the mnist5k
+    recipes need none."""
     method: Annotated[str | None, tyro.conf.arg(metavar="{" + ",".join(METHODS) + "}")] = None
     """The objective of this method, with its weights for this network; all other options come on top."""
     stop_at: int | None = None
@@ -96,7 +98,7 @@ def starting_spec(name: str, args: list[str]) -> RunSpec:
     if name not in FOR_DATA:
         return recipe(name, method=method)
     if place := last_value(args, "--data"):
-        return recipe(name, Store.open(Path(place)).facts, method)
+        return recipe(name, open_data(Path(place)).facts, method)
     return recipe(name, EXAMPLE if {"-h", "--help"} & set(args) else None, method)
 
 
@@ -120,7 +122,7 @@ def limits(options: Options) -> tuple[int | None, float | None]:
 
 def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> int:
     """Open everything, train, and say what came of it."""
-    store = Store.open(options.store) if options.store else default_store(spec, run)
+    store = open_data(options.store) if options.store else default_store(spec, run)
     check_data(spec, store.facts)
     if spec.recipe.startswith("auto"):
         show_choices(spec, store)
@@ -159,13 +161,14 @@ def duration(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def show_choices(spec: RunSpec, store: Store) -> None:
+def show_choices(spec: RunSpec, store: Store | LatentStore) -> None:
     """What an auto recipe took from the data."""
     facts = store.facts
     console.print(
         f"[bold]{spec.recipe}[/] for {escape(facts.name)}: {sum(facts.counts)} images of {facts.height}x{facts.width}, "
         f"{'colour' if facts.channels == 3 else 'grey'}, {facts.classes} classes of "
-        f"{min(facts.counts)} to {max(facts.counts)} images",
+        f"{min(facts.counts)} to {max(facts.counts)} images"
+        + (f", as latents {'x'.join(map(str, facts.shape))}" if facts.codec else ""),
         highlight=False,
     )
     match spec.model:

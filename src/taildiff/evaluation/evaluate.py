@@ -42,12 +42,15 @@ def evaluate(
     progress: Progress = silent,
     device: str = "cpu",
     step: int | None = None,
+    vae: str | None = None,
 ) -> EvalDir:
     """Judge a run's weights (the newest, or those of `step`) against the real images of a store; gives the folder.
 
+    `vae`: where the VAE of a run on latents is now, if it is not where it was.
+
     Raises `RunError` when the run has no weights or those of another run, or the store is not that of the run.
     """
-    model = load_model(run, spec.sampling.weights, device, step)
+    model = load_model(run, spec.sampling.weights, device, step, vae)
     _check_weights(run, model, spec.sampling.weights)
     notes = _check_store(run, store, model.facts)
     definition = define(run, store, spec, model, progress, device)

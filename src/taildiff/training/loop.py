@@ -15,6 +15,7 @@ from torch import nn
 from taildiff.data.batches import Batch, Batches
 from taildiff.errors import NonFiniteError
 from taildiff.evaluation.generate import Model, generate
+from taildiff.models.codec import Codec, Pixels
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.pictures import grid, write_png
 from taildiff.progress import Progress
@@ -97,6 +98,8 @@ class Training:
     """Steps left out; changes as training goes."""
     progress: Progress
     say: Say
+    codec: Codec | None = Pixels()  # noqa: RUF009 (it has no state)
+    """For grids of samples; None where the VAE of the latents is not at hand."""
 
 
 def train(t: Training, stop: StopRule) -> Outcome:
@@ -229,11 +232,13 @@ def save_weights(t: Training, step: int) -> None:
 
 def draw_grid(t: Training, step: int) -> None:
     """Eight images of each class (of at most ten classes), a class a row, by the averaged weights."""
+    if t.codec is None:
+        return
     classes = t.facts.classes
     shown = sorted({round(i * (classes - 1) / min(9, classes - 1)) for i in range(min(10, classes))})
     labels = torch.tensor(shown).repeat_interleave(8).numpy()
     denoiser = t.trainable.ema.module.eval()
-    model = Model(denoiser, t.objective.path, t.facts, t.spec, step, weights_hash="")  # pyright: ignore[reportArgumentType]
+    model = Model(denoiser, t.objective.path, t.facts, t.spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
     most = t.spec.path.timesteps if isinstance(t.spec.path, DDPMSpec) else SamplingSpec().steps
     images = generate(model, labels, SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
     write_png(t.run.sample_grid(step), grid(images, columns=8))

@@ -9,21 +9,27 @@ from typing import Any
 
 import torch
 
+from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
 from taildiff.spec import RunSpec
 from taildiff.training.engine import Engine
 
 
-def describe(spec: RunSpec, store: Store, split: Split, command: list[str], engine: Engine) -> dict[str, Any]:
+def describe(
+    spec: RunSpec, store: Store | LatentStore, split: Split, command: list[str], engine: Engine
+) -> dict[str, Any]:
     """run.json."""
+    latents = {"path": str(store.root.resolve()), "hash": store.info.hash} if isinstance(store, LatentStore) else None
+    pixels = store.info.pixels_path if isinstance(store, LatentStore) else str(store.root.resolve())
     packages = ("taildiff", "torch", "diffusers", "lightning-fabric", "numpy", "safetensors")
     gpu = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else None
     return {
         "format": 2,
         "spec": spec.model_dump(mode="json"),
         "facts": store.facts.model_dump(mode="json"),
-        "store": {"path": str(store.root.resolve()), "hash": store.meta.hash},
+        "store": {"path": pixels, "hash": store.meta.hash},
+        "latents": latents,
         "split_hash": split.hash,
         "command": [word.encode(errors="replace").decode() for word in command],  # file names need not be text
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,12 +9,14 @@ import torch
 
 from taildiff import build
 from taildiff.data.batches import Batches
+from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Groups, Split, class_law_of
 from taildiff.data.order import Order
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
-from taildiff.errors import CheckpointError, RunError
+from taildiff.errors import CheckpointError, InputError, RunError
 from taildiff.launched import fitted
+from taildiff.models.codec import Codec, codec
 from taildiff.models.convert import load_foreign, read_foreign
 from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
@@ -41,7 +43,7 @@ A run that got this far with one `skip_nonfinite` would have got here with any o
 def run_training(
     run: RunDir,
     spec: RunSpec,
-    store: Store,
+    store: Store | LatentStore,
     stop: StopRule = StopRule(),  # noqa: B008 (frozen)
     start_from: Path | None = None,
     command: list[str] | None = None,
@@ -66,7 +68,7 @@ def run_training(
 def _run(
     run: RunDir,
     spec: RunSpec,
-    store: Store,
+    store: Store | LatentStore,
     stop: StopRule,
     start_from: Path | None,
     command: list[str],
@@ -127,7 +129,9 @@ def _train_on(training: Training, stop: StopRule) -> Outcome:
     return Outcome(step, "finished" if step >= spec.steps else "stop-at") if done else train(training, stop)
 
 
-def check_begun(run: RunDir, spec: RunSpec, store: Store, split: Split, start_from: Path | None) -> RunInfo | None:
+def check_begun(
+    run: RunDir, spec: RunSpec, store: Store | LatentStore, split: Split, start_from: Path | None
+) -> RunInfo | None:
     """What run.json says of a run that has checkpoints, after making sure that it is this one; None for a new run."""
     steps = run.checkpoint_steps()
     if not steps:
@@ -136,9 +140,14 @@ def check_begun(run: RunDir, spec: RunSpec, store: Store, split: Split, start_fr
         raise RunError(f"{run.root} has checkpoints but no run.json, so they cannot be trusted: use another --out")
     old = run.info()
     check_same(run, old.spec, spec)
-    for what, was, now in [("store", old.store.hash, store.meta.hash), ("split", old.split_hash, split.hash)]:
+    latents = old.latents.hash if old.latents else None, store.info.hash if isinstance(store, LatentStore) else None
+    for what, was, now in [
+        ("another store", old.store.hash, store.meta.hash),
+        ("another split", old.split_hash, split.hash),
+        ("other latents", *latents),
+    ]:
         if was != now:
-            raise RunError(f"{run.root} was begun with another {what} (hash {was}, now {now}); use another --out")
+            raise RunError(f"{run.root} was begun with {what} (hash {was}, now {now}); use another --out")
     if start_from is not None and str(start_from) != old.start_from:
         raise RunError(f"{run.root} exists already; --from is for a new run: use another --out")
     if steps[-1] > spec.steps:
@@ -177,7 +186,7 @@ def check_same(run: RunDir, old: RunSpec, new: RunSpec) -> None:
 def open_training(
     run: RunDir,
     spec: RunSpec,
-    store: Store,
+    store: Store | LatentStore,
     split: Split,
     start_from: Path | None,
     engine: Engine,
@@ -221,7 +230,19 @@ def open_training(
         position.skipped,
         progress,
         say,
+        _codec(spec, store.facts, engine, say),
     )
+
+
+def _codec(spec: RunSpec, facts: DataFacts, engine: Engine, say: Say) -> Codec | None:
+    """What shows samples during training; without the VAE of the latents there are none, and training goes on."""
+    if not (spec.every.samples and engine.first):
+        return None
+    try:
+        return codec(facts, device=engine.device)
+    except InputError as error:
+        say(f"[yellow]no grids of samples during training:[/] {error}")
+        return None
 
 
 def _resume(run: RunDir, trainable: Trainable, engine: Engine, say: Say) -> Position:
@@ -238,7 +259,7 @@ def _resume(run: RunDir, trainable: Trainable, engine: Engine, say: Say) -> Posi
     return position
 
 
-def _fresh(spec: RunSpec, store: Store, split: Split, start_from: Path | None) -> Learner:
+def _fresh(spec: RunSpec, store: Store | LatentStore, split: Split, start_from: Path | None) -> Learner:
     """Network and objective with weights from the seed, or the network's from a file."""
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed_of(spec.seed, "weights"))
@@ -253,8 +274,7 @@ def _start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
     if path.suffix != ".safetensors" or not is_own(path):
         return read_foreign(path)
     tensors, meta = read_weights(path)
-    shapes = [(f.height, f.width, f.channels) for f in (meta.facts, facts)]
-    if meta.spec.model != spec.model or shapes[0] != shapes[1]:
+    if meta.spec.model != spec.model or meta.facts.shape != facts.shape:
         raise CheckpointError(
             f"--from {path} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
             f"and this run is {_shape(spec, facts)}"
@@ -263,8 +283,9 @@ def _start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
 
 
 def _shape(spec: RunSpec, facts: DataFacts) -> str:
-    size = f"{facts.height}x{facts.width}x{facts.channels}"
-    return f"{spec.model.model_dump_json()} for {facts.classes} classes of {size} images"
+    size = "x".join(map(str, (*facts.shape[1:], facts.shape[0])))
+    what = "latents" if facts.codec else "images"
+    return f"{spec.model.model_dump_json()} for {facts.classes} classes of {size} {what}"
 
 
 def restore(run: RunDir, trainable: Trainable, say: Say) -> Position:
