@@ -1,12 +1,15 @@
 """Small sources in the published formats, written as their publishers do."""
 
 import gzip
+import json
 import pickle
 import struct
 import tarfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from scipy.io import savemat
 
 
 def pixels(n, *shape, seed=0):
@@ -102,3 +105,72 @@ def archive(folder: Path):
     with tarfile.open(path, "w:gz") as file:
         file.add(folder, folder.name)
     return path
+
+
+TINY = ("n01443537", "n01629819", "n01641577")
+
+
+def jpeg(path, seed=0, size=12, kind="JPEG", mode="RGB"):
+    """A small picture, with the suffix that the path has, whatever it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shade = 40 + 17 * seed % 200
+    Image.new(mode, (size, size), (shade, 100, 200, 0)[: len(mode)] if len(mode) > 1 else shade).save(path, kind)
+
+
+def tinyimagenet(root, each=2, held_out=1, wnids=TINY):
+    """As tiny-imagenet-200.zip unpacks, with fewer classes and images."""
+    lines = []
+    for k, wnid in enumerate(wnids):
+        for i in range(each):
+            jpeg(root / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", 3 * k + i)
+        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text(f"{wnid}_0.JPEG\t0\t0\t63\t63\n")
+        for i in range(held_out):
+            name = f"val_{k * held_out + i}.JPEG"
+            jpeg(root / "val" / "images" / name, k)
+            lines.append(f"{name}\t{wnid}\t0\t32\t44\t62\n")
+    jpeg(root / "test" / "images" / "test_0.JPEG")
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    (root / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in reversed(wnids)))
+    (root / "words.txt").write_text("".join(f"{w}\tword {k}, other\n" for k, w in enumerate((*wnids, "n09999999"))))
+    return root
+
+
+def imagenet(root, wnids=("n01440764", "n01443537", "n01484850"), each=2, held_out=1):
+    """Folders as everybody makes them: train by wnid, val in one folder. Returns the wnid of each held-out image."""
+    truth = {}
+    for k, wnid in enumerate(wnids):
+        for i in range(each):
+            jpeg(root / "train" / wnid / f"{wnid}_{i}.JPEG", k + i, size=8)
+    for k in range(held_out * len(wnids)):
+        name = f"ILSVRC2012_val_{k + 1:08d}.JPEG"
+        jpeg(root / "val" / name, k, size=8)
+        truth[name] = wnids[-1 - k % len(wnids)]
+    return truth
+
+
+def meta_mat(path, wnids):
+    """The devkit's: ids from 1 in another order than sorted, and then a group of classes."""
+    rows = [(k, wnid, f"word {wnid}") for k, wnid in enumerate((*reversed(wnids), "n00001740"), 1)]
+    rows[-1] = (1001, *rows[-1][1:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    synsets = np.array(rows, [("ILSVRC2012_ID", object), ("WNID", object), ("words", object)]).reshape(-1, 1)
+    savemat(path, {"synsets": synsets})
+
+
+def inaturalist(root, counts=(4, 3, 2), held_out=1, first=0):
+    """Annotations and images; ids from `first`."""
+    supers = ("Plantae", "Aves", "Fungi")
+    number = 0
+    for part, sizes in (("train", counts), ("val", [held_out] * len(counts))):
+        images, annotations = [], []
+        for k, size in enumerate(sizes):
+            for i in range(size):
+                name = f"train_val2018/{supers[k % 3]}/{k + first}/{part}{i:030d}.jpg"
+                jpeg(root / name, k + i)
+                images.append({"id": number, "file_name": name, "width": 12, "height": 12})
+                annotations.append({"id": number, "image_id": number, "category_id": k + first})
+                number += 1
+        categories = [{"id": k + first, "name": f"{k:x}fe", "supercategory": supers[k % 3]} for k in range(len(counts))]
+        values = {"images": images[::-1], "annotations": annotations, "categories": categories}
+        (root / f"{part}2018.json").write_text(json.dumps(values))
+    return root

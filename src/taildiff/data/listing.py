@@ -14,7 +14,8 @@ from taildiff.errors import DataError
 
 OTHER_IMAGES = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".ppm", ".pgm", ".dcm")
 """Suffixes of images that are not read; passing over them is worth a word."""
-_Entry = tuple[str, int, int]  # path below the class, bytes, time
+Entry = tuple[str, int, int]
+"""Path, bytes, time (ns) of a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +127,14 @@ def _class_names(root: Path) -> tuple[str, ...]:
     raise DataError(f"{root} has the single class '{names[0]}', but at least two are needed{below}")
 
 
-def _part(root: Path, class_names: tuple[str, ...], others: Counter[str]) -> tuple[list[_Entry], np.ndarray]:
+def _part(root: Path, class_names: tuple[str, ...], others: Counter[str]) -> tuple[list[Entry], np.ndarray]:
     """Entries with names relative to `root`, and their labels; counts `others` by suffix."""
-    rows: list[_Entry] = []
+    rows: list[Entry] = []
     counts: list[int] = []
     for name in class_names:
         seen = 0
-        found: list[_Entry] = []
-        for entry in _walk(root / name, f"{name}/", ()):
+        found: list[Entry] = []
+        for entry in walk(root / name, f"{name}/", ()):
             seen += 1
             if isinstance(entry, str):
                 others.update([entry] if entry else [])
@@ -147,7 +148,7 @@ def _part(root: Path, class_names: tuple[str, ...], others: Counter[str]) -> tup
     return rows, np.repeat(np.arange(len(class_names)), counts)
 
 
-def _walk(folder: Path | str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[_Entry | str]:
+def walk(folder: Path | str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry | str]:
     """Images below a folder; for other files the suffix if it is an image's, else an empty one."""
     status = Path(folder).stat()
     if (here := (status.st_dev, status.st_ino)) in above:
@@ -158,7 +159,7 @@ def _walk(folder: Path | str, prefix: str, above: tuple[tuple[int, int], ...]) -
             if name.startswith(".") or name == "__MACOSX":
                 continue
             if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{name}/", (*above, here))
+                yield from walk(entry.path, f"{prefix}{name}/", (*above, here))
                 continue
             if not name.lower().endswith(SUFFIXES) or not entry.is_file():
                 suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a name, a hundred thousand times)

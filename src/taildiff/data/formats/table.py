@@ -3,12 +3,14 @@
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from taildiff.data.formats.published import check_cut
 from taildiff.data.source import Found, Source, check_place, fingerprint, read_class_names, read_text
 from taildiff.errors import DataError
 
@@ -38,16 +40,27 @@ def find_csv(table: Path, root: Path | None = None) -> Found:
     return _found(table, root or table.parent, rows, tuple(names), [number[row.label] for row in rows], "")
 
 
-def find_list(train: Path, test: Path | None = None, root: Path | None = None, names: Path | None = None) -> Found:
+def find_list(
+    train: Path,
+    test: Path | None = None,
+    root: Path | None = None,
+    names: Path | None = None,
+    expect: str | None = None,
+) -> Found:
     """A list of images for training and perhaps one of held-out ones, `relative/path class_id` a line.
 
-    `names`: class names, a line each, by id; without them the ids are the names.
+    `names`: class names, a line each, by id; without them the ids are the names. `expect`: the name of a published
+    list (`published.CUTS`) that this has to be by its numbers.
     """
     for place in filter(None, (train, test)):
         check_place(place)
     rows = list(read_list(train))
     rows += [Row(row.line, row.path, row.label, True) for row in read_list(test)] if test else []
     ids = [int(row.label) for row in rows]
+    notes = ()
+    if expect is not None:
+        counts = Counter(value for value, row in zip(ids, rows, strict=True) if not row.test)
+        notes = (check_cut(expect, train, list(counts.values()), len(ids) - counts.total()),)
     if names is not None:
         class_names, labels, options = read_class_names(names), ids, f"names={names.resolve()}"
     else:
@@ -55,7 +68,7 @@ def find_list(train: Path, test: Path | None = None, root: Path | None = None, n
         number = {value: label for label, value in enumerate(found)}
         class_names, labels, options = tuple(map(str, found)), [number[value] for value in ids], ""
     options = " ".join(filter(None, (options, f"test={test.resolve()}" if test else "")))
-    return _found(train, root or train.parent, rows, class_names, labels, options)
+    return _found(train, root or train.parent, rows, class_names, labels, options, notes)
 
 
 def read_list(path: Path) -> Iterator[Row]:
@@ -103,7 +116,13 @@ def _read_csv(table: Path) -> list[Row]:
 
 
 def _found(
-    table: Path, root: Path, rows: Sequence[Row], class_names: tuple[str, ...], labels: Sequence[int], options: str
+    table: Path,
+    root: Path,
+    rows: Sequence[Row],
+    class_names: tuple[str, ...],
+    labels: Sequence[int],
+    options: str,
+    notes: tuple[str, ...] = (),
 ) -> Found:
     status = _check_files(table, root, rows)
     names = tuple(row.path for row in rows)
@@ -116,7 +135,8 @@ def _found(
     def pictures(start: int) -> Iterator[Path]:
         return (root / names[position] for position in order[start:])
 
-    source = Source(class_names, np.array(labels)[order], where[order], pictures, tuple(names[k] for k in order))
+    in_order = tuple(names[k] for k in order)
+    source = Source(class_names, np.array(labels)[order], where[order], pictures, in_order, notes=notes)
     return Found(
         source=str(table.resolve()),
         name=table.stem,

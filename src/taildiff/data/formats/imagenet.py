@@ -1,0 +1,118 @@
+"""ImageNet of ILSVRC2012: 1,000 classes, numbered from 0 by their sorted wnids as everybody does.
+
+    train/<wnid>/<wnid>_10026.JPEG      val/<wnid>/ILSVRC2012_val_00000293.JPEG, or all of val/ in one folder
+
+What lies in one folder takes its classes from val.txt, Kaggle's LOC_val_solution.csv, or the devkit, whose ground truth
+(a number a line, by image) counts in the ILSVRC ids of meta.mat, not in sorted wnids.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from taildiff.data.formats.benchmark import (
+    Copy,
+    Part,
+    by_folder,
+    by_truth,
+    check_images,
+    check_there,
+    read_truth,
+    read_words,
+)
+from taildiff.data.formats.published import IMAGENET, missing
+from taildiff.data.listing import some
+from taildiff.data.source import Found, read_text
+from taildiff.errors import DataError
+
+_KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
+_LISTS = ("val.txt", "ImageNet_val.txt", "LOC_val_solution.csv")
+_WORDS = ("LOC_synset_mapping.txt", "words.txt")
+_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+_DEVKIT = ("", "data", "ILSVRC2012_devkit_t12/data")
+_FIRST = "ILSVRC2012_val_00000001.JPEG"
+_FIRST_ILSVRC = ("489", "490")
+"""Of the first image, a sea snake with the label 65: its ILSVRC id, and that from 0."""
+
+
+def find_imagenet(place: Path, labels: Path | None = None, partial: bool = False) -> Found:
+    """A folder with train/ and val/, or the tree of Kaggle.
+
+    `labels`: a file that gives the images in val/ their classes, if there is none of a known name. `partial`: take what
+    is there where files are missing. `DataError` otherwise, with what there should be.
+    """
+    check_there(IMAGENET, place)
+    copy = Copy(IMAGENET, place, place / _KAGGLE if (place / _KAGGLE).is_dir() else place, partial)
+    train = by_folder(copy.walk("train"))
+    check_images(IMAGENET, copy.root, "train", train)
+    words: dict[str, str] = {}
+    for name in _WORDS:
+        if not words and (path := _beside(copy, name)):
+            words = read_words(path)
+    classes = set(train.classes)
+    if len(words) == IMAGENET.classes:
+        if lost := sorted(words.keys() - classes):
+            copy.forgive(f"{copy.root / 'train'} has no images of {some(lost)}")
+        classes = set(words)
+    return copy.found(train, _held_out(copy, sorted(classes), labels), words)
+
+
+def _held_out(copy: Copy, classes: Sequence[str], labels: Path | None) -> Part:
+    entries = copy.walk("val")
+    flat = [entry for entry in entries if entry[0].count("/") == 1]
+    part = by_folder(entries)
+    if not flat:
+        if labels is not None:
+            raise DataError(f"--test {labels}: {copy.root / 'val'} is sorted into class folders and needs no labels")
+        return part
+    if labels is None:
+        labels = next(filter(None, (_beside(copy, name) for name in _LISTS)), None)
+    if labels is not None:
+        _check_numbering(labels)
+        truth, file = read_truth(labels, classes, IMAGENET.classes), labels
+    else:
+        truth, file = _devkit(copy)
+    named = by_truth(copy, flat, truth, file)
+    return Part(part.entries + named.entries, part.classes + named.classes)
+
+
+def _check_numbering(path: Path) -> None:
+    for line in read_text(path).splitlines():
+        fields = line.split()
+        if len(fields) == 2 and fields[0].endswith(_FIRST) and fields[1] in _FIRST_ILSVRC:
+            raise DataError(
+                f"{path} gives {_FIRST} the class {fields[1]}: that is its ILSVRC id. Classes are numbered by their "
+                "sorted wnids from 0, where it has 65; use a list of that kind, or the devkit"
+            )
+
+
+def _devkit(copy: Copy) -> tuple[dict[str, str], Path]:
+    truth = next(filter(None, (_beside(copy, f"{folder}/{_TRUTH}".lstrip("/")) for folder in _DEVKIT)), None)
+    if truth is None:
+        raise missing(IMAGENET, f"{copy.root / 'val'} holds images in one folder, and nothing tells their classes.")
+    meta = truth.parent / "meta.mat"
+    if not meta.is_file():
+        raise missing(
+            IMAGENET, f"{truth} counts in ILSVRC ids, which only meta.mat of the devkit explains: put it beside it."
+        )
+    wnid = _ilsvrc_ids(meta)
+    lines = read_text(truth).split()
+    for number, line in enumerate(lines, 1):
+        if line not in wnid:
+            raise DataError(f"{truth}, line {number}: {line[:40]!r} is not an id from 1 to {IMAGENET.classes:,}")
+    return {f"ILSVRC2012_val_{k:08d}.JPEG": wnid[line] for k, line in enumerate(lines, 1)}, truth
+
+
+def _ilsvrc_ids(path: Path) -> dict[str, str]:
+    """ILSVRC id, as text → wnid; ids above 1,000 are those of groups of classes."""
+    from scipy.io import loadmat  # slow to import, and needed for this one file
+
+    try:
+        synsets = loadmat(path, squeeze_me=True, variable_names=["synsets"])["synsets"]
+        pairs = [(int(k), str(wnid)) for k, wnid in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)]
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise DataError(f"{path} is not the meta.mat of the devkit, or damaged ({error}); unpack it again") from None
+    return {str(k): wnid for k, wnid in pairs if 1 <= k <= IMAGENET.classes}
+
+
+def _beside(copy: Copy, name: str) -> Path | None:
+    return next((path for folder in (copy.place, copy.root) if (path := folder / name).is_file()), None)

@@ -1,0 +1,110 @@
+"""iNaturalist 2018: annotations in the style of COCO, and the images that they name.
+
+    train2018.json, val2018.json    {"images": [{"id", "file_name"}], "annotations": [{"image_id", "category_id"}], …}
+    train_val2018/<super category>/<category id>/<hash>.jpg
+    categories.json                 [{"id", "name"}]: the names, which were withheld from the two files at first
+
+Classes are in the order of their ids, which are 0 to 8,141.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from taildiff.data.formats.benchmark import Copy, Part, check_there
+from taildiff.data.formats.published import INATURALIST2018, missing
+from taildiff.data.listing import some
+from taildiff.data.source import Found
+from taildiff.errors import DataError, SpecError
+from taildiff.spec import read_json
+
+
+def find_inaturalist(place: Path, partial: bool = False) -> Found:
+    """The folder with the two annotation files and train_val2018/.
+
+    `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
+    """
+    check_there(INATURALIST2018, place)
+    copy = Copy(INATURALIST2018, place, place, partial)
+    for name in ("train2018.json", "val2018.json", "train_val2018"):
+        if not (place / name).exists() and not (partial and name == "val2018.json"):
+            raise missing(INATURALIST2018, f"{place / name} does not exist.")
+    seen: set[str] = set()
+    train = _part(copy, place / "train2018.json", seen)
+    if not train.entries:
+        raise missing(INATURALIST2018, f"of the images that {place / 'train2018.json'} names none is there.")
+    test = _part(copy, place / "val2018.json", seen) if (place / "val2018.json").exists() else Part()
+    names = place / "categories.json"
+    return copy.found(train, test, _read_names(names) if names.is_file() else {}, int)
+
+
+def _part(copy: Copy, path: Path, seen: set[str]) -> Part:
+    part = Part()
+    gone: list[str] = []
+    base = os.fspath(copy.root)
+    for name, category in _annotations(path):
+        if name.startswith("/") or ".." in name.split("/") or "\n" in name or "\0" in name:
+            raise DataError(f"{path}: {name[:80]!r} is not a path below {copy.root}")
+        if name in seen:
+            raise DataError(f"{path}: '{name}' is named twice")
+        seen.add(name)
+        try:
+            status = os.stat(f"{base}/{name}")  # noqa: PTH116 (half a million times)
+        except (OSError, ValueError):
+            gone.append(name)
+            continue
+        part.entries.append((name, status.st_size, status.st_mtime_ns))
+        part.classes.append(category)
+    if gone:
+        copy.forgive(f"{path} names {some(gone)}, which {'is' if len(gone) == 1 else 'are'} not in {copy.root}")
+    return part
+
+
+def _annotations(path: Path) -> list[tuple[str, str]]:
+    """File name and category id of each image, in the file's order."""
+    values = _read(path)
+    try:
+        known = {_id(entry["id"]) for entry in values["categories"]}
+        category: dict[int, int] = {}
+        for entry in values["annotations"]:
+            image = _id(entry["image_id"])
+            if image in category:
+                raise DataError(f"{path}: image {image} has two annotations")
+            category[image] = _id(entry["category_id"])
+        rows = [(_id(entry["id"]), entry["file_name"]) for entry in values["images"]]
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path} has no `images` (id, file_name), `annotations` (image_id, category_id) and `categories` (id) "
+            f"as COCO has them ({type(error).__name__}: {error!s:.80})"
+        ) from None
+    for image, name in rows:
+        if image not in category or not isinstance(name, str):
+            raise DataError(f"{path}: image {image} ({name!r:.80}) has no annotation, or no file name")
+        if category[image] not in known:
+            raise DataError(f"{path}: '{name}' has the category {category[image]}, which is not among its categories")
+    return [(name, str(category[image])) for image, name in rows]
+
+
+def _read_names(path: Path) -> dict[str, str]:
+    try:
+        names = {str(_id(entry["id"])): entry["name"] for entry in _read(path)}
+    except (KeyError, TypeError, ValueError):
+        names = {}
+    if not names or not all(isinstance(name, str) for name in names.values()):
+        raise DataError(f"{path} is not a list of categories with `id` and `name`; unpack it again, or remove it")
+    return names
+
+
+def _id(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r:.40} is not an id")
+    return value
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except SpecError as error:
+        raise DataError(f"{error}; unpack it again") from None

@@ -1,0 +1,88 @@
+"""Places365-Standard, in the trees that its archives unpack to; classes in the order of categories_places365.txt.
+
+    train/airfield/00000001.jpg             val/airfield/Places365_val_00000435.jpg      (easyformat)
+    data_256/a/airfield/00000001.jpg        val_256/Places365_val_00000001.jpg           with places365_val.txt
+
+A class is named as in the first, `bakery-shop` for `/b/bakery/shop`; sorted, these names are in the published order.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from taildiff.data.formats.benchmark import Copy, Part, by_truth, check_images, check_there, read_truth
+from taildiff.data.formats.published import PLACES365, missing
+from taildiff.data.listing import Entry, some
+from taildiff.data.source import Found, read_text
+from taildiff.errors import DataError
+
+_TREES = (
+    ("train", "val"),
+    ("data_256", "val_256"),
+    ("data_256_standard", "val_256"),
+    ("data_large", "val_large"),
+    ("data_large_standard", "val_large"),
+)
+_CATEGORIES = "categories_places365.txt"
+
+
+def find_places(place: Path, partial: bool = False) -> Found:
+    """The folder that holds one of the trees; of several the first of `train`, `data_256`, `data_large`.
+
+    `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
+    """
+    check_there(PLACES365, place)
+    inner = place / "places365_standard"
+    copy = Copy(PLACES365, place, inner if inner.is_dir() else place, partial)
+    folder, held_out = next((pair for pair in _TREES if (copy.root / pair[0]).is_dir()), _TREES[0])
+    train = _by_path(copy.walk(folder))
+    check_images(PLACES365, copy.root, folder, train)
+    classes = sorted(set(train.classes))
+    categories = copy.root / _CATEGORIES
+    if categories.is_file():
+        named = _read_categories(categories)
+        if lost := sorted(set(named) - set(classes)):
+            copy.forgive(f"{copy.root / folder} has no images of {some(lost)}")
+        if extra := sorted(set(classes) - set(named)):
+            raise DataError(f"{copy.root / folder} has images of {some(extra)}, which {categories} does not name")
+        classes = list(named)
+    return copy.found(train, _held_out(copy, held_out, classes), {})
+
+
+def _held_out(copy: Copy, folder: str, classes: list[str]) -> Part:
+    entries = copy.walk(folder)
+    flat = [entry for entry in entries if entry[0].count("/") == 1]
+    if not flat:
+        return _by_path(entries)
+    path = copy.root / "places365_val.txt"
+    if not path.is_file():
+        raise missing(PLACES365, f"{path} is missing: without it the images in {copy.root / folder} have no class.")
+    return by_truth(copy, flat, read_truth(path, classes, PLACES365.classes), path)
+
+
+def _by_path(entries: Iterable[Entry]) -> Part:
+    """Class = the folders between the part's and the image, without the letter: `train/b/bakery/shop/1.jpg`."""
+    part = Part()
+    for entry in entries:
+        _, *folders, _ = entry[0].split("/")
+        if len(folders) > 1 and len(folders[0]) == 1:
+            folders = folders[1:]
+        if folders:
+            part.entries.append(entry)
+            part.classes.append("-".join(folders))
+    return part
+
+
+def _read_categories(path: Path) -> tuple[str, ...]:
+    """`/b/bakery/shop 31` a line; names by number. `DataError` unless these are numbered in order of their names."""
+    names: list[str] = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().rpartition(" ")
+        parts = name.strip("/").split("/")
+        if label != str(len(names)) or len(parts) < 2 or len(parts[0]) != 1:
+            raise DataError(f"{path}, line {number}: {line[:80]!r} is not `/letter/class {len(names)}`")
+        names.append("-".join(parts[1:]))
+    if names != sorted(set(names)):
+        raise DataError(f"{path}: the classes are not numbered in the order of their names, as published")
+    return tuple(names)

@@ -1,0 +1,55 @@
+"""Tiny ImageNet: 200 classes of ImageNet with 500 images of 64 pixels each, as tiny-imagenet-200.zip unpacks.
+
+    train/<wnid>/images/<wnid>_0.JPEG   val/images/val_0.JPEG   val/val_annotations.txt   wnids.txt   words.txt
+
+Often val/ has been sorted into class folders, which is known too. test/ has no labels and plays no part.
+"""
+
+from pathlib import Path
+
+from taildiff.data.formats.benchmark import (
+    Copy,
+    Part,
+    by_folder,
+    by_truth,
+    check_images,
+    check_there,
+    read_truth,
+    read_words,
+)
+from taildiff.data.formats.published import TINYIMAGENET, missing
+from taildiff.data.listing import some
+from taildiff.data.source import Found, read_class_names
+
+
+def find_tinyimagenet(place: Path, partial: bool = False) -> Found:
+    """The folder that the archive unpacks to, or one that holds it; classes in the order of their wnids.
+
+    `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
+    """
+    check_there(TINYIMAGENET, place)
+    inner = place / "tiny-imagenet-200"
+    copy = Copy(TINYIMAGENET, place, inner if inner.is_dir() else place, partial)
+    train = by_folder(copy.walk("train"))
+    check_images(TINYIMAGENET, copy.root, "train", train)
+    _check_wnids(copy, train)
+    test = _held_out(copy)
+    words = copy.root / "words.txt"
+    return copy.found(train, test, read_words(words) if words.is_file() else {})
+
+
+def _check_wnids(copy: Copy, train: Part) -> None:
+    path = copy.root / "wnids.txt"
+    if path.is_file() and (lost := sorted(set(read_class_names(path)) - set(train.classes))):
+        copy.forgive(f"{copy.root / 'train'} has no images of {some(lost)}, which {path.name} names")
+
+
+def _held_out(copy: Copy) -> Part:
+    entries = copy.walk("val")
+    flat = [entry for entry in entries if entry[0].startswith("val/images/") or entry[0].count("/") == 1]
+    if not flat:
+        return by_folder(entries)
+    path = copy.root / "val" / "val_annotations.txt"
+    if not path.is_file():
+        raise missing(TINYIMAGENET, f"{path} is missing: without it the images in {copy.root / 'val'} have no class.")
+    return by_truth(copy, flat, read_truth(path, (), TINYIMAGENET.classes), path)
