@@ -240,8 +240,12 @@ def _codec(spec: RunSpec, facts: DataFacts, engine: Engine, say: Say) -> Codec |
         return None
     try:
         return codec(facts, device=engine.device)
-    except InputError as error:
-        say(f"[yellow]no grids of samples during training:[/] {error}")
+    except InputError:
+        assert facts.codec
+        say(
+            f"[yellow]no grids of samples during training:[/] the VAE {facts.codec.source} is not at hand, or another "
+            "one by now (taildiff sample and evaluate need it: --vae PATH)"
+        )
         return None
 
 
