@@ -1,0 +1,59 @@
+"""How much there is to compute in a training step, and how much a machine computes at best.
+
+Work is counted in the operators of a real step, forward and backward: two operations for a multiplication and an
+addition of a matrix product, attention included, nothing else and nothing recomputed. The ceiling is the best rate of
+large square matrix products of a type, under the precision that torch is set to (`float32_matmul_precision`).
+"""
+
+import time
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from taildiff import build
+from taildiff.data.batches import Batch
+from taildiff.objectives.objective import Streams
+from taildiff.spec import DataFacts, RunSpec
+
+
+def step_tflop(spec: RunSpec, facts: DataFacts) -> float:
+    """Of forward and backward of one step, in 1e12; counted at batches of 2 and 4, being a B + c B² in the batch B."""
+    small, large = (counted(spec, facts, n) for n in (2, 4))
+    c = (large - 2 * small) / 8
+    a = small / 2 - 2 * c
+    return (a * spec.batch_size + c * spec.batch_size**2) / 1e12
+
+
+def counted(spec: RunSpec, facts: DataFacts, batch_size: int) -> int:
+    """Operations of one step at a batch size."""
+    learner = build.learner(spec.model_copy(update={"precision": "32-true"}), facts, facts.counts)
+    batch = Batch(torch.randn(batch_size, *facts.shape), torch.arange(batch_size) % facts.classes)
+    draws = learner.objective.draw(batch_size, facts.shape, Streams(0, 0))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention recomputes
+        learner(batch, draws).total.backward()
+    return counter.get_total_flops()
+
+
+def ceilings(device: str) -> dict[str, float]:
+    """Best rate of square matrix products by type, in TFLOP/s."""
+    sizes = (4096, 8192) if device == "cuda" else (1024, 2048)
+    types = {"float32": torch.float32, "bf16": torch.bfloat16}
+    found = {name: max(_products(n, dtype, device) for n in sizes) for name, dtype in types.items()}
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    return found
+
+
+def _products(n: int, dtype: torch.dtype, device: str) -> float:
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    best, end = 0.0, time.perf_counter() + 2
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        for _ in range(10 if device == "cuda" else 1):
+            torch.matmul(a, b, out=out)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, (10 if device == "cuda" else 1) * 2 * n**3 / (time.perf_counter() - start) / 1e12)
+    return best
