@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from taildiff.cli import data as verb
+from taildiff.data.formats.published import Cut
 from taildiff.data.store import Store
 from taildiff.errors import InputError
 
@@ -81,7 +82,14 @@ def test_options_of_importers(run, places):
         (["mnist", "x", "--labels", "coarse"], "--labels is for cifar100, not mnist"),
         (["csv", "x", "--names", "n"], "--names is for mnist and npz and list, not csv"),
         (["folder", "x", "--image-column", "n"], "--image-column is for parquet and hf, not folder"),
-        (["cifar10", "x", "--test", "n"], "--test is for folder and list, not cifar10"),
+        (["cifar10", "x", "--test", "n"], "--test is for folder and list and imagenet, not cifar10"),
+        (
+            ["cifar10", "x", "--partial"],
+            "--partial is for tinyimagenet and imagenet and places365 and inaturalist2018, not",
+        ),
+        (["folder", "x", "--expect", "places-lt"], "--expect is for list, not folder"),
+        (["imagenet"], r"which folder\? (.|\n)*image-net\.org(.|\n)*Expected in SOURCE(.|\n)*LOC_val_solution\.csv"),
+        (["places365", "nowhere"], r"nowhere does not exist(.|\n)*places365standard_easyformat\.tar"),
         (["cifar10"], r"which folder or \.tar\.gz\? taildiff data prepare cifar10 SOURCE"),
         (["mnst", "x"], "did you mean 'mnist'"),
         (["npz", "nowhere"], "nowhere does not exist"),
@@ -125,3 +133,52 @@ def test_show_a_step_and_a_list(run, places):
     for words in (["--tail", "list"], ["--list", "x"]):
         with pytest.raises(InputError, match="belong together"):
             verb.main(["show", str(places / "store"), *words])
+
+
+@pytest.mark.parametrize(
+    ("importer", "fill", "said"),
+    [
+        ("tinyimagenet", sources.tinyimagenet, "9 images of 3 classes, 64×64 colour, 3 held out"),
+        ("inaturalist2018", sources.inaturalist, "12 images of 3 classes, 64×64 colour, 3 held out"),
+    ],
+)
+def test_a_part_of_a_published_dataset(run, tmp_path, importer, fill, said):
+    fill(tmp_path / "source")
+    words = ("prepare", importer, tmp_path / "source", "--out", tmp_path / "store")
+    with pytest.raises(InputError, match=r"found 3 classes, .* as published has .*--partial"):
+        verb.main([str(word) for word in words])
+    assert not (tmp_path / "store").exists()
+    plan = run(*words, "--partial", "--dry-run")
+    assert plan.startswith(f"Would prepare: {said.split()[0]} images")
+    assert "only a part, or another version: 3 classes" in plan
+    done = run(*words, "--partial")
+    assert f"Prepared: {said}" in done
+    assert "only a part, or another version: 3 classes" in done
+    assert f"Already prepared: {said}" in run(*words, "--partial")
+    assert "3 classes" in run("show", tmp_path / "store", "--verify")
+
+
+def test_a_part_of_imagenet_with_labels_of_ones_own(run, tmp_path):
+    truth = sources.imagenet(tmp_path / "source")
+    (tmp_path / "labels.txt").write_text("".join(f"{name} {wnid}\n" for name, wnid in truth.items()))
+    words = ("--out", tmp_path / "store", "--test", tmp_path / "labels.txt", "--partial", "--size", 8)
+    assert "9 images of 3 classes, 8×8 colour, 3 held out" in run("prepare", "imagenet", tmp_path / "source", *words)
+
+
+def test_a_list_that_is_not_the_published_one(run, places):
+    words = ["prepare", "list", str(places / "list.txt"), "--out", str(places / "s"), "--expect", "imagenet-lt"]
+    with pytest.raises(InputError, match=r"list\.txt is not the list of ImageNet-LT: it has 3 images of 2 classes"):
+        verb.main(words)
+
+
+def test_show_knows_a_published_list(run, places, monkeypatch):
+    published = {"toy-lt": Cut("Toy-LT", 2, 3, 2, 1, ())}
+    monkeypatch.setattr("taildiff.data.formats.published.CUTS", published)
+    store = places / "store"
+    run("prepare", "list", places / "list.txt", "--out", store)
+    text = run("show", store, "--tail", "list", "--list", places / "list.txt")
+    assert "These are the published numbers of Toy-LT: 3 images of 2 classes, 2 to 1 a class." in text
+    (places / "some.txt").write_text("a.png 0\nb.png 1\n")
+    text = run("show", store, "--tail", "list", "--list", places / "some.txt")
+    assert "This is not the list of Toy-LT, which has 3 images of 2 classes" in text
+    assert "Toy-LT" not in run("show", store)

@@ -38,7 +38,9 @@ def test_the_published_numbers_pass(name):
     assert compare_cut(counts).startswith("These are the published numbers of " + cut.title)
 
 
-@pytest.mark.parametrize("change", ["a line more", "another commonest", "another rarest", "a class less", "the test list"])
+@pytest.mark.parametrize(
+    "change", ["a line more", "another commonest", "another rarest", "a class less", "the test list"]
+)
 def test_other_numbers_do_not(change):
     cut = CUTS["imagenet-lt"]
     counts, held_out = profile(cut.classes, cut.lines, cut.most, cut.least), 0

