@@ -1,0 +1,104 @@
+"""Trainings in several processes, as a user starts them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from taildiff.data.store import Store
+from taildiff.evaluation.generate import load_model
+from taildiff.runs import RunDir
+from taildiff.spec import RunSpec
+from taildiff.weights import read_weights
+
+LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """That of this process without what a launcher set, and one thread."""
+    plain = {k: v for k, v in os.environ.items() if k not in LAUNCHERS and not k.startswith(("SLURM", "TORCHELASTIC"))}
+    return plain | {"OMP_NUM_THREADS": "1"} | more
+
+
+def training(folder: Path, spec: RunSpec, store: Store, run: RunDir, *more: str) -> list[str]:
+    """What follows `taildiff`."""
+    (folder / "spec.json").write_text(spec.model_dump_json())
+    return ["train", str(folder / "spec.json"), "--data", str(store.root), "--out", str(run.root), *more]
+
+
+PLAIN = [sys.executable, "-m", "taildiff"]
+
+
+def torchrun(*options: str) -> list[str]:
+    """`torchrun OPTIONS -m taildiff`."""
+    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", "taildiff"]
+
+
+def start(command: list[str], **env: str) -> subprocess.Popen[str]:
+    """In the background."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(**env))
+
+
+def finished(*processes: subprocess.Popen[str], code: int = 0) -> list[tuple[str, str]]:
+    """What they said, (stdout, stderr) each; fails where one ends otherwise than with `code`."""
+    try:
+        said = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert all(process.returncode == code for process in processes), said
+    return said
+
+
+def free_port() -> str:
+    """A port to meet at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
+
+
+def lines(run: RunDir) -> list[dict[str, Any]]:
+    """metrics.jsonl without times."""
+    found = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in found]
+
+
+def close(a: Any, b: Any, rel: float) -> bool:
+    """Whether two lines of metrics.jsonl are equal but for rounding."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(close(a[key], b[key], rel) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(close(x, y, rel) for x, y in zip(a, b, strict=True))
+    return a == b if a is None or b is None else abs(a - b) <= rel * max(abs(a), abs(b), 1e-2)
+
+
+def same_losses(one: RunDir, other: RunDir, rel: float = 1e-5) -> bool:
+    """Whether every number of metrics.jsonl is the same but for rounding."""
+    pairs = list(zip(lines(one), lines(other), strict=True))
+    return len(pairs) > 0 and all(close(a, b, rel) for a, b in pairs)
+
+
+def prediction(run: RunDir) -> torch.Tensor:
+    """What the averaged network says of fixed noise."""
+    model = load_model(run)
+    draw = torch.Generator().manual_seed(0)
+    shape = (6, model.facts.channels, model.facts.height, model.facts.width)
+    x, s, y = torch.randn(shape, generator=draw), torch.linspace(0.05, 0.95, 6), torch.arange(6) % model.facts.classes
+    with torch.no_grad():
+        return model.denoiser.predict(x, s, y)
+
+
+def weights(run: RunDir, kind: str = "raw") -> dict[str, torch.Tensor]:
+    """The newest."""
+    return dict(read_weights(run.weights(run.weight_steps(kind)[-1], kind))[0])
+
+
+def checkpoint_bytes(run: RunDir, step: int) -> dict[str, bytes]:
+    """The tensors of a checkpoint, by file."""
+    return {path.name: path.read_bytes() for path in sorted(run.state(step).glob("*.safetensors"))}
