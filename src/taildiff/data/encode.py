@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taildiff.data.growing import Growing
+from taildiff.data.growing import Growing, forget_journal
 from taildiff.data.journal import Header
 from taildiff.data.latents import LatentMeta, LatentStore, is_latents, origin
 from taildiff.data.store import SourceMeta, Store
@@ -38,6 +38,7 @@ def encode(
     """
     info, done = plan(store, out, codec, overwrite)
     if done:
+        forget_journal(out)
         return done
     verify(store)
     source = SourceMeta(source=store.meta.hash, options=f"latents {FORMAT}", fingerprint=codec.hash)
@@ -62,6 +63,8 @@ def plan(store: Store, out: Path, codec: CodecFacts, overwrite: bool = False) ->
     The same errors as `encode`, and nothing is written.
     """
     rows, place = len(store.train_index), str(store.root.resolve())
+    if not rows:
+        raise DataError(f"{store.root} has no training images: all are held out, and those need no latents")
     info = LatentMeta(pixels=store.meta, pixels_path=place, codec=codec, rows=rows, hash="")
     done = encoded_before(store, out, codec, overwrite)
     if done is None:

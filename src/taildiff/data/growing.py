@@ -73,6 +73,8 @@ class Growing:
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir()
             self._path.touch()
+        for other in set(self.partial.iterdir()) - {self._path, self.partial / NAME}:
+            other.unlink()  # such as temporary files
         self._file: BinaryIO = self._path.open("r+b")
         undo.callback(_close_quietly, self._file)
         self._start = end = self._write_header()
@@ -139,13 +141,19 @@ class Growing:
     def publish(self) -> None:
         """Put the folder in the place of what was at `out`; until then the journal keeps what was done."""
         replace(self.partial, self.out.absolute())
-        (self.out / NAME).unlink()
+        forget_journal(self.out)
 
     def _write_header(self) -> int:
         shape = (self.rows, *self.header.shape)
         layout = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, layout)
         return self._file.tell()
+
+
+def forget_journal(out: Path) -> None:
+    """Remove what a process left that was killed behind the renaming, before it could itself."""
+    with suppress(OSError):  # not there, or not ours to change
+        (out / NAME).unlink()
 
 
 def _close_quietly(file: BinaryIO) -> None:

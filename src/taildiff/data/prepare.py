@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.formats.digits import find_digits
+from taildiff.data.growing import forget_journal
 from taildiff.data.images import BrokenImageError, Decoded, decode_frame, from_array, is_colour
 from taildiff.data.journal import read_journal
 from taildiff.data.listing import scan
@@ -65,6 +66,7 @@ def prepare(
     size = found.size if size is None else size
     origin, store = plan(found, out, size, strict, overwrite)
     if store:
+        forget_journal(out)
         return store
     source = found.read()
     if strict and source.strict_notes:
