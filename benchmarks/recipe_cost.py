@@ -11,6 +11,7 @@ sends through the network; losses, norms, optimiser and EMA are not counted.
 import argparse
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -64,17 +65,19 @@ def facts_of(name: str) -> DataFacts:
     return DataFacts(height=size, width=size, channels=channels, class_names=names, counts=(9,) * classes, codec=codec)
 
 
+@cache
 def network_of(model: ModelSpec, facts: DataFacts) -> Denoiser:
     """The network without memory."""
     with torch.device("meta"):
         return build.denoiser(model, facts).eval()
 
 
-def forward_flop(network: Denoiser, shape: tuple[int, int, int]) -> int:
+@cache
+def forward_flop(model: ModelSpec, facts: DataFacts) -> int:
     """Operations of one image's forward pass."""
-    x, s, y = (torch.empty(n, device="meta") for n in ((1, *shape), (1,), (1,)))
+    x, s, y = (torch.empty(n, device="meta") for n in ((1, *facts.shape), (1,), (1,)))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(x, s, y.long())
+        network_of(model, facts)(x, s, y.long())
     return counter.get_total_flops()
 
 
@@ -89,7 +92,7 @@ def cost(name: str) -> Cost:
     """Count everything about one recipe."""
     spec, facts = recipe(name), facts_of(name)
     network = network_of(spec.model, facts)
-    flop = forward_flop(network, facts.shape)
+    flop = forward_flop(spec.model, facts)
     images = spec.steps * spec.batch_size
     once = 3 * flop * images / 1e15
     plain, own = (rows(s, network) for s in (with_method(spec, "plain"), spec))

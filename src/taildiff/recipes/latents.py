@@ -5,7 +5,7 @@ with 48, which is what the recipes of SiT-S/2 take. 400,000 steps are those at w
 how long CCUA's runs were is not known to us. `learn_sigma` is off: half of its outputs are never used. It is needed to
 begin with an official checkpoint. Clipping the gradient at norm 1 is ours. bf16 is ours too: it is for the products
 inside the network only; weights, optimiser, EMA and losses stay float32, and `--precision 32-true` is without.
-No sample grids while training: they would need the VAE (`--every.samples 10000` draws them).
+No sample grids while training, for which the VAE would be needed.
 
 CCUA (alpha = gamma = 0.05) unless `--method` names another, and class resampling (f = 0.1) for all methods, as in the
 CCUA paper; `--data.resample None` is without. Published numbers are of other harnesses (samplers, guidance, references,

@@ -1,0 +1,68 @@
+"""The page on recipes is what its script counts, its commands can be run, and the recipes' docstrings say the same."""
+
+import json
+import re
+import runpy
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.calls import call
+from taildiff.recipes import FIXED, METHODS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+TRAIN = re.compile(r"^ *(taildiff train [^\n\\]*(?:\\\n[^\n\\]*)*)$", re.MULTILINE)
+TEXTS = [PAGE, *(make.__doc__ or "" for make in FIXED.values())]
+COMMANDS = sorted({command for text in TEXTS for command in TRAIN.findall(text)})
+
+
+@pytest.fixture(scope="module")
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "benchmarks" / "recipe_cost.py"))
+
+
+@pytest.fixture(scope="module")
+def costs(script: dict[str, Any]) -> dict[str, Any]:
+    return {name: script["cost"](name) for name in FIXED}
+
+
+def test_the_table_is_what_the_script_counts(script: dict[str, Any], costs: dict[str, Any]):
+    again = "run: python benchmarks/recipe_cost.py --out benchmarks/results/recipe_cost.json, and put the table here"
+    assert script["table"](list(costs.values())) in PAGE, again
+    record = json.loads((ROOT / "benchmarks" / "results" / "recipe_cost.json").read_text())
+    assert record["recipes"] == [script["asdict"](cost) for cost in costs.values()], again
+
+
+def test_docstrings_say_the_cost(costs: dict[str, Any]):
+    told = 0
+    for name, make in FIXED.items():
+        text = make.__doc__ or ""
+        if "Cost:" not in text:
+            assert name.startswith("mnist5k") or "Equal to cifar10lt" in text, name
+            continue
+        told += 1
+        c, spec = costs[name], make()
+        assert (
+            f"Cost: {c.parameters / 1e6:.2f} M parameters, {spec.steps:,} steps of {spec.batch_size}: "
+            f"{c.images / 1e6:.1f} M images, {c.pflop:,.0f} PFLOP (plain {c.plain_pflop:,.0f}).\n"
+        ) in text, name
+        assert "Published FID" in text, name
+    assert told == 11
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_can_be_run(command: str, capsys: pytest.CaptureFixture[str]):
+    words = shlex.split(command.replace("\\\n", " "))
+    assert call(*words[1:], "--dry-run") == 0, capsys.readouterr().err
+
+
+def test_every_method_has_a_row_and_every_recipe_with_published_numbers_too():
+    for method in METHODS:
+        assert f"\n| `{method}` | " in PAGE
+    for name, make in FIXED.items():
+        published = re.findall(r"\d+\.\d\d\b", (make.__doc__ or "").partition("Published FID")[2])
+        assert all(number in PAGE for number in published)
+        assert bool(published) == (f"\n| `{name}` | " in PAGE.partition("## Published numbers")[2]), name
