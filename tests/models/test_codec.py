@@ -1,6 +1,7 @@
 """The VAE between images and latents: what it computes, what it is known by, and what is refused."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -447,14 +448,27 @@ def test_weights_that_are_damaged(edited: Callable[..., Path]):
         load_vae(str(bad), SIZE)
 
 
-def test_weights_that_are_lost_or_pickled(edited: Callable[..., Path]):
+def test_weights_that_are_lost_or_pickled(
+    tiny_vae: Path, tmp_path: Path, edited: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+):
     folder = edited()
     (folder / WEIGHTS).unlink()
-    with pytest.raises(InputError, match=f"has no {WEIGHTS}. If you trust"):
+    with pytest.raises(InputError, match=f"has no {WEIGHTS}. Copy that file into the folder, too"):
         load_vae(str(folder), SIZE)
+    _Hub(monkeypatch, folder)
+    with pytest.raises(InputError, match=r"\.bin files are pickles.*A\.from_pretrained\('someone/vae', use_safe"):
+        load_vae("someone/vae", SIZE)
     (folder / "diffusion_pytorch_model.bin").write_bytes(b"never read")
-    with pytest.raises(InputError, match=r"pickles, .* convert it: python -c .*use_safetensors=False"):
+    with pytest.raises(InputError, match=r"from diffusers import AutoencoderKL as A; .*use_safetensors=False"):
         load_vae(str(folder), SIZE)
+    AutoencoderKL.from_pretrained(tiny_vae).save_pretrained(tmp_path / "pipe" / "vae", safe_serialization=False)
+    with pytest.raises(InputError) as told:
+        load_vae(str(tmp_path / "pipe"), SIZE)
+    command = re.search(r'python -c "(.*)"; then', str(told.value))
+    assert command
+    monkeypatch.chdir(tmp_path)
+    exec(command[1])  # what the message says works
+    assert _hash(tmp_path / "converted") == _hash(tiny_vae)
 
 
 def test_shards_that_are_lost_or_elsewhere(tiny_vae: Path, tmp_path: Path):

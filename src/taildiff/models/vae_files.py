@@ -29,7 +29,6 @@ KINDS: dict[Kind, str] = {
 _WHOLE = "diffusion_pytorch_model.safetensors"
 _INDEX = "diffusion_pytorch_model.safetensors.index.json"
 _HALF = "diffusion_pytorch_model.fp16.safetensors"
-_PICKLED = "diffusion_pytorch_model*.bin"
 _FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # files made before diffusers 0.13
 _FORMER_NAME = re.compile(rf"(\.attentions\.\d+)\.({'|'.join(_FORMER)})\.")
 
@@ -62,7 +61,7 @@ def read_autoencoder(source: str, size: tuple[int, int]) -> Autoencoder:
         raise InputError(f"{source} holds {name}: the VAEs that work are {' and '.join(KINDS)}")
     module, entries = _build(kind, config, folder / "config.json")
     shape = _latent_shape(module, source, size)
-    _fill(module, _read_weights(folder, source), folder)
+    _fill(module, _read_weights(folder, source, kind), folder)
     return Autoencoder(kept, kind, module, entries, shape)
 
 
@@ -120,13 +119,14 @@ def _fill(module: nn.Module, tensors: Tensors, folder: Path) -> None:
         raise CheckpointError(
             f"the weights in {folder} do not fit its config.json: {'; '.join(sorted(problems)[:4])}{more}"
         )
-    values = {name: value.to(torch.float32) for name, value in tensors.items()}
+    # Copied: a view into the file would change with it, and its alignment decides how sums are rounded.
+    values = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
     if bad := sorted(name for name, value in values.items() if not bool(value.isfinite().all())):
         raise CheckpointError(f"the weights in {folder} are damaged: {bad[0]} holds values that are no numbers")
     module.load_state_dict(values, assign=True)
 
 
-def _read_weights(folder: Path, source: str) -> Tensors:
+def _read_weights(folder: Path, source: str, kind: Kind) -> Tensors:
     if (folder / _WHOLE).is_file():
         return read_tensors(folder / _WHOLE)[0]
     if (folder / _INDEX).is_file():
@@ -135,10 +135,19 @@ def _read_weights(folder: Path, source: str) -> Tensors:
         }
     if (folder / _HALF).is_file():
         return read_tensors(folder / _HALF)[0]
-    pickled = ""
-    if any(folder.glob(_PICKLED)):
-        pickled = " (its .bin files are pickles, which could run code, and are not read)"
-    raise InputError(f"{source} has no {_WHOLE}{pickled}. {_convert(source, folder)}")
+    raise InputError(f"{source} has no {_WHOLE}. {_instead(folder, source, kind)}")
+
+
+def _instead(folder: Path, source: str, kind: Kind) -> str:
+    """What to do where there are no safetensors."""
+    if Path(source).expanduser().is_dir() and not any(folder.glob("*.bin")):
+        return "Copy that file into the folder, too"
+    inner = ", subfolder='vae'" if folder.name == "vae" and Path(source).name != "vae" else ""
+    return (
+        "Weights in .bin files are pickles, which could run code, and are not read. If you trust their author, convert "
+        f"them: python -c \"from diffusers import {kind} as A; A.from_pretrained('{source}'{inner}, "
+        "use_safetensors=False).save_pretrained('converted')\"; then give the folder converted"
+    )
 
 
 def _shards(index: Path) -> list[str]:
@@ -246,15 +255,6 @@ def _quiet(hub: Any) -> Iterator[None]:
 
 def _download(name: str) -> str:
     return f"On a machine with network: hf download {name} --local-dir vae; copy the folder here and give its path"
-
-
-def _convert(source: str, folder: Path) -> str:
-    inner = ", subfolder='vae'" if folder.name == "vae" and Path(source).name != "vae" else ""
-    return (
-        'If you trust its author, convert it: python -c "from diffusers import AutoencoderKL as A; '
-        f"A.from_pretrained('{source}'{inner}, use_safetensors=False).save_pretrained('converted')\"; "
-        "then give the folder converted"
-    )
 
 
 def _first(error: BaseException) -> str:
