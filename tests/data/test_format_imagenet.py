@@ -79,8 +79,10 @@ def test_flat_held_out_images_by_kaggle_by_name_and_by_an_option(tree, tmp_path)
     found = find_imagenet(kaggle)
     names = {"n01440764": "tench", "n01443537": "crane (n01443537)", "n01484850": "crane (n01484850)"}
     assert held_out(found) == {name: names[wnid] for name, wnid in truth.items()}
-    assert found.read().names[0] == "train/n01440764/n01440764_0.JPEG"  # as lists have it, though it lies deeper
-    assert next(found.read().pictures(0)).is_file()
+    names = found.read().names
+    assert names is not None
+    assert names[0] == "train/n01440764/n01440764_0.JPEG"  # as lists have it, though it lies deeper
+    assert next(found.read().pictures(0)) == kaggle / "ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_0.JPEG"
     own = write(tmp_path / "own.txt", "".join(f"{name} {wnid}\n" for name, wnid in truth.items()))
     assert held_out(find_imagenet(root, own)) == truth
 

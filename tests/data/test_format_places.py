@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_places_in_each_tree(tmp_path, train, paths, val, flat):
     assert source.names is not None
     assert source.names[8].endswith("Places365_val_00000004.jpg")
     assert source.names[0] == f"{train.rpartition('/')[2]}/{paths[0]}/00000001.jpg"
-    assert all(path.is_file() for path in source.pictures(0))
+    assert all(isinstance(path, Path) and path.is_file() for path in source.pictures(0))
     assert source.notes == ()
 
 

@@ -14,6 +14,7 @@ from taildiff.errors import DataError
 def profile(classes, lines, most, least):
     """Counts with these numbers, between a geometric fall and nothing: the class in the middle takes what is left."""
     low, high = 1e-3, 50.0
+    middle = np.zeros(classes)
     for _ in range(60):  # the steeper, the fewer
         power = (low + high) / 2
         middle = least + (most - least) * (1 - np.linspace(0, 1, classes)) ** power

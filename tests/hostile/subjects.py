@@ -16,8 +16,11 @@ from taildiff import build
 from taildiff.data import prepare
 from taildiff.data.formats.cifar import find_cifar
 from taildiff.data.formats.idx import find_idx
+from taildiff.data.formats.imagenet import find_imagenet
+from taildiff.data.formats.inaturalist import find_inaturalist
 from taildiff.data.formats.npz import find_npz
 from taildiff.data.formats.table import find_csv, find_list
+from taildiff.data.formats.tinyimagenet import find_tinyimagenet
 from taildiff.data.longtail import Split
 from taildiff.data.source import Found
 from taildiff.data.store import Store
@@ -167,6 +170,14 @@ def of_sources(root: Path) -> list[Subject]:
     (root / "list.txt").write_text("".join(f"{name} {k % 2}\n" for k, name in enumerate(names)))
     batch = root / "cifar" / "cifar-10-batches-py" / "data_batch_1"
 
+    tiny, ilsvrc, kit, nature = root / "tiny", root / "ilsvrc", root / "devkit", root / "nature"
+    sources.tinyimagenet(tiny)
+    sources.imagenet(kit)
+    (ilsvrc / "val.txt").write_text("".join(f"{name} {wnid}\n" for name, wnid in sources.imagenet(ilsvrc).items()))
+    sources.meta_mat(kit / "meta.mat", ("n01440764", "n01443537", "n01484850"))
+    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n2\n3\n")
+    sources.inaturalist(nature)
+
     def subject(name: str, path: Path, find: Callable[[], Found]) -> Subject:
         def read() -> Any:
             store = prepare.prepare(find(), root / f"out-{name.replace('/', '-')}", 8, overwrite=True)
@@ -184,4 +195,9 @@ def of_sources(root: Path) -> list[Subject]:
         subject("npz", root / "a.npz", lambda: find_npz(root / "a.npz")),
         subject("csv", root / "t.csv", lambda: find_csv(root / "t.csv")),
         subject("list", root / "list.txt", lambda: find_list(root / "list.txt")),
+        subject("val_annotations", tiny / "val" / "val_annotations.txt", lambda: find_tinyimagenet(tiny, True)),
+        subject("words", tiny / "words.txt", lambda: find_tinyimagenet(tiny, True)),
+        subject("val.txt", ilsvrc / "val.txt", lambda: find_imagenet(ilsvrc, partial=True)),
+        subject("meta.mat", kit / "meta.mat", lambda: find_imagenet(kit, partial=True)),
+        subject("train2018", nature / "train2018.json", lambda: find_inaturalist(nature, True)),
     ]

@@ -21,6 +21,7 @@ NAMES = (
     *("weights", "run.json", "split.json", "metrics.jsonl", "spec.json", "table.json", "images.npz"),
     *("photo.png", "photo.jpg", "photo.webp"),
     *(f"source/{name}" for name in ("idx", "idx.gz", "cifar", "npz", "csv", "list")),
+    *(f"source/{name}" for name in ("val_annotations", "words", "val.txt", "meta.mat", "train2018")),
 )
 
 
