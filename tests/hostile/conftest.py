@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hostile.subjects import Subject, of_evaluation, of_photos, of_run, of_sources, of_spec, of_store
+from hostile.subjects import Subject, of_evaluation, of_latents, of_photos, of_run, of_sources, of_spec, of_store
 from reporting.fake_runs import make_run
 from taildiff.data.store import SourceMeta, StoreWriter
 from taildiff.runs import RunDir
@@ -26,6 +26,7 @@ def subjects(tmp_path_factory) -> dict[str, Subject]:
     pictures = rng.integers(0, 256, (9, 8, 8, 1), np.uint8), np.arange(9) % 3
     judged = make_run(root / "judged", counts=(9, 6, 3), names=("a", "b", "c"), images=pictures)
     found = [
+        *of_latents(store, root / "latents"),
         *(of_store(store) + of_run(run, spec, store) + of_evaluation(judged)),
         *(of_spec(root / "spec.json", spec), *of_photos(root / "photos", root / "prepared")),
         *of_sources(root / "sources"),

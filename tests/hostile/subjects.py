@@ -14,6 +14,7 @@ from data import sources
 from hostile.damage import BINARY, TEXT, Damage
 from taildiff import build
 from taildiff.data import prepare
+from taildiff.data.encode import encode
 from taildiff.data.formats.cifar import find_cifar
 from taildiff.data.formats.idx import find_idx
 from taildiff.data.formats.imagenet import find_imagenet
@@ -21,6 +22,7 @@ from taildiff.data.formats.inaturalist import find_inaturalist
 from taildiff.data.formats.npz import find_npz
 from taildiff.data.formats.table import find_csv, find_list
 from taildiff.data.formats.tinyimagenet import find_tinyimagenet
+from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Split
 from taildiff.data.source import Found
 from taildiff.data.store import Store
@@ -28,7 +30,7 @@ from taildiff.data.verify import verify
 from taildiff.evaluation.table import Table
 from taildiff.reporting.load import load
 from taildiff.runs import RunDir
-from taildiff.spec import RunSpec, parse, read_json
+from taildiff.spec import CodecFacts, RunSpec, parse, read_json
 from taildiff.training.checkpoint import FILES, Trainable, load_checkpoint
 from taildiff.training.ema import averaged
 from taildiff.weights import read_weights
@@ -80,6 +82,25 @@ def of_store(store: Store) -> list[Subject]:
             "test.npy": BINARY,
         }.items()
     ]
+
+
+def of_latents(store: Store, root: Path) -> list[Subject]:
+    facts = {"source": "by hand", "kind": "AutoencoderTiny", "hash": "0" * 64, "channels": 1, "height": 2, "width": 2}
+    codec = parse(CodecFacts, facts | {"scaling": 0.5})
+
+    def corners(images: np.ndarray) -> np.ndarray:
+        return np.stack([images[:, :2, :2, 0], images[:, -2:, -2:, 0]], 1)[:, :, None].astype(np.float16)
+
+    encode(store, root, codec, corners)
+
+    def read() -> Any:
+        found = LatentStore.open(root)
+        verify(found)
+        info = found.info.model_copy(update={"pixels_path": ""})  # may be changed by hand
+        return np.array(found.moments), found.labels, found.test, info
+
+    kinds = {"latents.json": TEXT, "moments.npy": BINARY, "labels.npy": BINARY, "test.npy": BINARY}
+    return [Subject(f"latents/{n}", root / n, damages, read, equal, (str(root),)) for n, damages in kinds.items()]
 
 
 def of_run(run: RunDir, spec: RunSpec, store: Store) -> list[Subject]:

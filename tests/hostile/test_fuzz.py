@@ -17,6 +17,7 @@ from taildiff.errors import TaildiffError
 
 NAMES = (
     *(f"store/{name}" for name in ("store.json", "images.npy", "labels.npy", "test.npy")),
+    *(f"latents/{name}" for name in ("latents.json", "moments.npy", "labels.npy", "test.npy")),
     *(f"checkpoint/{name}" for name in ("model", "ema", "optimizer", "state.json")),
     *("weights", "run.json", "split.json", "metrics.jsonl", "spec.json", "table.json", "images.npz"),
     *("photo.png", "photo.jpg", "photo.webp"),
