@@ -12,6 +12,7 @@ from taildiff.cli import data as verb
 from taildiff.data.formats.published import Cut
 from taildiff.data.store import Store
 from taildiff.errors import InputError
+from taildiff.evaluation.pools import reference
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import sources  # the writers of small published formats
@@ -182,3 +183,18 @@ def test_show_knows_a_published_list(run, places, monkeypatch):
     text = run("show", store, "--tail", "list", "--list", places / "some.txt")
     assert "This is not the list of Toy-LT, which has 3 images of 2 classes" in text
     assert "Toy-LT" not in run("show", store)
+
+
+def test_the_reference_of_a_listed_cut_is_the_whole_store(run, tmp_path):
+    """As even as ImageNet, which has 1,300 to 732 images a class: that counts as balanced, whatever the cut."""
+    lines = [f"{k}/{i}.png {k}" for k, count in enumerate((39, 22, 30)) for i in range(count)]
+    for k, line in enumerate(lines):
+        sources.jpeg(tmp_path / line.split()[0], k, kind="PNG")
+    (tmp_path / "all.txt").write_text("\n".join(lines))
+    run("prepare", "list", tmp_path / "all.txt", "--out", tmp_path / "s", "--size", 8)
+    (tmp_path / "lt.txt").write_text("\n".join([*lines[:30], *lines[39:44], *lines[61:62]]))
+    text = run("show", tmp_path / "s", "--tail", "list", "--list", tmp_path / "lt.txt")
+    assert "cut to 36" in text
+    assert "Balanced reference: all 91 training images, 22 or more of each class" in text
+    assert reference(Store.open(tmp_path / "s"), "train").balanced
+    assert len(reference(Store.open(tmp_path / "s"), "train").index) == 3 * 22
