@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from taildiff.reporting.load import RunData
 from taildiff.reporting.plots import Table
+from taildiff.run_info import RunInfo
 
 HASH = 16
 """Digits of a hash that are shown; the run's files have all."""
@@ -37,8 +38,20 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
         ("data", f"{info.facts.name}, {info.facts.height} × {info.facts.width} × {info.facts.channels}"),
         ("store", info.store.path),
         ("store hash", info.store.hash[:HASH]),
+        *_latent_facts(info),
         ("split hash", info.split_hash[:HASH]),
         *_evaluation_facts(run),
+    ]
+
+
+def _latent_facts(info: RunInfo) -> list[tuple[str, str]]:
+    codec = info.facts.codec
+    if codec is None or info.latents is None:
+        return []
+    return [
+        ("latents", f"{codec.channels} × {codec.height} × {codec.width}, {info.latents.path}"),
+        ("latents hash", info.latents.hash[:HASH]),
+        ("VAE", f"{codec.kind} {codec.source}, scaling {codec.scaling:g}, {codec.hash[:HASH]}"),
     ]
 
 

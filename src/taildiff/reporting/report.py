@@ -170,10 +170,16 @@ def _title(runs: Sequence[RunData]) -> str:
 def _lead(runs: Sequence[RunData]) -> str:
     run = runs[0]
     counts = run.counts
-    size = f"{run.info.facts.height} × {run.info.facts.width}"
+    facts = run.info.facts
+    size = f"{facts.height} × {facts.width}"
     spread = f"from {max(counts)} in the commonest class to {min(counts)} in the rarest"
+    latents = (
+        f", as latents of {facts.codec.height} × {facts.codec.width}"
+        if facts.codec and all(each.info.latents for each in runs)
+        else ""
+    )
     who = "A model was" if len(runs) == 1 else f"{NUMBERS.get(len(runs), len(runs))} models were"
-    return f"{who} trained on {sum(counts)} images of {size} pixels in {len(counts)} classes, {spread}."
+    return f"{who} trained on {sum(counts)} images of {size} pixels in {len(counts)} classes, {spread}{latents}."
 
 
 def _differ(runs: Sequence[RunData], settings: Sequence[tuple[str, list[str]]]) -> tuple[str, ...]:
