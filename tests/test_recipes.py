@@ -229,6 +229,16 @@ def test_the_recipe_of_a_list_refuses_all_of_imagenet():
     check_data(recipe("imagenetlt64"), facts_for("imagenetlt64"))
 
 
+@pytest.mark.parametrize("name", ["imagenetlt64", "placeslt", "imagenetlt256-sit-b2"])
+def test_a_published_list_is_not_cut_once_more(name: str):
+    spec, facts = recipe(name), facts_for(name)
+    listed = facts.model_copy(update={"counts": (1280, *[5] * (facts.classes - 1))})
+    with pytest.raises(DataError, match=r"long-tailed already \(1,280 to 5 images a class\).*--data\.tail natural"):
+        check_data(spec, listed)
+    check_data(spec, facts.model_copy(update={"counts": (1300, *[732] * (facts.classes - 1))}))
+    check_data(spec.model_copy(update={"data": spec.data.model_copy(update={"tail": "natural"})}), listed)
+
+
 @pytest.mark.parametrize("method", ["ccua", "dispersive"])
 def test_a_small_copy_of_the_latent_recipe_takes_a_step(method: str):
     """Its precision, path and objective on a narrow network; where the latents come from is tested elsewhere."""

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from cli.calls import call
+from taildiff.cli.common import parse_options
+from taildiff.cli.data import IMPORTERS, Prepare
+from taildiff.cli.encode import Encode
 from taildiff.recipes import FIXED, METHODS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 TRAIN = re.compile(r"^ *(taildiff train [^\n\\]*(?:\\\n[^\n\\]*)*)$", re.MULTILINE)
+DATA = re.compile(TRAIN.pattern.replace("train", "data"), re.MULTILINE)
 TEXTS = [PAGE, *(make.__doc__ or "" for make in FIXED.values())]
 COMMANDS = sorted({command for text in TEXTS for command in TRAIN.findall(text)})
 
@@ -57,6 +61,13 @@ def test_docstrings_say_the_cost(costs: dict[str, Any]):
 def test_commands_can_be_run(command: str, capsys: pytest.CaptureFixture[str]):
     words = shlex.split(command.replace("\\\n", " "))
     assert call(*words[1:], "--dry-run") == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", sorted({command for text in TEXTS for command in DATA.findall(text)}))
+def test_commands_for_the_data_have_these_options(command: str):
+    _, _, verb, *words = shlex.split(command.replace("\\\n", " "))
+    options = parse_options({"prepare": Prepare, "encode": Encode}[verb], words, "taildiff data")
+    assert not isinstance(options, Prepare) or options.importer in IMPORTERS
 
 
 def test_every_method_has_a_row_and_every_recipe_with_published_numbers_too():

@@ -20,6 +20,8 @@ PREFIX = "imagenetlt256-"
 """What the names of these recipes begin with."""
 OLTR_IMAGES = 115_846
 """Training images of ImageNet-LT's published list."""
+LONG_TAILED = 10
+"""Commonest class over rarest, which all of ImageNet (1.8) and of Places365 (1.6) do not reach."""
 
 
 def imagenetlt256_sit_s2() -> RunSpec:
@@ -40,7 +42,7 @@ def imagenetlt256_oltr_sit_s2() -> RunSpec:
     r"""ImageNet-LT, 256x256, the published list (OLTR, 115,846 images) on SiT-S/2; wants a GPU.
 
     taildiff data prepare list ImageNet_LT_train.txt --test ImageNet_LT_test.txt --root ILSVRC2012 --size 256 \
-        --out data/imagenetlt
+        --expect imagenet-lt --out data/imagenetlt
     taildiff data encode data/imagenetlt --vae stabilityai/sd-vae-ft-ema --out data/imagenetlt-latents
     taildiff train imagenetlt256-oltr-sit-s2 --data data/imagenetlt-latents --out runs/sit-s2-oltr
 
@@ -103,10 +105,17 @@ def _sit(name: str, model: SiTSpec, batch_size: int) -> RunSpec:
 
 
 def check_data(spec: RunSpec, facts: DataFacts) -> None:
-    """`DataError` for data that the recipe cannot mean: pixels for latents, all of ImageNet for the OLTR list."""
+    """`DataError` for data that the recipe cannot mean: pixels for latents, or the other of a dataset's two splits."""
+    data = facts.name or "this store"
+    lists = spec.recipe.startswith(("imagenetlt", "placeslt"))
+    if lists and spec.data.tail == "exp" and max(facts.counts) > LONG_TAILED * min(facts.counts):
+        raise DataError(
+            f"{spec.recipe} cuts a tail from all images, and {data} is long-tailed already ({max(facts.counts):,} to "
+            f"{min(facts.counts):,} images a class), as a store of a published list is: --data.tail natural keeps it "
+            f"whole{f' ({PREFIX}oltr-sit-s2 does)' if spec.recipe.startswith(PREFIX) else ''}"
+        )
     if not spec.recipe.startswith(PREFIX):
         return
-    data = facts.name or "this store"
     if facts.codec is None:
         patch = spec.model.patch if isinstance(spec.model, SiTSpec) else 1
         tokens = (facts.height // patch) * (facts.width // patch)
