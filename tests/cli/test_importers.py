@@ -103,6 +103,11 @@ def test_options_that_do_not_go_together(words, message, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_name_of_a_published_dataset_alone_gets_instructions(capsys):
+    with pytest.raises(InputError, match=r"which folder\? (.|\n)*Tiny ImageNet: tiny-imagenet-200\.zip"):
+        verb.main(["prepare", "tinyimagenet"])
+
+
 def test_notes_are_told(run, places):
     text = run("prepare", "cifar10", places / "cifar10", "--out", places / "s")
     assert "120 images; the published CIFAR has 50,000 and 10,000" in text

@@ -269,3 +269,14 @@ def test_tiny_imagenet_that_is_not_whole(tiny):
     (tiny / "words.txt").write_text("tench n01440764\n")
     with pytest.raises(DataError, match=r"words\.txt, line 1: 'tench n01440764' is not `wnid words`"):
         find_tinyimagenet(tiny, partial=True)
+
+
+def test_held_out_images_without_classes_can_be_left_out(tree):
+    """Those who have no devkit can train; the others are told what is missing."""
+    root, _ = tree
+    with pytest.raises(DataError, match=r"nothing tells their classes\. \(--partial leaves them out"):
+        find_imagenet(root)
+    source = find_imagenet(root, partial=True).read()
+    assert len(source.labels) == 6
+    assert not source.test.any()
+    assert "They were left out" in source.notes[0]

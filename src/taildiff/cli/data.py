@@ -103,6 +103,8 @@ def main(args: list[str]) -> int:
         case "show":
             show(parse_options(Show, args[1:], "taildiff data show"))
         case "prepare":
+            if len(args) == 2 and IMPORTERS.get(args[1]):
+                raise _which(args[1])
             _prepare(parse_options(Prepare, args[1:], "taildiff data prepare"))
         case "encode":
             encode(parse_options(Encode, args[1:], "taildiff data encode"))
@@ -147,17 +149,17 @@ def _check_options(options: Prepare) -> None:
     if not what and (options.source or options.strict):
         raise InputError(f"{options.importer} comes with a package: it takes no SOURCE and no --strict")
     if what and options.source is None:
-        usage = f"taildiff data prepare {options.importer} SOURCE --out STORE"
-        raise InputError(f"which {what}? {usage}{_instructions(options.importer)}")
+        raise _which(options.importer)
     for name, importers in _TAKES.items():
         if getattr(options, name) not in (None, "fine", False) and options.importer not in importers:
             raise InputError(f"--{name.replace('_', '-')} is for {' and '.join(importers)}, not {options.importer}")
 
 
-def _instructions(importer: str) -> str:
+def _which(importer: str) -> InputError:
     from taildiff.data.formats.published import DATASETS
 
-    return f"\n{DATASETS[importer].instructions}" if importer in DATASETS else ""
+    more = f"\n{DATASETS[importer].instructions}" if importer in DATASETS else ""
+    return InputError(f"which {IMPORTERS[importer]}? taildiff data prepare {importer} SOURCE --out STORE{more}")
 
 
 def _find(options: Prepare) -> "Found":

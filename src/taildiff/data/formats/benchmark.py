@@ -65,6 +65,13 @@ class Copy:
             raise DataError(f"{problem}. {remedy or 'Complete it'}, or take what is there: --partial")
         self.notes.append(f"{problem}: left out")
 
+    def unlabelled(self, problem: str) -> Part:
+        """No held-out images, with a note and `--partial`; else a `DataError` with instructions."""
+        if not self.partial:
+            raise missing(self.dataset, f"{problem} (--partial leaves them out.)")
+        self.notes.append(f"{problem} They were left out.")
+        return Part()
+
     def found(
         self,
         train: Part,

@@ -19,8 +19,8 @@ from taildiff.data.formats.benchmark import (
     read_truth,
     read_words,
 )
-from taildiff.data.formats.published import IMAGENET, missing
-from taildiff.data.listing import some
+from taildiff.data.formats.published import IMAGENET
+from taildiff.data.listing import Entry, some
 from taildiff.data.source import Found, read_text
 from taildiff.errors import DataError
 
@@ -68,10 +68,9 @@ def _held_out(copy: Copy, classes: Sequence[str], labels: Path | None) -> Part:
         labels = next(filter(None, (_beside(copy, name) for name in _LISTS)), None)
     if labels is not None:
         _check_numbering(labels)
-        truth, file = read_truth(labels, classes, IMAGENET.classes), labels
+        named = by_truth(copy, flat, read_truth(labels, classes, IMAGENET.classes), labels)
     else:
-        truth, file = _devkit(copy)
-    named = by_truth(copy, flat, truth, file)
+        named = _by_devkit(copy, flat)
     return Part(part.entries + named.entries, part.classes + named.classes)
 
 
@@ -85,21 +84,22 @@ def _check_numbering(path: Path) -> None:
             )
 
 
-def _devkit(copy: Copy) -> tuple[dict[str, str], Path]:
+def _by_devkit(copy: Copy, flat: Sequence[Entry]) -> Part:
     truth = next(filter(None, (_beside(copy, f"{folder}/{_TRUTH}".lstrip("/")) for folder in _DEVKIT)), None)
     if truth is None:
-        raise missing(IMAGENET, f"{copy.root / 'val'} holds images in one folder, and nothing tells their classes.")
+        return copy.unlabelled(f"{copy.root / 'val'} holds images in one folder, and nothing tells their classes.")
     meta = truth.parent / "meta.mat"
     if not meta.is_file():
-        raise missing(
-            IMAGENET, f"{truth} counts in ILSVRC ids, which only meta.mat of the devkit explains: put it beside it."
+        return copy.unlabelled(
+            f"{truth} counts in ILSVRC ids, which only meta.mat of the devkit explains: put it beside it."
         )
     wnid = _ilsvrc_ids(meta)
     lines = read_text(truth).split()
     for number, line in enumerate(lines, 1):
         if line not in wnid:
             raise DataError(f"{truth}, line {number}: {line[:40]!r} is not an id from 1 to {IMAGENET.classes:,}")
-    return {f"ILSVRC2012_val_{k:08d}.JPEG": wnid[line] for k, line in enumerate(lines, 1)}, truth
+    named = {f"ILSVRC2012_val_{k:08d}.JPEG": wnid[line] for k, line in enumerate(lines, 1)}
+    return by_truth(copy, flat, named, truth)
 
 
 def _ilsvrc_ids(path: Path) -> dict[str, str]:
