@@ -17,6 +17,7 @@ from scipy.special import softmax
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation import domain
+from taildiff.evaluation.extractors.preparing import Pictures
 from taildiff.progress import Progress, silent
 from taildiff.runs import write_atomic
 
@@ -52,7 +53,7 @@ class Extractor(Protocol):
         """What a reader has to know of it."""
         ...
 
-    def features(self, images: Images, progress: Progress = silent) -> NDArray[np.float32]:
+    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
         ...
 
@@ -87,7 +88,7 @@ class DomainClassifier:
     dim: int = domain.DIM
     is_fid: bool = False
 
-    def features(self, images: Images, progress: Progress = silent) -> NDArray[np.float32]:
+    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
         result = np.empty((len(images), self.dim), dtype=np.float32)
         for part in _parts(len(images), 256):

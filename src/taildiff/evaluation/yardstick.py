@@ -1,6 +1,5 @@
 """What generated images are held against: real images as features, the extractor, and the judge of classes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from taildiff.data.store import Store
 from taildiff.evaluation.extractors import extractor
+from taildiff.evaluation.extractors.preparing import Pictures
 from taildiff.evaluation.features import DomainClassifier, Extractor, Images, domain_classifier, domain_hash
 from taildiff.evaluation.lesson import Lesson, lesson
 from taildiff.evaluation.parts import digest, kept_features
@@ -69,7 +69,7 @@ def yardstick(
     def pool(index: NDArray[np.intp], stage: str) -> Pool:
         in_order = np.sort(index)  # a mapped file is read from front to back
         name = digest(store.meta.hash, in_order.tolist())
-        features = _kept(store.cache_dir, found, lambda: store.images[in_order], name, progress, stage)
+        features = _kept(store.cache_dir, found, _Chosen(store.images, in_order), name, progress, stage)
         return Pool(features[np.searchsorted(in_order, index)], np.asarray(store.labels)[index])
 
     train = holdout = None
@@ -93,11 +93,24 @@ def _held_out(store: Store, trained: NDArray[np.intp]) -> NDArray[np.intp]:
     return rest[: int(np.bincount(labels[rest], minlength=classes).min()) * classes] if len(rest) else rest
 
 
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Some images of a store, of which a slice is in memory at a time: a reference may have hundreds of gigabytes."""
+
+    images: Images
+    index: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: slice) -> Images:
+        return self.images[self.index[rows]]
+
+
 def _kept(
-    folder: Path, by: Extractor, images: Images | Callable[[], Images], name: str, progress: Progress, stage: str
+    folder: Path, by: Extractor, images: Pictures, name: str, progress: Progress, stage: str
 ) -> NDArray[np.float32]:
     def make() -> NDArray[np.float32]:
-        pictures = images() if callable(images) else images
-        return by.features(pictures, lambda _, done, total: progress(stage, done, total))
+        return by.features(images, lambda _, done, total: progress(stage, done, total))
 
     return kept_features(folder, digest(by.hash, name), make)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taildiff.evaluation.extractors.preparing import Images, Preparation, in_batches
+from taildiff.evaluation.extractors.preparing import Images, Pictures, Preparation, in_batches
 from taildiff.progress import Progress, silent
 
 
@@ -29,7 +29,7 @@ class ImageNetwork:
     batch: int = 64
     notes: tuple[str, ...] = ()
 
-    def features(self, images: Images, progress: Progress = silent) -> NDArray[np.float32]:
+    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
 
         def forward(part: Images) -> NDArray[np.float32]:

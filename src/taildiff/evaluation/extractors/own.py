@@ -23,6 +23,7 @@ from taildiff.evaluation.extractors.preparing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Images,
+    Pictures,
     Preparation,
     Resize,
     in_batches,
@@ -77,7 +78,7 @@ class OwnFunction:
     is_fid: bool = False
     notes: tuple[str, ...] = ()
 
-    def features(self, images: Images, progress: Progress = silent) -> NDArray[np.float32]:
+    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
         return in_batches(images, self.dim, 256, lambda part: _called(self.function, part, self.name), progress)
 

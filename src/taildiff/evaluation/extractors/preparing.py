@@ -6,7 +6,7 @@ arXiv:2104.11222, for how much the wrong way moves a Fréchet distance), ranges 
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,16 @@ from taildiff.errors import DataError
 from taildiff.progress import Progress, silent
 
 Images = NDArray[np.uint8]  # (N, H, W, C)
+
+
+class Pictures(Protocol):
+    """Images (N, H, W, C) that are read a slice at a time: an array, or what need not fit into memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Images: ...
+
+
 Resize = Literal["bicubic", "bilinear"]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -59,7 +69,7 @@ class Preparation:
 
 
 def in_batches(
-    images: Images, dim: int, size: int, forward: Callable[[Images], NDArray[np.float32]], progress: Progress = silent
+    images: Pictures, dim: int, size: int, forward: Callable[[Images], NDArray[np.float32]], progress: Progress = silent
 ) -> NDArray[np.float32]:
     """Features (N, dim), `size` images at a time; `DataError` when `forward` gives another shape or no numbers."""
     result = np.empty((len(images), dim), dtype=np.float32)
