@@ -1,7 +1,6 @@
 """Crash moments, several processes, precision, and first starts that fail."""
 
 import json
-import os
 import signal
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Several processes: equal to one with the same batch, resumed bit for bit, started by hand, by torchrun and by SLURM."""
+"""Several processes equal one, resume bit for bit, and are started by hand, by torchrun and by SLURM."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def assert_equal_but_for_rounding(one: RunDir, other: RunDir) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective, model", [(CCUA, UNET), (MANY, SIT)], ids=["ccua", "many"])
+@pytest.mark.parametrize(("objective", "model"), [(CCUA, UNET), (MANY, SIT)], ids=["ccua", "many"])
 def test_two_processes_equal_one(spec, tiny_store, tmp_path, objective, model):
     spec = spec.model_copy(update={"objective": objective, "model": model})
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
