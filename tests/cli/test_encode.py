@@ -158,6 +158,9 @@ def test_latents_are_no_source_of_images(photos, tiny_vae, tmp_path, capsys):
     capsys.readouterr()
     assert call("data", "prepare", "folder", tmp_path / "latents", "--out", tmp_path / "again") == 2
     assert "holds latents already: taildiff train auto-ccua --data" in said(capsys)
+    for judged, real in ((tmp_path / "latents", photos.root), (photos.root, tmp_path / "latents")):
+        assert call("evaluate", judged, "--data", real) == 2
+        assert f"name the store that they are of, {photos.root}" in said(capsys)
 
 
 def test_sizes_are_told_in_the_unit_that_fits():

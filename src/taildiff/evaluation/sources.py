@@ -17,6 +17,7 @@ from taildiff.data.images import SUFFIXES
 from taildiff.data.listing import scan
 from taildiff.data.prepare import prepare
 from taildiff.data.store import SourceMeta, Store, StoreWriter, is_store, prepared_before
+from taildiff.data.store_files import is_latents
 from taildiff.errors import DataError, unknown
 from taildiff.evaluation.metrics import GaussianStatistics
 from taildiff.evaluation.parts import digest, digest_of_images
@@ -93,7 +94,7 @@ def to_store(
 
     `size` is in pixels a side (default: what the images have, at most 256); `class_names` are for an npz without any.
     """
-    if is_store(path):
+    if is_store(path) or is_latents(path):  # of latents `Store.open` says which store they are of
         return Store.open(path), ()
     if is_npz(path):
         return _of_npz(path, cache, size, tuple(class_names))
