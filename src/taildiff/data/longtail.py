@@ -119,7 +119,8 @@ def listed(store: Columns, path: Path, seed: int = 0, min_per_class: int = 0) ->
     names = store.names
     if names is None:
         raise DataError(
-            f"{store.root} does not know its images' files: a list needs a store made by folder, csv or list, or of a published tree"
+            f"{store.root} does not know its images' files: a list needs a store made by folder, csv or list, or of a "
+            "published tree (imagenet …)"
         )
     position = {name: k for k, name in enumerate(names)}
     classes = store.meta.class_names
