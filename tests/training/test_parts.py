@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from taildiff.data.longtail import Groups
 from taildiff.spec import OptimizerSpec
@@ -27,6 +28,35 @@ def test_ema_follows_its_recursion_with_warm_up():
         assert ema.module.weight[0, 0].item() == pytest.approx(expected)
     assert (warmed_up(0.999, 0), warmed_up(0.999, 90)) == (0.1, 0.91)
     assert warmed_up(0.999, 10**6) == 0.999
+
+
+def test_the_average_never_waits_for_the_device():
+    """On the meta device, reading a value raises; on a GPU it would stall every step."""
+    model = nn.Linear(3, 2)
+    ema = averaged(model, decay=0.5).to("meta")
+    model.to("meta")
+    for _ in range(3):
+        ema.update_parameters(model)
+    assert ema.module.weight.is_meta
+    assert int(ema.state_dict()["n_averaged"]) == 3
+
+
+def test_the_average_is_torchs_own_to_the_bit():
+    def average(averages, current, updates):
+        torch._foreach_lerp_(averages, current, 1 - warmed_up(0.9, int(updates)))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5))
+    ours, theirs = averaged(model, 0.9), AveragedModel(model, multi_avg_fn=average)
+    for _ in range(4):
+        with torch.no_grad():
+            for p in (*model.parameters(), model[1].running_mean):
+                p.add_(torch.randn(p.shape))
+        ours.update_parameters(model)
+        theirs.update_parameters(model)
+    found, expected = ours.state_dict(), theirs.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def test_learning_rate_is_a_function_of_the_step():

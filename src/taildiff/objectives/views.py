@@ -99,7 +99,7 @@ def inclusion(weight: Tensor, m: int) -> Tensor:
     # k certain rows leave m - k for the rest; take the smallest k with which no other inclusion exceeds 1
     factor = (m - certain) / rest.clamp(min=torch.finfo(weight.dtype).tiny)
     fits = (largest * factor <= 1) & (certain < m)
-    scaled = (factor[fits.to(torch.uint8).argmax()] * weight).clamp(max=1.0)
+    scaled = (factor[fits.to(torch.uint8).argmax(0, keepdim=True)] * weight).clamp(max=1.0)
     return torch.where(positive.sum() <= m, positive.to(weight.dtype), scaled)
 
 

@@ -1,7 +1,6 @@
 """Exponential moving average of the weights, with warm-up: decay_n = min(decay, (1 + n)/(10 + n)) after n updates."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """Torch's AveragedModel (a copy of `model`, updated by `update_parameters`); the first update copies."""
-    return AveragedModel(model, multi_avg_fn=_warming(decay), use_buffers=False)
+    return _Averaged(model, decay)
 
 
 def warmed_up(decay: float, updates: int) -> float:
@@ -18,9 +17,30 @@ def warmed_up(decay: float, updates: int) -> float:
     return min(decay, (1 + updates) / (10 + updates))
 
 
-def _warming(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
-    @torch.no_grad()
-    def average(averages: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
-        torch._foreach_lerp_(averages, current, 1 - warmed_up(decay, int(updates)))
+class _Averaged(AveragedModel):
+    """Counts its updates on the CPU wherever the weights are: torch's own reads the count from the GPU three times an
+    update, and each time the process waits until the GPU has done all that it was given.
+    """
 
-    return average
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__(model)
+        self._decay = decay
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_Averaged":
+        count = self.n_averaged
+        super()._apply(fn, recurse)
+        self.n_averaged = count
+        return self
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        updates = int(self.n_averaged)
+        averages: list[Tensor] = list(self.module.parameters())
+        current: list[Tensor] = list(model.parameters())
+        if updates:
+            torch._foreach_lerp_(averages, current, 1 - warmed_up(self._decay, updates))
+        else:
+            torch._foreach_copy_(averages, current)
+        for own, other in zip(self.module.buffers(), model.buffers(), strict=True):
+            own.copy_(other)
+        self.n_averaged += 1
