@@ -1,6 +1,7 @@
 """The classifier of the dataset: knows it, is the same each time, and is never taken from a damaged file."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from evaluation.tiny import images, make_store
 from taildiff.errors import DataError
 from taildiff.evaluation import domain
-from taildiff.evaluation.features import domain_classifier, domain_hash
+from taildiff.evaluation.features import DomainClassifier, Hits, domain_classifier, domain_hash
+from taildiff.evaluation.images import Chosen, Images
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +122,20 @@ def test_a_folder_that_cannot_be_written_is_only_a_note(tmp_path: Path):
 def test_the_hash_covers_images_and_seed():
     assert len({domain_hash("a"), domain_hash("b"), domain_hash("a", seed=1)}) == 3
     assert images((1, 2, 3))[1].tolist() == [0, 1, 1, 2, 2, 2]
+
+
+def test_real_images_are_read_a_slice_at_a_time():
+    class Spy(Chosen):
+        slices: ClassVar[list[int]] = []
+
+        def __getitem__(self, rows: slice, /) -> Images:
+            found = super().__getitem__(rows)
+            self.slices.append(len(found))
+            return found
+
+    pictures, _ = images((300, 200, 100), seed=1)
+    index = np.random.default_rng(0).permutation(600)[:520]
+    net = domain.network(1, 3, 0).eval()
+    judge = DomainClassifier(net, "hash", Hits("test", (), ()))
+    np.testing.assert_array_equal(judge.features(Spy(pictures, index)), judge.features(pictures[index]))
+    assert Spy.slices == [256, 256, 8]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from taildiff.evaluation.images import Images
 from taildiff.progress import Progress, silent
 from taildiff.streams import seed_of, stream
 
@@ -27,7 +28,6 @@ _EPOCHS = 12
 _STEPS = (200, 2000)  # at least, at most
 _FOLDS = 3
 
-Images = NDArray[np.uint8]  # (N, H, W, C)
 Labels = NDArray[np.integer]  # (N,)
 
 

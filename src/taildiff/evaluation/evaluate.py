@@ -19,8 +19,8 @@ from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
-from taildiff.evaluation.features import Images
 from taildiff.evaluation.generate import Model, generate, load_model
+from taildiff.evaluation.images import Images
 from taildiff.evaluation.judge import Drawn, Evaluations, finished, judge
 from taildiff.evaluation.parts import digest
 from taildiff.evaluation.pools import reference

@@ -17,11 +17,10 @@ from scipy.special import softmax
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation import domain
-from taildiff.evaluation.extractors.preparing import Pictures
+from taildiff.evaluation.images import Pictures
 from taildiff.progress import Progress, silent
 from taildiff.runs import write_atomic
 
-Images = NDArray[np.uint8]  # (N, H, W, C)
 _DAMAGE = (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 

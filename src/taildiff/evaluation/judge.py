@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
-from taildiff.evaluation.features import Hits, Images
+from taildiff.evaluation.features import Hits
+from taildiff.evaluation.images import Images
 from taildiff.evaluation.intervals import percentiles
 from taildiff.evaluation.measure import FAMILIES, Number, Sample, numbers, share
 from taildiff.evaluation.parts import digest, kept_numbers

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from taildiff.data.longtail import FEWEST_REAL
 from taildiff.errors import DataError
 from taildiff.evaluation import domain
+from taildiff.evaluation.images import Images
 from taildiff.evaluation.intervals import Z95, Interval, wilson
 from taildiff.progress import Progress, silent
 
-Images = NDArray[np.uint8]  # (N, H, W, C)
 Labels = NDArray[np.int64]  # (N,)
 TrainedOn = Literal["real", "completed", "generated"]
 TRAINED_ON: tuple[TrainedOn, ...] = get_args(TrainedOn)

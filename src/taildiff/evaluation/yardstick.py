@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from taildiff.data.store import Store
 from taildiff.evaluation.extractors import extractor
-from taildiff.evaluation.extractors.preparing import Pictures
-from taildiff.evaluation.features import DomainClassifier, Extractor, Images, domain_classifier, domain_hash
+from taildiff.evaluation.features import DomainClassifier, Extractor, domain_classifier, domain_hash
+from taildiff.evaluation.images import Chosen, Images, Pictures
 from taildiff.evaluation.lesson import Lesson, lesson
 from taildiff.evaluation.parts import digest, kept_features
 from taildiff.evaluation.pools import Pool, interleave, reference
@@ -69,7 +69,7 @@ def yardstick(
     def pool(index: NDArray[np.intp], stage: str) -> Pool:
         in_order = np.sort(index)  # a mapped file is read from front to back
         name = digest(store.meta.hash, in_order.tolist())
-        features = _kept(store.cache_dir, found, _Chosen(store.images, in_order), name, progress, stage)
+        features = _kept(store.cache_dir, found, Chosen(store.images, in_order), name, progress, stage)
         return Pool(features[np.searchsorted(in_order, index)], np.asarray(store.labels)[index])
 
     train = holdout = None
@@ -91,20 +91,6 @@ def _held_out(store: Store, trained: NDArray[np.intp]) -> NDArray[np.intp]:
     rest = rest[interleave(labels[rest])] if len(rest) else rest
     classes = len(store.meta.class_names)
     return rest[: int(np.bincount(labels[rest], minlength=classes).min()) * classes] if len(rest) else rest
-
-
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Some images of a store, of which a slice is in memory at a time: a reference may have hundreds of gigabytes."""
-
-    images: Images
-    index: NDArray[np.intp]
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, rows: slice) -> Images:
-        return self.images[self.index[rows]]
 
 
 def _kept(

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taildiff.evaluation.extractors.preparing import Images, Pictures, Preparation, in_batches
+from taildiff.evaluation.extractors.preparing import Preparation, in_batches
+from taildiff.evaluation.images import Images, Pictures
 from taildiff.progress import Progress, silent
 
 

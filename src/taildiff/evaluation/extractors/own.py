@@ -22,12 +22,11 @@ from taildiff.evaluation.extractors.network import ImageNetwork
 from taildiff.evaluation.extractors.preparing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Images,
-    Pictures,
     Preparation,
     Resize,
     in_batches,
 )
+from taildiff.evaluation.images import Images, Pictures
 from taildiff.progress import Progress, silent
 
 VERSION = 1  # raise it with every change here that changes features

@@ -6,7 +6,7 @@ arXiv:2104.11222, for how much the wrong way moves a Fréchet distance), ranges 
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,18 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from taildiff.errors import DataError
+from taildiff.evaluation.images import Images, Pictures
 from taildiff.progress import Progress, silent
-
-Images = NDArray[np.uint8]  # (N, H, W, C)
-
-
-class Pictures(Protocol):
-    """Images (N, H, W, C) that are read a slice at a time: an array, or what need not fit into memory."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: slice, /) -> Images: ...
-
 
 Resize = Literal["bicubic", "bilinear"]
 
