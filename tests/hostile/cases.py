@@ -138,7 +138,7 @@ CASES = (
     Case("checkpoint/optimizer", "a folder in its place", None, "…/state/step-0000004/optimizer.safetensors cannot be read: Is a directory"),
     Case("checkpoint/state.json", "another step", edited(step=5), "…/state.json is damaged: its checksum does not fit its content"),
     Case("checkpoint/state.json", "NaN", edited(seconds=float("nan")), "…/state.json: seconds: Input should be a finite number (got nan)"),
-    Case("run.json", "another seed", lambda data: data.replace(b'"seed": 0', b'"seed": 1', 1), "…/run.json was changed or is damaged: its checksum does not fit its content (only the store's path may be changed by hand)…"),
+    Case("run.json", "another seed", lambda data: data.replace(b'"seed": 0', b'"seed": 1', 1), "…/run.json was changed or is damaged: its checksum does not fit its content (only the paths of store and latents may be changed by hand)…"),
     Case("run.json", "empty", nothing, "…/run.json is not readable JSON: …"),
     Case("split.json", "an index more", lambda data: data.replace(b'"index": [', b'"index": [0,', 1), "…/split.json is not a split, or was changed by hand; cut it again by beginning a new run"),
     Case("split.json", "an integer of 5,000 digits", lambda data: data.replace(b'"index": [', b'"index": [' + b"9" * 5000 + b",", 1), "…/split.json is not readable JSON: an integer of 5000 digits"),
