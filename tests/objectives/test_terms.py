@@ -410,10 +410,3 @@ def test_rows_are_chosen_without_reading_a_value():
     s, u = torch.empty(12, device="meta"), torch.empty((), device="meta")
     chosen = select(Null(0.25, kept_only=True), s, s.bool(), u)
     assert chosen.index.shape == chosen.scale.shape == (3,)
-
-
-def test_rows_are_chosen_without_reading_a_value():
-    """On the meta device that raises; on a GPU the process would wait for all that was given to it."""
-    s, u = torch.empty(12, device="meta"), torch.empty((), device="meta")
-    chosen = select(Null(0.25, kept_only=True), s, s.bool(), u)
-    assert chosen.index.shape == chosen.scale.shape == (3,)

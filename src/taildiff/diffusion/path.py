@@ -69,6 +69,7 @@ class DDPM:
         self.timesteps = timesteps
         beta = torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64)
         self.alpha_bar = torch.cumprod(1 - beta, 0)  # (T,)
+        self._copies: dict[torch.device, Tensor] = {}
 
     def index(self, s: Tensor) -> Tensor:
         """The integer t of a noise level; rounding, because truncation is wrong for some s in float32."""
@@ -76,8 +77,16 @@ class DDPM:
 
     def coefficients(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) in float64."""
-        alpha_bar = self.alpha_bar.to(s.device)[self.index(s)]
+        alpha_bar = self._table(s.device)[self.index(s)]
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+    def _table(self, device: torch.device) -> Tensor:
+        """Copied once; to do so in every step would make each wait for the GPU."""
+        if device == self.alpha_bar.device:
+            return self.alpha_bar
+        if device not in self._copies:
+            self._copies[device] = self.alpha_bar.to(device)
+        return self._copies[device]
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Uniform over the grid."""

@@ -5,6 +5,7 @@ on the batch size alone, never on the data, so that shapes are fixed for a run.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -112,9 +113,15 @@ def labels_of(view: View, y: Tensor, dropped: Tensor, null_label: int, u: Tensor
             return torch.full_like(y, null_label)
         case Law(probabilities):
             assert u is not None
-            cumulative = torch.tensor(probabilities, dtype=torch.float64, device=y.device).cumsum(0)
+            cumulative = _cumulative(probabilities, y.device)
             return torch.searchsorted(cumulative, u.double() * cumulative[-1], right=True).clamp(max=null_label - 1)
         case OtherClass():
             assert u is not None
             step = (u.double() * (null_label - 1)).long().clamp(max=null_label - 2)  # 0..C-2
             return (y + 1 + step) % null_label
+
+
+@lru_cache(maxsize=8)
+def _cumulative(probabilities: tuple[float, ...], device: torch.device) -> Tensor:
+    """Kept, because to copy them to a GPU in every step would make each wait for it; (C,) float64."""
+    return torch.tensor(probabilities, dtype=torch.float64, device=device).cumsum(0)
