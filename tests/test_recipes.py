@@ -13,7 +13,7 @@ from taildiff.data.batches import Batch
 from taildiff.data.longtail import exponential
 from taildiff.errors import DataError, SpecError
 from taildiff.objectives.objective import Streams
-from taildiff.recipes import FIXED, METHODS, NAMES, auto_ccua, check_data, recipe, with_method
+from taildiff.recipes import FIXED, METHODS, NAMES, auto_ccua, auto_sit_ccua, check_data, recipe, with_method
 from taildiff.runs import RunDir
 from taildiff.spec import (
     ALSpec,
@@ -74,6 +74,30 @@ def test_auto_fits_any_data(size, channels, counts):
     build.denoiser(spec.model.model_copy(update={"channels": tuple(8 for _ in spec.model.channels)}), facts)
 
 
+@given(
+    height=st.integers(4, 80),
+    width=st.integers(4, 80),
+    channels=st.sampled_from([1, 3, 4]),
+    counts=st.lists(st.integers(1, 60_000), min_size=2, max_size=4),
+)
+def test_auto_sit_fits_any_data(height, width, channels, counts):
+    names = tuple(f"c{i}" for i in range(len(counts)))
+    facts = DataFacts(height=height, width=width, channels=channels, class_names=names, counts=tuple(counts))
+    spec = auto_sit_ccua(facts)
+    assert RunSpec.model_validate(spec.model_dump()) == spec
+    assert height % spec.model.patch == width % spec.model.patch == 0
+    small = spec.model.model_copy(update={"depth": 1, "width": 12, "heads": 1})
+    with torch.device("meta"):
+        build.denoiser(small, facts)
+
+
+@pytest.mark.parametrize(("size", "patch"), [(28, 2), (32, 2), (64, 4), (16, 1), (20, 1), (256, 16)])
+def test_auto_sit_has_about_256_tokens(size, patch):
+    facts = DataFacts(height=size, width=size, channels=3, class_names=("a", "b"), counts=(9, 9))
+    assert auto_sit_ccua(facts).model.patch == patch
+    assert 196 <= (size // patch) ** 2 <= 400
+
+
 def test_auto_fits_latents_by_their_own_size():
     facts = facts_for("imagenetlt256")
     spec = auto_ccua(facts)
@@ -85,7 +109,7 @@ def test_names_and_docstrings():
     for name in FIXED:
         assert recipe(name).recipe == name
         assert f"taildiff train {name} " in (FIXED[name].__doc__ or "")
-    assert set(NAMES) == {*FIXED, "auto-ccua"}
+    assert set(NAMES) == {*FIXED, "auto-ccua", "auto-sit-ccua"}
     with pytest.raises(SpecError, match="did you mean 'mnist5k-ccua'"):
         recipe("mnist5k-cuca")
     with pytest.raises(SpecError, match="add --data STORE"):

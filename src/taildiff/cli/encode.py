@@ -8,6 +8,8 @@ import tyro
 
 from taildiff.cli.common import command_line, console, next_steps, progress_bar, say
 from taildiff.errors import InputError
+from taildiff.recipes.latents import OLTR_IMAGES
+from taildiff.spec import DataFacts
 
 if TYPE_CHECKING:
     from taildiff.data.latents import LatentMeta, LatentStore
@@ -53,12 +55,16 @@ def encode(options: Encode) -> None:
         return
     latents = done or _encode(options, store, vae)
     _tell("Already encoded" if done else "Encoded", latents.info, options.out)
-    facts = latents.facts
-    name = "imagenetlt256-sit-s2" if (facts.classes, facts.shape) == _IMAGENET else "auto-ccua"
     next_steps(
         command_line("data", "show", options.out),
-        command_line("train", name, "--data", options.out, "--out", "runs/first"),
+        command_line("train", _recipe_for(latents.facts), "--data", options.out, "--out", "runs/first"),
     )
+
+
+def _recipe_for(facts: DataFacts) -> str:
+    if (facts.classes, facts.shape) != _IMAGENET:
+        return "auto-ccua"
+    return "imagenetlt256-oltr-sit-s2" if sum(facts.counts) == OLTR_IMAGES else "imagenetlt256-sit-s2"
 
 
 def _encode(options: Encode, store: "Store", vae: "VAE") -> "LatentStore":

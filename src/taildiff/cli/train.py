@@ -182,7 +182,7 @@ def show_choices(spec: RunSpec, store: Store | LatentStore) -> None:
         f"  order      {'epochs' if spec.data.resample is None else f'class resampling f = {spec.data.resample:g}'}, "
         f"mirror images {'yes' if spec.data.flip else 'no'}\n"
         f"  objective  {terms(spec.objective)}\n"
-        "  (each is an option: taildiff train auto-ccua --data STORE --help)",
+        f"  (each is an option: taildiff train {spec.recipe} --data STORE --help)",
         highlight=False,
     )
 

@@ -10,10 +10,10 @@ from taildiff.errors import SpecError, unknown
 from taildiff.recipes import latents, pixels, small
 from taildiff.recipes.latents import check_data
 from taildiff.recipes.methods import METHODS, with_method
-from taildiff.recipes.small import auto_ccua
+from taildiff.recipes.small import auto_ccua, auto_sit_ccua
 from taildiff.spec import DataFacts, RunSpec
 
-__all__ = ["FIXED", "FOR_DATA", "METHODS", "NAMES", "auto_ccua", "check_data", "recipe", "with_method"]
+__all__ = ["FIXED", "FOR_DATA", "METHODS", "NAMES", "auto_ccua", "auto_sit_ccua", "check_data", "recipe", "with_method"]
 
 FIXED: dict[str, Callable[[], RunSpec]] = {
     "mnist5k-plain": small.mnist5k_plain,
@@ -38,7 +38,7 @@ FIXED: dict[str, Callable[[], RunSpec]] = {
     "imagenetlt256-sit-b2": latents.imagenetlt256_sit_b2,
     "imagenetlt256-sit-xl2": latents.imagenetlt256_sit_xl2,
 }
-FOR_DATA: dict[str, Callable[[DataFacts], RunSpec]] = {"auto-ccua": auto_ccua}
+FOR_DATA: dict[str, Callable[[DataFacts], RunSpec]] = {"auto-ccua": auto_ccua, "auto-sit-ccua": auto_sit_ccua}
 NAMES = (*FIXED, *FOR_DATA)
 
 
