@@ -1,4 +1,4 @@
-"""Everything that wants a GPU, in one command and about 25 minutes; tables and logs go into one folder.
+"""Everything that wants a GPU, in one command; tables and logs go into one folder.
 
     python benchmarks/gpu_session.py --data data/cifar10 --out gpu                  # a store of `taildiff data prepare`
     python benchmarks/gpu_session.py --parts throughput cost --out gpu              # in pieces: parts of one folder
@@ -8,8 +8,9 @@
     cost         step_cost-*.json: each method's step over plain's, on the U-Net and on the transformer for CIFAR-10
     train        CIFAR-10-LT for some minutes, plain and CCUA; evaluated: compare.md, report.html, metrics-*.jsonl
 
-Each command has its own limit and log.txt has all that they said; one that fails stops no other. Training that fails
-compiled in bf16 is tried again in plain float32. Exits with 1 when something failed.
+Each command has its own limit (the defaults are for half an hour in all) and log.txt has all that they said; one that
+fails stops no other. Training that fails compiled in bf16 is tried again in plain float32. Exits with 1 when something
+failed.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Training of SiT in latents: images a second, memory, and the share of what matrix products reach on this machine.
 
-    python benchmarks/throughput.py                                          # S/2 and B/2, on a GPU about ten minutes
+    python benchmarks/throughput.py --budget 900                             # S/2 and B/2, what 900 s allow
     python benchmarks/throughput.py --models tiny/2:8 --modes float32 --seconds 5       # to see it work on a CPU
 
 Each row is real training, `training.loop.train` on what `session.open_training` makes: latents of 4x32x32 drawn from
