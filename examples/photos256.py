@@ -1,9 +1,10 @@
-"""A long-tailed folder of real 256x256 photographs, cut from three large ones of scikit-learn and matplotlib.
+"""A folder of real 256x256 photographs in three classes, cut from three large ones of scikit-learn and matplotlib.
 
     python examples/photos256.py photos            # photos/train/<class>/n.jpg and photos/test/<class>/n.jpg
 
-It stands in for a folder of your own where there is no network: crops of a temple, a flower and a portrait, many of the
-first and few of the last. Crops of one photograph overlap, so that nothing can be learned here about generalisation.
+It stands in for a folder of your own where there is no network: crops of a temple, a flower and a portrait, equally
+many of each, so that a tail can be cut and judged. Crops of one photograph overlap: nothing here is about
+generalisation.
 """
 
 import argparse
@@ -18,16 +19,16 @@ SIZE = 256
 
 
 def photographs() -> dict[str, Image.Image]:
-    """From the commonest class to the rarest."""
+    """In alphabetical order, as classes are sorted: the last ones become rare when a tail is cut."""
     portrait = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
     return {
-        "temple": Image.fromarray(load_sample_image("china.jpg")),
         "flower": Image.fromarray(load_sample_image("flower.jpg")),
         "portrait": Image.open(portrait).convert("RGB"),
+        "temple": Image.fromarray(load_sample_image("china.jpg")),
     }
 
 
-def write(out: Path, counts: tuple[int, ...] = (200, 60, 20), held_out: int = 20, seed: int = 0) -> None:
+def write(out: Path, counts: tuple[int, ...] = (200, 200, 200), held_out: int = 20, seed: int = 0) -> None:
     """Crops of random place and size, resized to 256x256 pixels."""
     random = np.random.default_rng(seed)
     for (name, photo), count in zip(photographs().items(), counts, strict=True):
@@ -44,7 +45,7 @@ def write(out: Path, counts: tuple[int, ...] = (200, 60, 20), held_out: int = 20
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--counts", type=int, nargs=3, default=(200, 60, 20), help="training images of each class")
+    parser.add_argument("--counts", type=int, nargs=3, default=(200, 200, 200), help="training images of each class")
     parser.add_argument("--held-out", type=int, default=20, help="held-out images of each class")
     options = parser.parse_args()
     write(options.out, tuple(options.counts), options.held_out)
