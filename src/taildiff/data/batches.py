@@ -57,10 +57,18 @@ class Batches:
     """The batches of one run; each rank reads its own slice of the global batch."""
 
     def __init__(
-        self, store: Store | LatentStore, split: Split, order: Order, batch_size: int, flip: bool, rows: slice
+        self,
+        store: Store | LatentStore,
+        split: Split,
+        order: Order,
+        batch_size: int,
+        flip: bool,
+        rows: slice,
+        pin: bool = False,
     ):
+        """`pin`: into memory from which a GPU can copy while it computes."""
         self.store, self.split, self.order = store, split, order
-        self.batch_size, self.flip, self.rows = batch_size, flip, rows
+        self.batch_size, self.flip, self.rows, self.pin = batch_size, flip, rows, pin
 
     def read(self, step: int) -> Batch:
         """The batch of one step."""
@@ -77,7 +85,8 @@ class Batches:
                 moments = _in_order(self.store.moments, self.store.rows(positions))
                 own = moments[np.arange(len(positions)), mirrored.astype(np.intp)]
                 x = to_latents(torch.from_numpy(own), self._noise(step), self.store.info.codec)
-        return Batch(x, torch.from_numpy(self.store.labels[positions].astype(np.int64)))
+        batch = Batch(x, torch.from_numpy(self.store.labels[positions].astype(np.int64)))
+        return Batch(*(tensor.pin_memory() for tensor in batch)) if self.pin else batch
 
     def _noise(self, step: int) -> Tensor:
         """Of the own rows; drawn for the global batch, so that it does not depend on the number of processes."""

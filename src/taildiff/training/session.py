@@ -195,7 +195,8 @@ def open_training(
 ) -> Training:
     """Build everything and restore the newest checkpoint that is whole."""
     order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
-    batches = Batches(store, split, order, spec.batch_size, spec.data.flip, engine.rows(spec.batch_size))
+    rows, gpu = engine.rows(spec.batch_size), engine.device.type == "cuda"
+    batches = Batches(store, split, order, spec.batch_size, spec.data.flip, rows, pin=gpu)
     learner = _fresh(spec, store, split, None if run.checkpoint_steps() else start_from)
     objective = learner.objective
     ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
