@@ -159,8 +159,23 @@ def _speaks() -> bool:
         return False
 
 
-def require_compiler(device: torch.device) -> None:
-    """`SpecError` when there is no compiler for what torch.compile writes."""
+def compile_in_place(module: nn.Module, device: torch.device) -> None:
+    """torch.compile what `module` computes, at its first call; its type and the names of its parameters stay.
+
+    `SpecError` when there is no compiler for the code that torch writes. Two of its optimisations are off because they
+    lose gradients silently: layouts of convolutions on a CPU (2.13: of the U-Net, found by
+    tests/training/test_scale.py), and mix-order reductions on a GPU (2.10 to 2.13: of adaptive norms, pytorch#193061).
+    """
+    _require_compiler(device)
+    options: dict[str, str | int | bool | Callable[..., object]] = {}
+    if device.type == "cpu":
+        options["layout_optimization"] = False
+    elif "triton.mix_order_reduction" in torch._inductor.list_options():
+        options["triton.mix_order_reduction"] = False
+    module.compile(options=options)
+
+
+def _require_compiler(device: torch.device) -> None:
     names = ("g++", "clang++", "c++") if device.type == "cpu" else ("gcc", "clang", "cc")
     given = os.environ.get("CXX" if device.type == "cpu" else "CC")
     if not any(map(shutil.which, [given] if given else names)):

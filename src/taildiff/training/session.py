@@ -26,7 +26,7 @@ from taildiff.spec import DataFacts, RunSpec, flatten
 from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, prune, set_aside, tidy
 from taildiff.training.ema import averaged
-from taildiff.training.engine import Engine, require_compiler
+from taildiff.training.engine import Engine, compile_in_place
 from taildiff.training.lock import locked
 from taildiff.training.loop import Outcome, Say, StopRule, Training, save_weights, train
 from taildiff.training.provenance import describe
@@ -201,8 +201,7 @@ def open_training(
     objective = learner.objective
     ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
     if spec.compile:
-        require_compiler(engine.device)
-        learner.denoiser.compile()  # in place: names and types stay; the objective's draws and tables stay outside
+        compile_in_place(learner.denoiser, engine.device)  # the objective's draws and tables stay outside
     module = engine.setup(learner)
     o = spec.optimizer
     optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
