@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         raise
     except TaildiffError as error:
         _fail(error, str(error))
-        return 2 if isinstance(error, InputError) else 1
+        cause = error.__cause__ if isinstance(error, FollowerError) else None
+        return 2 if isinstance(cause if isinstance(cause, TaildiffError) else error, InputError) else 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
