@@ -103,6 +103,7 @@ def test_auto_fits_latents_by_their_own_size():
     spec = auto_ccua(facts)
     assert spec.model == auto_ccua(facts.model_copy(update={"codec": None, "height": 32, "width": 32})).model
     assert spec.data.flip
+    assert not auto_ccua(facts.model_copy(update={"channels": 1})).data.flip  # latents of digits
 
 
 def test_names_and_docstrings():

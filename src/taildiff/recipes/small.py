@@ -143,7 +143,7 @@ def _auto(name: str, facts: DataFacts, model: UNetSpec | SiTSpec, epochs: int) -
         recipe=name,
         steps=min(100_000, max(800, epochs * images // batch // 100 * 100)),
         batch_size=batch,
-        data=DataSpec(tail="natural", resample=0.1, flip=facts.shape[0] >= 3),
+        data=DataSpec(tail="natural", resample=0.1, flip=facts.channels == 3),  # digits stay digits, as latents too
         path=FlowSpec(),
         model=model,
         optimizer=OptimizerSpec(lr=5e-4, warmup=100, schedule="constant"),
