@@ -272,8 +272,10 @@ class _Hub:
         assert url.startswith("http")
 
     def download(self, name: str, file: str, local_files_only: bool) -> str:
-        if local_files_only or not (self.folder / file).exists():
-            raise huggingface_hub.errors.LocalEntryNotFoundError(f"{name} has no {file}")
+        if local_files_only:
+            raise huggingface_hub.errors.LocalEntryNotFoundError(f"{file} of {name} is not in the cache")
+        if not (self.folder / file).exists():
+            raise huggingface_hub.errors.EntryNotFoundError(f"{name} has no {file}")
         self.fetched.append(file)
         return str(self.folder / file)
 
@@ -309,12 +311,14 @@ def test_a_hub_without_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_hub_that_breaks_off(tiny_vae: Path, monkeypatch: pytest.MonkeyPatch):
-    hub = _Hub(monkeypatch, tiny_vae)
+@pytest.mark.parametrize("file", ["config.json", WEIGHTS])
+@pytest.mark.parametrize("error", [ConnectionError, huggingface_hub.errors.LocalEntryNotFoundError])
+def test_a_hub_that_breaks_off(tiny_vae: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], file: str):
+    hub, breaks = _Hub(monkeypatch, tiny_vae), file
 
     def broken(name: str, file: str, local_files_only: bool) -> str:
-        if file == WEIGHTS and not local_files_only:
-            raise ConnectionError("broken off\nafter 3 bytes")
+        if file == breaks and not local_files_only:
+            raise error("broken off\nafter 3 bytes")  # the second is the hub library's word for no answer, too
         return hub.download(name, file, local_files_only)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", broken)
@@ -362,6 +366,8 @@ def test_pixels_are_left_alone():
     x = torch.randn(2, 3, 4, 4)
     assert isinstance(codec(_facts(None)), Pixels)
     assert codec(_facts(None)).decode(x) is x
+    with pytest.raises(InputError, match="--vae somewhere has no meaning for a run on pixels"):
+        codec(_facts(None), "somewhere")
 
 
 def test_the_vae_is_found_again(vae: VAE, edited: Callable[..., Path]):

@@ -131,9 +131,11 @@ def load_vae(source: str, size: tuple[int, int], device: str | torch.device = "c
 def codec(facts: DataFacts, source: str | None = None, device: str | torch.device = "cpu") -> Codec:
     """What decodes for a network trained on this data: with its VAE from `source`, or from where it was first loaded.
 
-    `CheckpointError` for another VAE, `InputError` where there is none.
+    `CheckpointError` for another VAE, `InputError` where there is none, or where one is named and none is needed.
     """
     if facts.codec is None:
+        if source is not None:
+            raise InputError(f"--vae {source} has no meaning for a run on pixels: leave it out")
         return Pixels()
     size = facts.height, facts.width
     if source is not None:

@@ -216,7 +216,9 @@ def _fetch(hub: Any, name: str, local_files_only: bool) -> Path | None:
     def get(file: str) -> Path | None:
         try:
             return Path(hub.hf_hub_download(name, file, local_files_only=local_files_only))
-        except hub.errors.EntryNotFoundError:  # also: not in the local cache
+        except hub.errors.EntryNotFoundError as error:
+            if isinstance(error, hub.errors.LocalEntryNotFoundError) and not local_files_only:
+                raise  # the hub was asked and gave no answer; whether it has the file is not known
             return None
 
     try:
