@@ -1,5 +1,8 @@
 """Sampling that is stopped goes on, and gives what it would have given."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import tiny
@@ -68,3 +71,25 @@ def test_what_does_not_fit_is_not_taken_over(tmp_path, spoil):
             array.unlink()
     fresh = Unfinished.open(place, key, shape)
     assert (fresh.done, fresh.images.shape) == (0, shape)
+
+
+def test_room_is_taken_before_sampling(tmp_path, monkeypatch):
+    """Writing to mapped memory that the disk has no room for is SIGBUS."""
+    place, array, shape = tmp_path / "images-g1.npz", tmp_path / ".images-g1.npy", (64, 32, 32, 3)
+    Unfinished.open(place, "key", shape).remove()
+    Unfinished.open(place, "key", shape)
+    assert array.stat().st_blocks * 512 >= array.stat().st_size
+    array.unlink()
+
+    def refuse(reason: int) -> None:
+        def allocate(*_: int) -> None:
+            raise OSError(reason, os.strerror(reason))
+
+        monkeypatch.setattr(os, "posix_fallocate", allocate)
+
+    refuse(errno.EOPNOTSUPP)
+    Unfinished.open(place, "key", shape).remove()
+    refuse(errno.ENOSPC)
+    with pytest.raises(OSError, match=r"No space left .*\.images-g1\.npy"):
+        Unfinished.open(place, "key", shape)
+    assert not array.exists()

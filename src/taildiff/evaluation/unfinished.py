@@ -3,6 +3,8 @@
 .images-g1.5.npy      uint8 (N, H, W, C), memory-mapped          .images-g1.5.json     {"key": …, "done": n}
 """
 
+import errno
+import os
 import time
 from pathlib import Path
 from typing import Self
@@ -41,7 +43,9 @@ class Unfinished:
         except (SpecError, OSError, ValueError, KeyError, TypeError, SyntaxError):
             pass  # there is nothing, or nothing that can be used
         note.unlink(missing_ok=True)
-        return cls(np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=shape), array, note, key, 0)
+        images = np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(array)
+        return cls(images, array, note, key, 0)
 
     def keep(self, done: int) -> None:
         """The first `done` images are made; they are made sure of now and then."""
@@ -56,3 +60,18 @@ class Unfinished:
         """The images are somewhere else now."""
         self._note.unlink(missing_ok=True)
         self._array.unlink(missing_ok=True)
+
+
+def _reserve(path: Path) -> None:
+    """Take the file's space now: on a disk that is full, writing to mapped memory kills the process without a word."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return  # a file system that cannot
+        path.unlink()
+        error.filename = str(path)
+        raise
