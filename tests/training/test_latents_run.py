@@ -14,10 +14,11 @@ from taildiff.data.longtail import Split
 from taildiff.data.order import Order
 from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.errors import CheckpointError, InputError, RunError
+from taildiff.evaluation.evaluate import _check_weights
 from taildiff.evaluation.generate import generate, load_model
 from taildiff.models.codec import load_vae
 from taildiff.runs import RunDir
-from taildiff.spec import DataSpec, IntervalSpec, RunSpec, SamplingSpec, SiTSpec
+from taildiff.spec import CodecFacts, DataSpec, IntervalSpec, RunSpec, SamplingSpec, SiTSpec
 from taildiff.training.loop import StopRule
 from taildiff.training.session import run_training
 
@@ -163,3 +164,30 @@ def test_a_run_goes_on_with_its_own_latents_only(pixels: Store, latents: LatentS
         run_training(run, spec, other)
     with pytest.raises(RunError, match="begun with other latents"):
         run_training(run, spec, pixels)
+
+
+def test_weights_stay_those_of_the_run_when_its_vae_has_moved(
+    pixels: Store, latents: LatentStore, spec: RunSpec, vae: Path, tmp_path: Path
+):
+    run = RunDir(tmp_path / "run")
+    run_training(run, spec, latents)
+    opened = load_vae(str(vae.rename(tmp_path / "moved")), (SIZE, SIZE))
+    again = encode(pixels, tmp_path / "again", opened.facts, opened.moments)
+    assert again.info.hash == latents.info.hash
+    run_training(run, spec, again)  # done; run.json names the latents of today
+    assert run.info().facts != latents.facts
+    _check_weights(run, load_model(run, vae=str(tmp_path / "moved")), "ema")
+
+
+def test_weights_of_pixels_do_not_begin_a_run_on_latents_of_their_size(pixels: Store, spec: RunSpec, tmp_path: Path):
+    first = RunDir(tmp_path / "first")
+    run_training(first, spec, pixels, StopRule(step=1))
+    facts = CodecFacts(source="v", kind="AutoencoderKL", hash="a", channels=3, height=SIZE, width=SIZE, scaling=1.0)
+
+    def moments(images: np.ndarray) -> np.ndarray:
+        return np.ones((len(images), 2, 3, SIZE, SIZE), np.float16)
+
+    latents = encode(pixels, tmp_path / "latents", facts, moments)
+    assert latents.facts.shape == pixels.facts.shape
+    with pytest.raises(CheckpointError, match=r"16x16x3 images, and this run is .* 16x16x3 latents"):
+        run_training(RunDir(tmp_path / "run"), spec, latents, start_from=first.weights(1))

@@ -19,6 +19,7 @@ from taildiff.objectives.objective import Streams
 from taildiff.runs import RunDir
 from taildiff.spec import DDPMSpec, SiTSpec, UCLSpec
 from taildiff.training import loop
+from taildiff.training.engine import Engine
 from taildiff.training.loop import StopRule
 from taildiff.training.session import run_training
 from taildiff.weights import read_weights
@@ -216,3 +217,32 @@ def test_an_official_checkpoint_begins_a_run(tiny_store, tiny_spec, tmp_path):
     assert len(trained_row) == 4
     with pytest.raises(CheckpointError, match=r"--from .*official\.pt does not fit this network.*is not a parameter"):
         run_training(RunDir(tmp_path / "other"), tiny_spec, tiny_store, start_from=tmp_path / "official.pt")
+
+
+def test_processes_that_see_other_checkpoints_are_told(tiny_store, tiny_spec, tmp_path, monkeypatch):
+    """--out on a disk of each node: the first one goes on after step 2, the others would begin with fresh weights."""
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store, StopRule(step=2))
+    monkeypatch.setattr(Engine, "largest", lambda _, value: max(value, 3.0))
+    with pytest.raises(RunError, match=r"do not see the same checkpoints .*step 2.* file system that all nodes see"):
+        run_training(run, tiny_spec, tiny_store)
+    assert run.checkpoint_steps() == [2]
+
+
+def test_full_memory_of_a_gpu_is_told_with_what_needs_less(tiny_store, tiny_spec, tmp_path, monkeypatch):
+    def full(*_: object) -> bool:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(loop, "_step", full)
+    with pytest.raises(RunError, match=r"memory of cpu is full: .*--accumulate 4.*--model\.checkpointing"):
+        run_training(RunDir(tmp_path / "run"), tiny_spec, tiny_store)
+
+
+def test_weights_begin_a_run_that_recomputes_its_blocks(tiny_store, tiny_spec, tmp_path):
+    first, second = RunDir(tmp_path / "first"), RunDir(tmp_path / "second")
+    model = SiTSpec(depth=1, width=24, heads=3, patch=4)
+    spec = changed(tiny_spec.model_copy(update={"model": model}), "optimizer", lr=1e-30)
+    run_training(first, spec, tiny_store, StopRule(step=1))
+    saving = changed(spec, "model", checkpointing=True)
+    run_training(second, saving, tiny_store, StopRule(step=1), start_from=first.weights(1))
+    assert newest(second, "raw").keys() == newest(first).keys()

@@ -124,6 +124,13 @@ class Engine:
             if self._fabric.world_size > 1 and not _speaks():
                 raise FollowerError(str(error)) from error
             raise
+        except torch.OutOfMemoryError as error:
+            if self._fabric.world_size > 1 and not _speaks():
+                raise FollowerError(str(error)) from error
+            raise RunError(
+                f"the memory of {self.device} is full: a batch in parts (--accumulate 4) needs less of it, and so do "
+                "--precision bf16-mixed, --model.checkpointing (SiT), a smaller --batch-size and more --devices"
+            ) from error
         except RuntimeError as error:
             if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
                 raise

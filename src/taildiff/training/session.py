@@ -22,7 +22,7 @@ from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
 from taildiff.run_info import RunInfo, seal_info
 from taildiff.runs import RunDir, write_json
-from taildiff.spec import DataFacts, RunSpec, flatten
+from taildiff.spec import DataFacts, ModelSpec, RunSpec, SiTSpec, flatten
 from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, prune, set_aside, tidy
 from taildiff.training.ema import averaged
@@ -255,6 +255,11 @@ def _resume(run: RunDir, trainable: Trainable, engine: Engine, say: Say) -> Posi
         tidy(run)
     engine.barrier()
     position = restore(run, trainable, say)
+    if engine.any(position.step != engine.largest(position.step)):
+        raise RunError(
+            f"the processes do not see the same checkpoints in {run.states} (this one: step {position.step}): "
+            "--out must be on a file system that all nodes see"
+        )
     engine.barrier()  # nobody sets a checkpoint aside while another still reads it
     if engine.first:
         for folder in newest(run):
@@ -278,12 +283,18 @@ def _start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
     if path.suffix != ".safetensors" or not is_own(path):
         return read_foreign(path)
     tensors, meta = read_weights(path)
-    if meta.spec.model != spec.model or meta.facts.shape != facts.shape:
+    same_kind = meta.facts.shape == facts.shape and bool(meta.facts.codec) == bool(facts.codec)
+    if not same_kind or _layout(meta.spec) != _layout(spec):
         raise CheckpointError(
             f"--from {path} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
             f"and this run is {_shape(spec, facts)}"
         )
     return tensors
+
+
+def _layout(spec: RunSpec) -> ModelSpec:
+    """The network without what weights do not depend on."""
+    return spec.model.model_copy(update={"checkpointing": False} if isinstance(spec.model, SiTSpec) else {})
 
 
 def _shape(spec: RunSpec, facts: DataFacts) -> str:
