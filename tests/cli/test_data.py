@@ -67,6 +67,11 @@ def test_prepare_folder_and_show_it(run, photos, tmp_path):
     assert text.rstrip().endswith(f"taildiff train auto-ccua --data {out} --out runs/first")
 
 
+def test_large_images_go_through_a_vae_next(run, photos, tmp_path):
+    text = run("prepare", "folder", photos, "--out", tmp_path / "store", "--size", 128)
+    assert text.endswith(f"--vae stabilityai/sd-vae-ft-ema --out {tmp_path / 'store'}-latents ")
+
+
 def test_show_a_folder_without_opening_its_images(run, photos):
     (photos / "cat" / "0.png").write_text("broken")
     text = run("show", photos)

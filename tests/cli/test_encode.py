@@ -32,7 +32,7 @@ def test_a_store_goes_through_the_vae(photos, tiny_vae, tmp_path, capsys):
     assert f"Encoded: 8 training images and their mirrors as latents of 4×2×2, 0.0 MB, in {out}" in told
     assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215, sha256 " in told
     assert f"taildiff data show {out}" in told
-    assert f"taildiff train auto-ccua --data {out}" in told
+    assert f"taildiff train auto-sit-ccua --data {out}" in told
     latents, vae = LatentStore.open(out), load_vae(str(tiny_vae), (SIZE, SIZE))
     assert latents.facts.codec == vae.facts
     images = np.array(photos.images[:8])
@@ -140,7 +140,7 @@ def test_show_says_what_latents_are_and_where_their_images(photos, tiny_vae, tmp
     assert "8 training images and their mirrors as latents of 4×2×2" in told
     assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215" in told
     assert f"Images: {photos.root}, still there" in told
-    assert f"taildiff train auto-ccua --data {latents}" in told
+    assert f"taildiff train auto-sit-ccua --data {latents}" in told
     assert call("data", "show", latents, "--tail", "exp", "--ratio", 0.5) == 0
     assert "cut to 6 (exp, ratio 0.5)" in said(capsys)
     shutil.rmtree(photos.root)
@@ -157,7 +157,7 @@ def test_latents_are_no_source_of_images(photos, tiny_vae, tmp_path, capsys):
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", tmp_path / "latents") == 0
     capsys.readouterr()
     assert call("data", "prepare", "folder", tmp_path / "latents", "--out", tmp_path / "again") == 2
-    assert "holds latents already: taildiff train auto-ccua --data" in said(capsys)
+    assert "holds latents already: taildiff train auto-sit-ccua --data" in said(capsys)
     for judged, real in ((tmp_path / "latents", photos.root), (photos.root, tmp_path / "latents")):
         assert call("evaluate", judged, "--data", real) == 2
         assert f"name the store that they are of, {photos.root}" in said(capsys)

@@ -43,6 +43,7 @@ _TAKES = {
     "partial": ("tinyimagenet", "imagenet", "places365", "inaturalist2018"),
 }
 """Importers that an option is for; the others are for all."""
+_LARGE = 128  # pixels a side from which latents are the way
 _CHOICES = "{" + ",".join(IMPORTERS) + "}"
 
 
@@ -136,10 +137,15 @@ def _prepare(options: Prepare) -> None:
         markup=False,
         soft_wrap=True,
     )
-    next_steps(
-        command_line("data", "show", store.root),
-        command_line("train", "auto-ccua", "--data", store.root, "--out", "runs/first"),
-    )
+    next_steps(command_line("data", "show", store.root), _after(store))
+
+
+def _after(store: "Store") -> str:
+    """Training, or for images that are too large for a network in pixels the VAE."""
+    if min(store.meta.height, store.meta.width) < _LARGE:
+        return command_line("train", "auto-ccua", "--data", store.root, "--out", "runs/first")
+    latents = store.root.with_name(f"{store.root.name}-latents")
+    return command_line("data", "encode", store.root, "--vae", "stabilityai/sd-vae-ft-ema", "--out", latents)
 
 
 def _check_options(options: Prepare) -> None:

@@ -41,13 +41,14 @@ def encode(options: Encode) -> None:
     """Do it, and say what came of it."""
     from taildiff.data.encode import plan
     from taildiff.data.store import Store
-    from taildiff.evaluation.generate import best_device
-    from taildiff.models.codec import load_vae
 
     if options.batch_size < 1:
         raise InputError(f"--batch-size {options.batch_size}: at least one image is read at a time")
     store = Store.open(options.store)
     meta = store.meta
+    from taildiff.evaluation.generate import best_device  # torch: a wrong store is told before
+    from taildiff.models.codec import load_vae
+
     vae = load_vae(options.vae, (meta.height, meta.width), best_device(), meta.channels)
     info, done = plan(store, options.out, vae.facts, options.overwrite)
     if options.dry_run:
@@ -63,7 +64,7 @@ def encode(options: Encode) -> None:
 
 def _recipe_for(facts: DataFacts) -> str:
     if (facts.classes, facts.shape) != _IMAGENET:
-        return "auto-ccua"
+        return "auto-sit-ccua"
     return "imagenetlt256-oltr-sit-s2" if sum(facts.counts) == OLTR_IMAGES else "imagenetlt256-sit-s2"
 
 

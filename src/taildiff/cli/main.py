@@ -18,7 +18,7 @@ GRACE = 3.0
 """Seconds that a process which is to be silent leaves to the one that speaks."""
 VERBS = {
     "demo": "train two models on long-tailed digits, judge and compare them; the report in ten minutes",
-    "data": "prepare images for training (data prepare) and look at what is there (data show)",
+    "data": "prepare images (data prepare), write their latents (data encode), look at both (data show)",
     "train": "train a recipe on a store; the same command continues a stopped run",
     "sample": "draw images of each class from a run",
     "evaluate": "judge a run over a sweep of guidance, or any images, by class and by group",

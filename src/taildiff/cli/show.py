@@ -79,10 +79,13 @@ def show(options: Show) -> None:
 
 
 def _command_after(options: Show, prepared: bool) -> str:
+    from taildiff.data.latents import is_latents
+
     if not prepared:
         store = Path("data") / options.path.resolve().name
         return command_line("data", "prepare", "folder", options.path, "--out", store, "--size", _FOLDER_SIZE)
-    words = ["train", "auto-ccua", "--data", options.path, "--out", "runs/first"]
+    name = "auto-sit-ccua" if is_latents(options.path) else "auto-ccua"
+    words = ["train", name, "--data", options.path, "--out", "runs/first"]
     if options.tail != "natural":
         words += ["--data.tail", options.tail]
         words += ["--data.list", options.list] if options.list else ["--data.ratio", f"{options.ratio:g}"]

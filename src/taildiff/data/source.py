@@ -134,7 +134,7 @@ def check_place(place: Path) -> None:
         raise DataError(f"{place} does not exist")
     if is_latents(place):
         raise DataError(
-            f"{place} holds latents already: taildiff train auto-ccua --data {place} --out RUN trains on it"
+            f"{place} holds latents already: taildiff train auto-sit-ccua --data {place} --out RUN trains on it"
         )
     if is_store(place):
         raise DataError(f"{place} is a store already: taildiff train auto-ccua --data {place} --out RUN trains on it")

@@ -125,7 +125,7 @@ def refuse_run(path: Path) -> None:
 def read_meta(root: Path) -> StoreMeta:
     """store.json; `DataError` says what else there is, or what is wrong with it."""
     if not root.exists():
-        raise DataError(f"{root} does not exist. Make a store: taildiff data prepare mnist5k --out {root}")
+        raise DataError(f"{root} does not exist. Make a store: taildiff data prepare folder IMAGES --out {root}")
     refuse_run(root)
     if not root.is_dir():
         raise DataError(f"{root} is a file; a store is a folder, such as taildiff data prepare … --out STORE makes")

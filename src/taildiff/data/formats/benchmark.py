@@ -200,7 +200,11 @@ def _class(path: Path, number: int, label: str, classes: Sequence[str], need: in
     if not (label.isascii() and label.isdigit() and len(label) < 9):
         raise DataError(f"{path}, line {number}: {label[:40]!r} is neither a class's name nor its number")
     if len(classes) != need:
-        raise DataError(f"{path} numbers the classes, which needs all {need:,}: there are {len(classes):,}")
+        named = ", or put wnids in the place of the numbers" if all(map(_WNID.fullmatch, classes)) else ""
+        raise DataError(
+            f"{path} numbers the classes, which needs all {need:,}: there are {len(classes):,} in the training images. "
+            f"Complete them{named}"
+        )
     if int(label) >= need:
         raise DataError(f"{path}, line {number}: class {label}, but classes are numbered from 0 to {need - 1:,}")
     return classes[int(label)]
