@@ -162,7 +162,7 @@ def test_a_run_goes_on_with_its_own_latents_only(pixels: Store, latents: LatentS
     other = encode(pixels, tmp_path / "other", doubled, moments)
     with pytest.raises(RunError, match="begun with other latents"):
         run_training(run, spec, other)
-    with pytest.raises(RunError, match="begun with other latents"):
+    with pytest.raises(RunError, match=r"begun on latents, and .* holds images; name those"):
         run_training(run, spec, pixels)
 
 

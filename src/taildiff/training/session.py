@@ -141,6 +141,9 @@ def check_begun(
     old = run.info()
     check_same(run, old.spec, spec)
     latents = old.latents.hash if old.latents else None, store.info.hash if isinstance(store, LatentStore) else None
+    if None in latents and latents != (None, None):
+        was, now = ("images" if found is None else "latents" for found in latents)
+        raise RunError(f"{run.root} was begun on {was}, and {store.root} holds {now}; name those, or use another --out")
     for what, was, now in [
         ("another store", old.store.hash, store.meta.hash),
         ("another split", old.split_hash, split.hash),
@@ -202,6 +205,7 @@ def open_training(
     ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
     if spec.compile:
         compile_in_place(learner.denoiser, engine.device)  # the objective's draws and tables stay outside
+        say("the network is compiled in the first step, which takes a while")
     module = engine.setup(learner)
     o = spec.optimizer
     optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
