@@ -84,14 +84,14 @@ class Batches:
             case LatentStore():
                 moments = _in_order(self.store.moments, self.store.rows(positions))
                 own = moments[np.arange(len(positions)), mirrored.astype(np.intp)]
-                x = to_latents(torch.from_numpy(own), self._noise(step), self.store.info.codec)
+                x = to_latents(torch.from_numpy(own), self._noise(step, own.shape[2:]), self.store.info.codec)
         batch = Batch(x, torch.from_numpy(self.store.labels[positions].astype(np.int64)))
         return Batch(*(tensor.pin_memory() for tensor in batch)) if self.pin else batch
 
-    def _noise(self, step: int) -> Tensor:
-        """Of the own rows; drawn for the global batch, so that it does not depend on the number of processes."""
+    def _noise(self, step: int, shape: tuple[int, ...]) -> Tensor:
+        """Of the own rows, drawn for the global batch, so that it does not depend on the number of processes."""
         generator = torch.Generator().manual_seed(seed_of(self.order.seed, "latent", step))
-        return torch.randn(self.batch_size, *self.store.facts.shape, generator=generator)[self.rows]
+        return torch.randn(self.batch_size, *shape, generator=generator)[self.rows]
 
     @contextmanager
     def ahead(self, start: int, stop: int) -> Iterator[Iterator[Batch]]:
