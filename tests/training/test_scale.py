@@ -97,6 +97,8 @@ def test_the_terms_that_see_only_a_part_are_named_once(spec, tiny_store, tmp_pat
     two = compared_in_parts(spec.model_copy(update=fields | {"devices": 2}))
     assert "UCL compares 4 samples instead of 12" in two
     assert "DISPERSIVE and transfer compare 2 samples instead of 6" in two
+    apart = compared_in_parts(spec.model_copy(update={"batch_size": 12, "objective": CCUA, "devices": 2}))
+    assert apart == "[yellow]2 processes:[/] UCL compares 6 samples instead of 12 (--objective.ucl.gather: all)"
     assert compared_in_parts(spec.model_copy(update={"objective": UNCOUPLED, "accumulate": 2})) == ""
     assert compared_in_parts(spec.model_copy(update={"objective": CCUA})) == ""
 

@@ -74,7 +74,11 @@ def _single(row: VerdictRow) -> list[Claim]:
         if row.accuracy_worst:
             text += f", in its worst class ({row.worst_class}) {show(row.accuracy_worst.value, 'percent')}"
         parts.append(text)
-    return [Claim(row.run, f"at guidance {row.guidance:g} " + "; ".join(parts) + ".")] if parts else []
+    return (
+        [Claim(row.run, f"at guidance {row.guidance:g}{'' if row.frechet_all else ':'} " + "; ".join(parts) + ".")]
+        if parts
+        else []
+    )
 
 
 def _compared(rows: Sequence[VerdictRow]) -> list[Claim]:
