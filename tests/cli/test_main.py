@@ -190,6 +190,29 @@ def test_what_the_system_refuses_is_told_with_the_file(
     assert "Traceback" not in text
 
 
+def test_ctrl_c_that_a_library_made_another_error_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupted(_args: list[str]) -> int:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as stop:  # as C extensions do
+            raise ImportError("initialization failed") from stop
+
+    def wrapped(args: list[str]) -> int:
+        try:
+            return interrupted(args)
+        except ImportError as error:  # as diffusers does
+            raise RuntimeError("Failed to import") from error
+
+    monkeypatch.setattr("taildiff.cli.data.main", wrapped)
+    assert call("data", "encode") == 130
+    assert capsys.readouterr().err == "stopped\n"
+    monkeypatch.setattr("taildiff.cli.data.main", lambda _args: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        call("data", "encode")
+
+
 def test_a_real_process_prints_no_traceback(world: Path):
     command = [sys.executable, "-m", "taildiff", "sample", "run", "--out", "file/x"]
     done = subprocess.run(command, cwd=world, capture_output=True, text=True)

@@ -50,6 +50,22 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         _fail(error, _about_file(error))
         return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which most verbs never import
+            raise
+        _fail(error, "the GPU's memory is full: end what else uses it, or (taildiff sample) give a smaller --batch-size")
+        return 1
+    except Exception as error:
+        if not _interrupted(error):
+            raise
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind it: while libraries are imported, diffusers and scipy make other errors of that."""
+    cause = error.__cause__ or error.__context__
+    return cause is not None and (isinstance(cause, KeyboardInterrupt) or _interrupted(cause))
 
 
 def _fail(error: Exception, message: str) -> None:
