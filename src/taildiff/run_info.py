@@ -1,6 +1,6 @@
 """run.json as a model: what was run, on what, by which versions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +8,20 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from taildiff.errors import RunError, SpecError
 from taildiff.sealed import SEAL, digest, intact
-from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names, read_json
+from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names, flatten, read_json
+
+MAY_CHANGE = ("every.", "devices", "nodes", "compile", "skip_nonfinite", "model.checkpointing")
+"""Fields of a run that may change when it is continued; also `steps`, under a constant schedule.
+
+A run that got this far with one `skip_nonfinite` would have got here with any other that lets it go on.
+"""
+
+
+def changed(old: RunSpec, new: RunSpec, free: Sequence[str] = MAY_CHANGE) -> list[tuple[str, Any, Any]]:
+    """(field, old value, new value) of the fields that differ, but for those that begin with one of `free`."""
+    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
+    names = (name for name in sorted(before.keys() | after.keys()) if not name.startswith(tuple(free)))
+    return [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
 
 
 class _Record(Spec):

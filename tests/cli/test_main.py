@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cli.calls import call, said, tree
@@ -218,3 +219,12 @@ def test_a_real_process_prints_no_traceback(world: Path):
     done = subprocess.run(command, cwd=world, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: file/x: Not a directory.")
+
+
+def test_a_full_gpu_is_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def full(_args: list[str]) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("taildiff.cli.sample.main", full)
+    assert call("sample", "run") == 1
+    assert "the GPU's memory is full" in said(capsys)

@@ -183,12 +183,14 @@ def test_stopped_before_a_shard_is_done_it_leaves_nothing(store, tmp_path):
 
 
 @pytest.mark.usefixtures("_small_shards")
-def test_another_vae_other_images_and_another_size_begin_anew(store, tmp_path):
-    for change in ({"hash": "b" * 64}, {}):
+def test_unfinished_latents_of_another_vae_or_of_other_images_are_not_dropped_by_chance(store, tmp_path):
+    for change, what in ({"hash": "b" * 64}, "of these images by another VAE"), ({}, "of other images"):
         stopped(store, tmp_path / "again")
         codec = CODEC.model_copy(update=change)
         other = store if change else make_store(tmp_path / "other", TEST, seed=1)
-        begun, made = starts(other, tmp_path / "again", codec)
+        with pytest.raises(DataError, match=rf"has \d+ unfinished latents {what}; to drop them give --overwrite"):
+            starts(other, tmp_path / "again", codec)
+        begun, made = starts(other, tmp_path / "again", codec, overwrite=True)
         assert begun == 0
         assert (made.info.codec, made.meta.hash) == (codec, other.meta.hash)
         np.testing.assert_array_equal(made.moments[:, 0], by_hand(other.images[~TEST]))

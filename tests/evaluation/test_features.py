@@ -6,12 +6,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluation.tiny import images, make_store
 from taildiff.errors import DataError
 from taildiff.evaluation import domain
 from taildiff.evaluation.features import DomainClassifier, Hits, domain_classifier, domain_hash
-from taildiff.evaluation.images import Chosen, Images
+from taildiff.evaluation.images import Chosen, Images, Joined
 
 
 @pytest.fixture(autouse=True)
@@ -139,3 +141,16 @@ def test_real_images_are_read_a_slice_at_a_time():
     judge = DomainClassifier(net, "hash", Hits("test", (), ()))
     np.testing.assert_array_equal(judge.features(Spy(pictures, index)), judge.features(pictures[index]))
     assert Spy.slices == [256, 256, 8]
+
+
+@given(sizes=st.tuples(st.integers(1, 6), st.integers(1, 6)), seed=st.integers(0, 99))
+def test_joined_images_are_those_of_one_array(sizes, seed):
+    rng = np.random.default_rng(seed)
+    parts = [rng.integers(0, 256, (n, 3, 2, 1), dtype=np.uint8) for n in sizes]
+    whole = np.concatenate(parts)
+    joined = Joined(Chosen(parts[0], np.arange(sizes[0])), parts[1])
+    assert (len(joined), joined.shape) == (len(whole), whole.shape)
+    rows = rng.integers(0, len(whole), 5)
+    np.testing.assert_array_equal(joined[rows], whole[rows])
+    part = slice(int(rows[0]), int(rows[1]))
+    np.testing.assert_array_equal(joined[part], whole[part])

@@ -291,5 +291,7 @@ def test_nodes_and_compile_may_change_and_parts_may_not(spec, tiny_store, tmp_pa
     run = RunDir(tmp_path / "run")
     run_training(run, spec, tiny_store, StopRule(step=1))
     session.check_same(run, spec, spec.model_copy(update={"nodes": 4, "devices": 2, "compile": True}))
+    thrifty = SiTSpec(checkpointing=True)
+    session.check_same(run, spec.model_copy(update={"model": SiTSpec()}), spec.model_copy(update={"model": thrifty}))
     with pytest.raises(session.RunError, match="accumulate: 1 -> 2"):
         run_training(run, spec.model_copy(update={"accumulate": 2}), tiny_store)

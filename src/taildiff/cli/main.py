@@ -50,12 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         _fail(error, _about_file(error))
         return 2
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which most verbs never import
-            raise
-        _fail(error, "the GPU's memory is full: end what else uses it, or (taildiff sample) give a smaller --batch-size")
-        return 1
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which most verbs never import
+            _fail(error, "the GPU's memory is full: end what else uses it, or (sample) give a smaller --batch-size")
+            return 1
         if not _interrupted(error):
             raise
         print("stopped", file=sys.stderr)

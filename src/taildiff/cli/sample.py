@@ -41,8 +41,8 @@ class Options:
     """PNG files by class, or one npz with `images` (N, H, W, C) and `labels` (N,)."""
     vae: str | None = None
     """Where the VAE of a run on latents is now, a folder or a name on the hub; default: where it was."""
-    batch_size: int = 256
-    """Images drawn together; changes speed and memory only."""
+    batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Images drawn together; changes speed and memory only [default: 256, fewer of large images]."""
     dry_run: bool = False
     """Print what would be drawn and do nothing."""
 
@@ -52,7 +52,7 @@ def main(args: list[str]) -> int:
     options = parse_options(Options, args, "taildiff sample")
     sampling, out = options.sampling, options.out
     (guidance,) = guidances(_given(options.guidance), _given(options.omega))
-    if options.per_class < 1 or options.batch_size < 1:
+    if options.per_class < 1 or (options.batch_size is not None and options.batch_size < 1):
         raise SpecError("--per-class and --batch-size must be at least 1")
     if out.exists() and (options.format == "npz" or not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; name a new place, so that nothing is mixed or lost")

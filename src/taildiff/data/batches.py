@@ -45,11 +45,11 @@ def to_latents(moments: Tensor, eps: Tensor, codec: CodecFacts) -> Tensor:
     return (mean + std * eps).sub_(codec.shift).mul_(codec.scaling)
 
 
-def _in_order(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """array[rows] as a copy; a memory-mapped file is read best in its own order."""
+def _in_order(array: np.ndarray, rows: np.ndarray, *more: np.ndarray) -> np.ndarray:
+    """array[rows, *more] as a copy; a memory-mapped file is read best in its own order."""
     order = np.argsort(rows, kind="stable")
-    found = np.empty((len(rows), *array.shape[1:]), array.dtype)
-    found[order] = array[rows[order]]
+    found = np.empty((len(rows), *array.shape[1 + len(more) :]), array.dtype)
+    found[order] = array[(rows[order], *(index[order] for index in more))]
     return found
 
 
@@ -82,8 +82,7 @@ class Batches:
                 images[mirrored] = images[mirrored, :, ::-1]
                 x = to_tensor(images)
             case LatentStore():
-                moments = _in_order(self.store.moments, self.store.rows(positions))
-                own = moments[np.arange(len(positions)), mirrored.astype(np.intp)]
+                own = _in_order(self.store.moments, self.store.rows(positions), mirrored.astype(np.intp))
                 x = to_latents(torch.from_numpy(own), self._noise(step, own.shape[2:]), self.store.info.codec)
         batch = Batch(x, torch.from_numpy(self.store.labels[positions].astype(np.int64)))
         return Batch(*(tensor.pin_memory() for tensor in batch)) if self.pin else batch

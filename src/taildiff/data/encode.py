@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.growing import Growing, forget_journal
-from taildiff.data.journal import Header
+from taildiff.data.journal import Header, read_journal
 from taildiff.data.latents import LatentMeta, LatentStore, is_latents, origin
 from taildiff.data.store import SourceMeta, Store
 from taildiff.data.store_files import FORMAT, MOMENTS, write_latent_meta, write_names
-from taildiff.data.swap import check_space, keep_apart, put_back
+from taildiff.data.swap import check_space, keep_apart, lasting_partial, put_back
 from taildiff.data.verify import verify
 from taildiff.errors import DataError
 from taildiff.progress import Progress, silent
@@ -41,9 +41,7 @@ def encode(
         forget_journal(out)
         return done
     verify(store)
-    source = SourceMeta(source=store.meta.hash, options=f"latents {FORMAT}", fingerprint=codec.hash)
-    header = Header(source=source, shape=info.shape[1:])
-    with Growing(out, MOMENTS, np.dtype(np.float16), header, kept_after=BaseException) as growing:
+    with Growing(out, MOMENTS, np.dtype(np.float16), _header(info), kept_after=BaseException) as growing:
         _encode_all(store, growing, moments, batch_size, progress)
         growing.finish()
         growing.add_array("labels.npy", store.labels)
@@ -68,8 +66,29 @@ def plan(store: Store, out: Path, codec: CodecFacts, overwrite: bool = False) ->
     info = LatentMeta(pixels=store.meta, pixels_path=place, codec=codec, rows=rows, hash="")
     done = encoded_before(store, out, codec, overwrite)
     if done is None:
+        if not overwrite:
+            _keep_unfinished(out, _header(info))
         check_space(out, MOMENTS, info.moments_bytes)
     return info, done
+
+
+def _header(info: LatentMeta) -> Header:
+    source = SourceMeta(source=info.pixels.hash, options=f"latents {FORMAT}", fingerprint=info.codec.hash)
+    return Header(source=source, shape=info.shape[1:])
+
+
+def _keep_unfinished(out: Path, header: Header) -> None:
+    """`DataError` where other latents are half done at `out`: hours of work are not thrown away without a word."""
+    unfinished = lasting_partial(out)
+    found, shards = read_journal(unfinished)
+    if found == header or not shards:
+        return
+    same_images = found is not None and found.source.source == header.source.source
+    raise DataError(
+        f"{unfinished} has {sum(shard.images for shard in shards):,} unfinished latents "
+        f"{'of these images by another VAE' if same_images else 'of other images'}; to drop them give --overwrite, "
+        "else choose another --out"
+    )
 
 
 def encoded_before(store: Store, out: Path, codec: CodecFacts, overwrite: bool) -> LatentStore | None:

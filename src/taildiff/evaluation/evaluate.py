@@ -28,11 +28,12 @@ from taildiff.evaluation.table import Definition
 from taildiff.evaluation.unfinished import Unfinished
 from taildiff.evaluation.yardstick import record, yardstick
 from taildiff.progress import Progress, silent
+from taildiff.run_info import MAY_CHANGE, changed
 from taildiff.runs import NPZ_DAMAGE, EvalDir, RunDir, write_atomic
-from taildiff.spec import DataFacts, EvalSpec, flatten
+from taildiff.spec import DataFacts, EvalSpec
 
 Labels = NDArray[np.int64]
-VERSION = 2  # raise it with every change that changes numbers
+VERSION = 3  # raise it with every change that changes numbers
 
 
 def evaluate(
@@ -97,13 +98,8 @@ def define(
 def _check_weights(run: RunDir, model: Model, kind: str) -> None:
     """Weights that were copied from elsewhere would be judged under this run's name."""
     info = run.info()
-    later = {
-        name: getattr(info.spec, name) for name in ("every", "devices", "nodes", "compile", "steps", "skip_nonfinite")
-    }  # may change
-    same_data = _without_places(model.facts) == _without_places(info.facts)
-    if not (same_data and model.spec.model_copy(update=later) == info.spec):
-        have, want = flatten(model.spec.model_dump()), flatten(info.spec.model_dump())
-        differ = [name for name in want if have.get(name) != want[name] and name.split(".")[0] not in later]
+    differ = [name for name, _, _ in changed(model.spec, info.spec, (*MAY_CHANGE, "steps"))]
+    if differ or _without_places(model.facts) != _without_places(info.facts):
         what = f"other settings ({', '.join(differ[:5])})" if differ else "other data"
         raise RunError(
             f"{run.weights(model.step, kind)} is not of this run: {run.spec} has {what}. "

@@ -22,7 +22,7 @@ from taildiff.progress import Progress, silent
 from taildiff.runs import EvalDir
 from taildiff.spec import EvalSpec
 
-VERSION = 1  # raise it with every change that changes numbers
+VERSION = 2  # raise it with every change that changes numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,8 @@ from taildiff.spec import DataFacts, RunSpec, SamplingSpec
 from taildiff.streams import seed_of
 from taildiff.weights import Tensors, WeightsMeta, file_hash, read_weights
 
+_BATCH_PIXELS = 2**21  # 32 images of 256x256: a pass is not too long to be lost
+
 
 @dataclass(frozen=True)
 class Model:
@@ -92,18 +94,20 @@ def generate(
     labels: np.ndarray,
     sampling: SamplingSpec,
     guidance: float,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: Progress = silent,
     kept: Unfinished | None = None,
 ) -> np.ndarray:
     """uint8 (N, H, W, C) for integer labels (N,); `InputError` for a label that the model does not have.
 
-    `kept`: on disk rather than in memory, from where an earlier call was stopped.
+    `batch_size` is that of one pass, by default 256, and fewer of images above 90 pixels a side; `kept`: on disk rather
+    than in memory, from where an earlier call was stopped.
     """
     labels = np.asarray(labels, dtype=np.int64)
     if len(labels) and not (labels.min() >= 0 and labels.max() < model.facts.classes):
         raise InputError(f"labels are 0..{model.facts.classes - 1}, not {labels.min()}..{labels.max()}")
     facts = model.facts
+    batch_size = batch_size or max(1, min(256, _BATCH_PIXELS // (facts.height * facts.width)))
     images = kept.images if kept else np.empty((len(labels), facts.height, facts.width, facts.channels), np.uint8)
     seeds = image_seeds(labels, sampling.seed)
     for start in range(kept.done if kept else 0, len(labels), batch_size):

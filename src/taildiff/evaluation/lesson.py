@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from taildiff.data.store import Store
 from taildiff.errors import DataError
+from taildiff.evaluation.images import Chosen
 from taildiff.evaluation.measure import Number
 from taildiff.evaluation.pools import Scope
 from taildiff.evaluation.table import Metric
@@ -39,11 +40,11 @@ class Lesson:
         counts = np.bincount(own[real], minlength=len(store.meta.class_names)).tolist()
         test = store.test_index
         learned = utility(
-            store.images[real],
+            Chosen(store.images, real),
             own[real],
             images,
             labels,
-            store.images[test],
+            Chosen(store.images, test),
             own[test],
             counts,
             progress=progress,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from taildiff.data.longtail import FEWEST_REAL
 from taildiff.errors import DataError
 from taildiff.evaluation import domain
-from taildiff.evaluation.images import Images
+from taildiff.evaluation.images import Joined, Pictures
 from taildiff.evaluation.intervals import Z95, Interval, wilson
 from taildiff.progress import Progress, silent
 
@@ -106,11 +106,11 @@ class UtilityResult:
 
 
 def utility(
-    real_images: Images,
+    real_images: Pictures,
     real_labels: Labels,
-    generated_images: Images,
+    generated_images: Pictures,
     generated_labels: Labels,
-    test_images: Images,
+    test_images: Pictures,
     test_labels: Labels,
     counts: Sequence[int],
     seed: int = 0,
@@ -130,7 +130,7 @@ def utility(
     have_real, have = (np.bincount(labels, minlength=classes) for labels in (real_labels, generated_labels))
     wanted = np.maximum(target - have_real, 0)
     everything = np.arange(len(real_labels))
-    images = np.concatenate([real_images, generated_images])
+    images = Joined(real_images, generated_images)
     labels = np.concatenate([real_labels, generated_labels])
     fill, alone = (len(everything) + first(generated_labels, n) for n in (wanted, np.full(classes, target)))
     steps = domain.steps_for(len(everything) + len(fill))
@@ -163,7 +163,7 @@ def first(labels: Labels, wanted: NDArray[np.integer]) -> NDArray[np.intp]:
     return np.sort(np.concatenate(chosen))
 
 
-def _check(images: tuple[Images, ...], labels: tuple[Labels, ...], classes: int) -> None:
+def _check(images: tuple[Pictures, ...], labels: tuple[Labels, ...], classes: int) -> None:
     for what, pictures, own in zip(("real", "generated", "held-out"), images, labels, strict=True):
         if not len(own):
             raise DataError(f"there are no {what} images to measure utility with")

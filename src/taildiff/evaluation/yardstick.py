@@ -80,7 +80,8 @@ def yardstick(
     real = pool(chosen.index, "features of the real images")
     notes = (*judge.notes, *(found.notes if found is not judge else ()), *([chosen.note] if chosen.note else []))
     own = "" if trained is None else digest(np.sort(trained).tolist())
-    key = digest(store.meta.hash, spec.reference, found.hash, judge.hash, own)
+    against = digest(np.sort(chosen.index).tolist())
+    key = digest(store.meta.hash, spec.reference, against, found.hash, judge.hash, own)
     return Yardstick(found, judge, real, key, train, holdout, notes, teach)
 
 

@@ -20,9 +20,9 @@ from taildiff.models.codec import Codec, codec
 from taildiff.models.convert import load_foreign, read_foreign
 from taildiff.objectives.objective import Learner
 from taildiff.progress import Progress, silent
-from taildiff.run_info import RunInfo, seal_info
+from taildiff.run_info import MAY_CHANGE, RunInfo, changed, seal_info
 from taildiff.runs import RunDir, write_json
-from taildiff.spec import DataFacts, ModelSpec, RunSpec, SiTSpec, flatten
+from taildiff.spec import DataFacts, ModelSpec, RunSpec, SiTSpec
 from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, prune, set_aside, tidy
 from taildiff.training.ema import averaged
@@ -32,12 +32,6 @@ from taildiff.training.loop import Outcome, Say, StopRule, Training, save_weight
 from taildiff.training.provenance import describe
 from taildiff.training.tracking import Tracker
 from taildiff.weights import Tensors, is_own, read_weights
-
-MAY_CHANGE = ("every.", "devices", "nodes", "compile", "skip_nonfinite")
-"""Fields of a run that may change when it is continued; also `steps`, under a constant schedule.
-
-A run that got this far with one `skip_nonfinite` would have got here with any other that lets it go on.
-"""
 
 
 def run_training(
@@ -180,18 +174,13 @@ def record(run: RunDir, info: dict[str, Any], split: Split, start_from: Path | N
 
 def check_same(run: RunDir, old: RunSpec, new: RunSpec) -> None:
     """`RunError` with one line a field when a run is continued with other settings."""
-    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     free = [*MAY_CHANGE, *(["steps"] if new.optimizer.schedule == "constant" else [])]
-    changed = [
-        f"  {name}: {before.get(name)!r} -> {after.get(name)!r}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name) and not name.startswith(tuple(free))
-    ]
-    if changed:
+    lines = [f"  {name}: {was!r} -> {now!r}" for name, was, now in changed(old, new, free)]
+    if lines:
         hint = "" if "steps" in free else " (steps may change under a constant schedule only)"
         raise RunError(
             f"{run.root} is a run with other settings{hint}:\n"
-            + "\n".join(changed)
+            + "\n".join(lines)
             + "\nLeave these as they were to continue it, or use another --out"
         )
 
