@@ -155,8 +155,9 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
         torch.random.manual_seed(seed_of(spec.seed, "dropout", step, engine.rank))
         loss = _backward(t, batch, draws)
     limit = float("inf") if spec.optimizer.clip is None else spec.optimizer.clip
-    norm = float(nn.utils.clip_grad_norm_(t.trainable.learner.parameters(), limit))
-    norm = engine.largest(norm if loss.total.isfinite() and norm < math.inf else math.inf)
+    length = nn.utils.clip_grad_norm_(t.trainable.learner.parameters(), limit)
+    norm, total = torch.stack([length.double(), loss.total.double()]).tolist()  # a GPU is waited for once
+    norm = engine.largest(norm if math.isfinite(total) and norm < math.inf else math.inf)
     verdict, t.skipped = t.skipped.judged(spec, norm)
     if verdict == "train":
         optimizer.step()
