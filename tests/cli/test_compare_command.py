@@ -8,6 +8,7 @@ import pytest
 from cli.calls import call, said, tree
 from evaluation import tiny
 from evaluation.test_compare import redefined
+from evaluation.test_compare_seeds import trained
 from reporting.fake_runs import make_run
 from taildiff.evaluation import domain
 
@@ -22,6 +23,24 @@ def test_it_prints_marks_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = said(capsys)
     assert "Fréchet distance ↓" in shown
     assert "taildiff report" in shown
+
+
+def test_seeds_are_one_column_on_request_and_offered_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    paths = [trained(tmp_path / f"a-{seed}", seed, quality=seed) for seed in range(3)]
+    paths += [trained(tmp_path / f"b-{seed}", seed, quality=seed + 1, weight=0.2) for seed in range(3)]
+    assert call("compare", *paths) == 0
+    assert "a-0, a-1, a-2; b-0, b-1, b-2 differ in nothing but the seed: --over-seeds" in said(capsys)
+    out = tmp_path / "table.md"
+    assert call("compare", *paths, "--over-seeds", "--out", out) == 0
+    shown = said(capsys)
+    assert "differ in nothing but the seed" not in shown
+    assert "paired by seed: b" in shown
+    assert "8.1 ± 2.2" in shown
+    assert "| a (3 seeds) | b (3 seeds) | b − a |" in out.read_text()
+    before = tree(tmp_path)
+    assert call("compare", *paths, tmp_path / "pictures", "--over-seeds", "--out", tmp_path / "x.md") == 2
+    assert "over separately trained runs" in said(capsys)
+    assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from rich.table import Table as Grid
 from taildiff.cli.common import command_line, console, next_steps, parse_options
 from taildiff.errors import RunError
 from taildiff.evaluation.compare import Compared, choose, compare
-from taildiff.evaluation.formats import change, metric_name, number, out_suffix, render, where
+from taildiff.evaluation.formats import change, metric_name, out_suffix, render, shown, titles, where
+from taildiff.evaluation.seeds import compare_seeds, only_seeds_differ
 from taildiff.runs import RunDir, write_atomic
 
 
@@ -25,6 +26,8 @@ class Compare:
     """Runs, or images (folders, npz files), that have been evaluated, or folders of evaluations."""
     at: Literal["time", "steps", "images"] | None = None
     """Compare runs at equal training time, steps or images instead of their newest evaluations."""
+    over_seeds: bool = False
+    """One column for runs that differ in nothing but the seed: mean ± Student's 95 % interval over training seeds."""
     out: Path | None = None
     """Write the whole table: .csv, .md or .tex by its suffix."""
     classes: bool = False
@@ -37,9 +40,12 @@ def main(args: Sequence[str]) -> int:
     if len(options.evaluated) < 2:
         raise RunError("name two or more to compare: taildiff compare A B")
     suffix = out_suffix(options.out) if options.out else ""
-    compared = compare(choose(options.evaluated, options.at))
+    paths, notes = options.evaluated, ()
+    compared = compare_seeds(paths, options.at) if options.over_seeds else compare(choose(paths, options.at))
     console.print(grid(compared, options.classes))
-    for note in compared.notes:
+    if not options.over_seeds and (alike := only_seeds_differ(paths)):
+        notes = (f"{alike} differ in nothing but the seed: --over-seeds puts their mean and spread into one column",)
+    for note in (*compared.notes, *notes):
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     if options.out:
         write_atomic(options.out, render(compared, suffix).encode())
@@ -54,7 +60,7 @@ def grid(compared: Compared, classes: bool) -> Grid:
     table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
     for name in ("metric", "classes", "g"):
         table.add_column(name)
-    for place, name in enumerate(compared.names):
+    for place, name in enumerate(titles(compared)):
         table.add_column(escape(name), justify="right", overflow="fold")
         if place:
             table.add_column("difference", justify="right", overflow="fold")
@@ -63,7 +69,7 @@ def grid(compared: Compared, classes: bool) -> Grid:
             continue
         cells: list[str] = []
         for place, cell in enumerate(line.cells):
-            text = "–" if cell.row is None or cell.row.value is None else number(line.metric, cell.row.value)
+            text = shown(line.metric, cell, compared.seeds[place] if compared.seeds else None)
             cells.append(f"[bold green]{text}[/]" if cell.best else text)
             if place:
                 said = escape(change(line.metric, cell))

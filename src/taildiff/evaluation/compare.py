@@ -53,6 +53,8 @@ class Cell:
     row: Row | None
     best: bool = False
     difference: Difference | None = None
+    seeds: int | None = None
+    """Training seeds that it is the mean of; None where it is that of one run or of images."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Compared:
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
     is_fid: bool
+    seeds: tuple[int, ...] = ()
+    """Training seeds of each subject, where they are means over seeds (`seeds.py`)."""
 
 
 def found_at(path: Path) -> list[EvalDir]:
@@ -96,7 +100,7 @@ def choose(paths: Sequence[Path], at: At | None = None) -> list[Subject]:
     no evaluated weights are near each other.
     """
     evaluated = [
-        [Subject(name, f, Table.read(f)) for f in _evaluated(p)] for p, name in zip(paths, _names(paths), strict=True)
+        [Subject(name, f, Table.read(f)) for f in _evaluated(p)] for p, name in zip(paths, names_of(paths), strict=True)
     ]
     if at is not None:
         evaluated = _at_equal(paths, evaluated, at)
@@ -130,13 +134,12 @@ def compare(subjects: Sequence[Subject]) -> Compared:
     first = subjects[0]
     replicates = [read_replicates(subject.folder, subject.table.rows) for subject in subjects]
     rows = [{key_of(row): row for row in subject.table.rows} for subject in subjects]
-    unguided = any(subject.table.definition.source == "images" for subject in subjects)
     lines: list[Line] = []
     for key, row in rows[0].items():
         own = [known.get(key) for known in rows]
         if row.metric == "judge_accuracy" or sum(r is not None and r.value is not None for r in own) < 2:
             continue
-        best = _best(row.metric, own)
+        best = best_of(row.metric, own)
         cells = [Cell(own[0], 0 in best)]
         for place in range(1, len(subjects)):
             pair = replicates[place].get(key), replicates[0].get(key)
@@ -147,14 +150,19 @@ def compare(subjects: Sequence[Subject]) -> Compared:
         lines.append(Line(row.metric, row.group, row.class_name, row.guidance, tuple(cells)))
     if not lines:
         raise RunError("nothing to compare: no number is known of two of them at the same guidance and class")
+    return Compared(
+        tuple(_named(s) for s in subjects), tuple(lines), notes_of(subjects), first.table.definition.extractor.is_fid
+    )
+
+
+def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """What to know before reading their numbers side by side."""
     notes = list(dict.fromkeys(note for subject in subjects for note in subject.table.notes))
-    if unguided and any(subject.table.definition.source == "run" for subject in subjects):
+    if {subject.table.definition.source for subject in subjects} == {"images", "run"}:
         notes.append("how the images that were there already were sampled is not known: guidance may explain much")
     if len({_swept(subject) for subject in subjects}) > 1:
         notes.append("swept over different values of guidance: the best of more values is favoured")
-    return Compared(
-        tuple(_named(s) for s in subjects), tuple(lines), tuple(notes), first.table.definition.extractor.is_fid
-    )
+    return tuple(notes)
 
 
 def _difference(first: Row | None, other: Row | None, interval: Interval | None) -> Difference | None:
@@ -164,7 +172,8 @@ def _difference(first: Row | None, other: Row | None, interval: Interval | None)
     return Difference(other.value - first.value, low, high)
 
 
-def _best(metric: Metric, rows: Sequence[Row | None]) -> set[int]:
+def best_of(metric: Metric, rows: Sequence[Row | None]) -> set[int]:
+    """Places of the best values; none where all are equal, or a metric has no better direction."""
     known = {place: row.value for place, row in enumerate(rows) if row is not None and row.value is not None}
     if metric in _NO_BEST or len(set(known.values())) < 2:
         return set()
@@ -181,7 +190,8 @@ def _evaluated(path: Path) -> list[EvalDir]:
     return found
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart; `RunError` where one is named twice."""
     whole = [path.resolve() for path in paths]
     if len(set(whole)) < len(whole):
         raise RunError("one is named twice: name each once")
