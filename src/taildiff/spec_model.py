@@ -23,7 +23,8 @@ class UNetSpec(Spec):
     def _levels_exist(self) -> Self:
         wrong = [level for level in self.attention if level >= len(self.channels)]
         if wrong:
-            raise ValueError(f"attention at level {wrong[0]}, but there are levels 0..{len(self.channels) - 1}")
+            levels = f"levels 0..{len(self.channels) - 1}"
+            raise ValueError(f"attention at level {wrong[0]}, but these channels make {levels}: change both")
         return self
 
 

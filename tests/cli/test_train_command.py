@@ -47,6 +47,15 @@ def test_an_auto_recipe_is_made_for_the_data(tiny_store: Store, capsys: pytest.C
         assert spec == auto_ccua(tiny_store.facts).model_copy(update={"batch_size": 4})
 
 
+def test_a_dry_run_looks_whether_the_data_fit(tiny_store: Store, capsys: pytest.CaptureFixture[str]):
+    assert call("train", "imagenetlt256-sit-s2", "--data", tiny_store.root, "--dry-run") == 2
+    assert "taildiff data encode" in said(capsys)
+    assert call("train", "mnist5k-plain", "--data", tiny_store.root, "--dry-run") == 2
+    assert "class 1 would keep no image" in said(capsys)
+    assert call("train", "mnist5k-plain", "--data", tiny_store.root, "--data.ratio", 0.5, "--dry-run") == 0
+    assert call("train", "mnist5k-plain", "--data", tiny_store.root / "none", "--dry-run") == 2
+
+
 def test_help_of_an_auto_recipe_needs_no_data(tiny_store: Store, capsys: pytest.CaptureFixture[str]):
     assert call("train", "auto-ccua", "--help") == 0
     text = said(capsys)

@@ -174,7 +174,7 @@ def test_sizes_of_the_papers(depth, width, heads, millions):
 
 
 def test_shapes_that_do_not_fit_are_explained():
-    with pytest.raises(SpecError, match="patch 3 does not divide the image size 8x8"):
+    with pytest.raises(SpecError, match="patch 3 does not divide the network's input, 8x8"):
         SiT((8, 8), 1, 2, 1, 24, 3, patch=3)
     with pytest.raises(SpecError, match="width 26 must be divisible"):
         SiT((8, 8), 1, 2, 1, 26, 3, patch=2)

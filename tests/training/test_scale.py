@@ -10,7 +10,7 @@ from processes import training as arguments
 from pydantic import ValidationError
 from torch._dynamo.utils import counters
 
-from taildiff.errors import NonFiniteError, SpecError
+from taildiff.errors import NonFiniteError, RunError, SpecError
 from taildiff.launched import fitted, is_first, is_first_here, launcher
 from taildiff.objectives.objective import Objective, StepLoss
 from taildiff.runs import RunDir
@@ -28,9 +28,11 @@ from taildiff.spec import (
     UCLSpec,
     UNetSpec,
 )
-from taildiff.training import engine, session
+from taildiff.training import engine
+from taildiff.training.comparing import compared_in_parts
 from taildiff.training.loop import StopRule
-from taildiff.training.session import compared_in_parts, run_training
+from taildiff.training.resuming import check_same
+from taildiff.training.session import run_training
 
 UNET = UNetSpec(channels=(8, 16))
 SIT = SiTSpec(depth=2, width=24, heads=2, patch=4)
@@ -290,8 +292,8 @@ def header(run, name):
 def test_nodes_and_compile_may_change_and_parts_may_not(spec, tiny_store, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, spec, tiny_store, StopRule(step=1))
-    session.check_same(run, spec, spec.model_copy(update={"nodes": 4, "devices": 2, "compile": True}))
+    check_same(run, spec, spec.model_copy(update={"nodes": 4, "devices": 2, "compile": True}))
     thrifty = SiTSpec(checkpointing=True)
-    session.check_same(run, spec.model_copy(update={"model": SiTSpec()}), spec.model_copy(update={"model": thrifty}))
-    with pytest.raises(session.RunError, match="accumulate: 1 -> 2"):
+    check_same(run, spec.model_copy(update={"model": SiTSpec()}), spec.model_copy(update={"model": thrifty}))
+    with pytest.raises(RunError, match="accumulate: 1 -> 2"):
         run_training(run, spec.model_copy(update={"accumulate": 2}), tiny_store)

@@ -111,4 +111,7 @@ def vae_line(info: "LatentMeta") -> str:
 
 def amount(size: int) -> str:
     """Such as `7.6 GB`."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size / 1e3:.1f} kB"

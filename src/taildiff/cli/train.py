@@ -56,7 +56,7 @@ class Options:
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Begin with these weights (a file under weights/ of another run)."""
     dry_run: bool = False
-    """Print the resolved spec as JSON and do nothing."""
+    """Print the resolved spec as JSON, after looking whether it fits --data, and do nothing."""
 
 
 def main(args: list[str]) -> int:
@@ -72,11 +72,21 @@ def main(args: list[str]) -> int:
     spec = options.spec
     limits(options)  # wrong ones are told before anything else
     if options.dry_run:
+        if options.store:
+            _would_fit(spec, open_data(options.store))
         print(spec.model_dump_json(indent=1))
         return 0
     if options.out is None:
         raise SpecError("say where the run is to go: --out runs/NAME")
     return train(spec, options, RunDir(options.out), ["taildiff", "train", *args])
+
+
+def _would_fit(spec: RunSpec, data: Store | LatentStore) -> None:
+    """The errors of training that data and settings alone decide; reads no image."""
+    from taildiff.data.longtail import Split
+
+    check_data(spec, data.facts)
+    Split.cut(data, spec.data)
 
 
 def describe(name: str) -> str:

@@ -47,7 +47,7 @@ class SiT(Denoiser):
     ):
         super().__init__()
         if size[0] % patch or size[1] % patch:
-            raise SpecError(f"model.patch {patch} does not divide the image size {size[0]}x{size[1]}")
+            raise SpecError(f"model.patch {patch} does not divide the network's input, {size[0]}x{size[1]}")
         if width % heads or width % 4:
             raise SpecError(f"model.width {width} must be divisible by model.heads {heads} and by 4")
         self.classes, self.embed, self.checkpointing = classes, embed, checkpointing

@@ -1,0 +1,49 @@
+"""What a new run begins with: weights from its seed, of another run, or of an official checkpoint."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from taildiff import build
+from taildiff.errors import CheckpointError
+from taildiff.models.convert import load_foreign, read_foreign
+from taildiff.objectives.objective import Learner
+from taildiff.spec import DataFacts, ModelSpec, RunSpec, SiTSpec
+from taildiff.streams import seed_of
+from taildiff.weights import Tensors, is_own, read_weights
+
+
+def fresh(spec: RunSpec, facts: DataFacts, counts: Sequence[int], start_from: Path | None) -> Learner:
+    """Network and objective with weights from the seed, or the network's from a file."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(seed_of(spec.seed, "weights"))
+        learner = build.learner(spec, facts, counts)
+    if start_from is not None:
+        load_foreign(learner.denoiser, _start(start_from, spec, facts), f"--from {start_from}")
+    return learner
+
+
+def _start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
+    """Weights to begin with: of another run, or an official checkpoint."""
+    if path.suffix != ".safetensors" or not is_own(path):
+        return read_foreign(path)
+    tensors, meta = read_weights(path)
+    same_kind = meta.facts.shape == facts.shape and bool(meta.facts.codec) == bool(facts.codec)
+    if not same_kind or _layout(meta.spec) != _layout(spec):
+        raise CheckpointError(
+            f"--from {path} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
+            f"and this run is {_shape(spec, facts)}"
+        )
+    return tensors
+
+
+def _layout(spec: RunSpec) -> ModelSpec:
+    """The network without what weights do not depend on."""
+    return spec.model.model_copy(update={"checkpointing": False} if isinstance(spec.model, SiTSpec) else {})
+
+
+def _shape(spec: RunSpec, facts: DataFacts) -> str:
+    size = "x".join(map(str, (*facts.shape[1:], facts.shape[0])))
+    what = "latents" if facts.codec else "images"
+    return f"{spec.model.model_dump_json()} for {facts.classes} classes of {size} {what}"
