@@ -29,7 +29,7 @@ def test_a_store_goes_through_the_vae(photos, tiny_vae, tmp_path, capsys):
     out = tmp_path / "latents"
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", out, "--batch-size", 3) == 0
     told = said(capsys)
-    assert f"Encoded: 8 training images and their mirrors as latents of 4×2×2, 0.0 MB, in {out}" in told
+    assert f"Encoded: 8 training images and their mirrors as latents of 4×2×2, 1.0 kB, in {out}" in told
     assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215, sha256 " in told
     assert f"taildiff data show {out}" in told
     assert f"taildiff train auto-sit-ccua --data {out}" in told
