@@ -73,7 +73,7 @@ def main(args: list[str]) -> int:
     limits(options)  # wrong ones are told before anything else
     if options.dry_run:
         if options.store:
-            _would_fit(spec, open_data(options.store))
+            _would_fit(spec, options.store)
         print(spec.model_dump_json(indent=1))
         return 0
     if options.out is None:
@@ -81,10 +81,14 @@ def main(args: list[str]) -> int:
     return train(spec, options, RunDir(options.out), ["taildiff", "train", *args])
 
 
-def _would_fit(spec: RunSpec, data: Store | LatentStore) -> None:
-    """The errors of training that data and settings alone decide; reads no image."""
+def _would_fit(spec: RunSpec, place: Path) -> None:
+    """The errors of training that data and settings alone decide; reads no image. What is not there yet is no error."""
     from taildiff.data.longtail import Split
 
+    if not place.exists():
+        say(f"[yellow]{escape(str(place))} is not there[/]: whether these settings fit it was not looked at")
+        return
+    data = open_data(place)
     check_data(spec, data.facts)
     Split.cut(data, spec.data)
 
