@@ -164,4 +164,4 @@ def test_latents_are_no_source_of_images(photos, tiny_vae, tmp_path, capsys):
 
 
 def test_sizes_are_told_in_the_unit_that_fits():
-    assert [amount(size) for size in (65_536, 7_592_083_456)] == ["0.1 MB", "7.6 GB"]
+    assert [amount(size) for size in (65_536, 3_100_000, 7_592_083_456)] == ["65.5 kB", "3.1 MB", "7.6 GB"]

@@ -18,8 +18,8 @@ NAMES = ("bottle", "cup", "spoon [x]")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Colour PNG files of three classes, 40, 24 and 21 of them, of several sizes."""
-    pictures, labels = images((40, 24, 21), channels=3)
+    """Colour PNG files of three classes, 43, 24 and 21 of them, of several sizes."""
+    pictures, labels = images((43, 24, 21), channels=3)
     for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
         place = tmp_path / "photos" / NAMES[label] / f"{i}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -43,11 +43,11 @@ def test_from_photos_to_a_report(
     train = ("train", "auto-ccua", "--data", store, "--out", run.root, "--batch-size", 8)
     assert call(*train, "--stop-at", 1) == 0
     text = said(capsys)
-    assert "85 images of 8x8, colour, 3 classes of 21 to 40 images" in text
+    assert "88 images of 8x8, colour, 3 classes of 21 to 43 images" in text
     assert f"stopped {run.root} after step 1" in text
     assert call(*train, "--steps", 2) == 0  # a constant schedule: fewer steps are allowed
     facts = run.info().facts
-    assert (facts.class_names, facts.counts) == (NAMES, (40, 24, 21))
+    assert (facts.class_names, facts.counts) == (NAMES, (43, 24, 21))
     assert run.info().spec == auto_ccua(facts).model_copy(update={"steps": 2, "batch_size": 8})
     assert run.weight_steps()[-1] == 2
 
