@@ -18,8 +18,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -28,6 +27,7 @@ from taildiff.runs import RunDir, fsync_dir, write_json
 from taildiff.sealed import SEAL, intact, seal
 from taildiff.spec import Spec, parse, read_json
 from taildiff.training.skipping import Skipped
+from taildiff.weights import file_hash, read_tensors
 
 FILES = ("model", "ema", "optimizer")
 
@@ -88,8 +88,8 @@ class Trainable:
             owner = parameters[parameter]
             if value.ndim and value.shape != owner.shape:
                 raise ValueError(f"{name} is {tuple(value.shape)}, its parameter {tuple(owner.shape)}")
-            # the step count stays on the CPU, as the optimiser itself keeps it
-            self.optimizer.state[owner][key] = value if value.ndim == 0 else value.to(owner.device)
+            # the step count stays on the CPU, as the optimiser itself keeps it; copies, because values may be in a file
+            self.optimizer.state[owner][key] = value.to(owner.device if value.ndim else "cpu", copy=True)
 
 
 def save_checkpoint(run: RunDir, position: Position, trainable: Trainable) -> None:
@@ -135,25 +135,25 @@ def _write(folder: Path, position: Position, trainable: Trainable) -> None:
 def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
     """Restore from one checkpoint; `CheckpointError` names what is damaged, before anything is changed."""
     position = read_position(folder)
-    tensors: dict[str, dict[str, Tensor]] = {}
-    for name in FILES:
-        path = folder / f"{name}.safetensors"
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-        expected = position.files.get(name)
-        if expected is None or hashlib.sha256(data).hexdigest() != expected.sha256:
-            raise CheckpointError(f"{path} is damaged: {len(data)} bytes whose checksum is not the one in state.json")
-        try:
-            tensors[name] = load(data)
-        except SafetensorError as error:
-            raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
+    paths = {name: folder / f"{name}.safetensors" for name in FILES}
+    for name, path in paths.items():
+        _check(path, position.files.get(name))
+    tensors = {name: read_tensors(path)[0] for name, path in paths.items()}  # mapped: no process holds them twice
     try:
         trainable.restore(tensors)
     except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{folder} does not fit this run's network: {error}") from None
     return position
+
+
+def _check(path: Path, expected: FileMeta | None) -> None:
+    """`CheckpointError` unless the file is what was written."""
+    try:
+        found, size = file_hash(path), path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    if expected is None or found != expected.sha256:
+        raise CheckpointError(f"{path} is damaged: {size} bytes whose checksum is not the one in state.json")
 
 
 def read_position(folder: Path) -> Position:
