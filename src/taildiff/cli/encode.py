@@ -41,7 +41,7 @@ def encode(options: Encode) -> None:
     """Do it, and say what came of it."""
     from taildiff.data.encode import plan
     from taildiff.data.store import Store
-    from taildiff.data.verify import AFFORDABLE
+    from taildiff.data.verify import affordable
 
     if options.batch_size < 1:
         raise InputError(f"--batch-size {options.batch_size}: at least one image is read at a time")
@@ -55,7 +55,7 @@ def encode(options: Encode) -> None:
     if options.dry_run:
         _tell("Already encoded" if done else "Would encode", done.info if done else info, options.out)
         return
-    if done is None and store.images.nbytes > AFFORDABLE:
+    if done is None and not affordable(store):
         say(f"{store.root} is too large to be checked each time; to check it: taildiff data show PATH --verify")
     latents = done or _encode(options, store, vae)
     _tell("Already encoded" if done else "Encoded", latents.info, options.out)

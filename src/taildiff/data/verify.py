@@ -28,9 +28,14 @@ def content_hash(data: Store | LatentStore) -> str:
     return digest.hexdigest()
 
 
+def affordable(data: Store | LatentStore, limit: int = AFFORDABLE) -> bool:
+    """Whether data are small enough to be read whole before they are used."""
+    return _large(data).nbytes <= limit
+
+
 def verify(data: Store | LatentStore, limit: int | None = AFFORDABLE) -> bool:
     """`DataError` when the content is not what was written; False, unread, above `limit` bytes (None: always read)."""
-    if limit is not None and _large(data).nbytes > limit:
+    if limit is not None and not affordable(data, limit):
         return False
     latents = isinstance(data, LatentStore)
     if content_hash(data) != (data.info.hash if latents else data.meta.hash):

@@ -18,7 +18,7 @@ from taildiff.diffusion.sampler import ImageNoise, predictor, trajectory
 from taildiff.errors import CheckpointError, InputError, RunError
 from taildiff.evaluation.unfinished import Unfinished
 from taildiff.memory import keep_freed_memory
-from taildiff.models.codec import Codec, Pixels, codec
+from taildiff.models.codec import Codec, codec
 from taildiff.models.denoiser import Denoiser
 from taildiff.progress import Progress, silent
 from taildiff.runs import RunDir
@@ -39,7 +39,7 @@ class Model:
     spec: RunSpec
     step: int
     weights_hash: str
-    codec: Codec = Pixels()  # noqa: RUF009 (it has no state)
+    codec: Codec
     """From what the network makes to pixels."""
 
 

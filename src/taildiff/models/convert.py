@@ -55,17 +55,22 @@ def load_foreign(network: Denoiser, tensors: Tensors, source: str) -> None:
     tensors = {
         name: _labels(own[name], value) if name in LABELS and name in own else value for name, value in tensors.items()
     }
-    problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
-    problems += [f"{name} is not a parameter of this network" for name in tensors.keys() - own.keys()]
-    problems += [
-        f"{name} is {tuple(tensors[name].shape)}, and here {tuple(own[name].shape)}"
-        for name in own.keys() & tensors.keys()
-        if own[name].shape != tensors[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise CheckpointError(f"{source} does not fit this network: {'; '.join(sorted(problems)[:4])}{more}")
+    if problems := misfits(own, tensors, "this network", ", and here"):
+        raise CheckpointError(f"{source} does not fit this network: {problems}")
     network.load_state_dict(tensors)
+
+
+def misfits(own: Tensors, given: Tensors, whose: str, than: str) -> str:
+    """The first parameters that are missing, unknown or of another shape, in words; empty where all fit."""
+    problems = [f"{name} is missing" for name in own.keys() - given.keys()]
+    problems += [f"{name} is not a parameter of {whose}" for name in given.keys() - own.keys()]
+    problems += [
+        f"{name} is {tuple(given[name].shape)}{than} {tuple(own[name].shape)}"
+        for name in own.keys() & given.keys()
+        if own[name].shape != given[name].shape
+    ]
+    more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+    return "; ".join(sorted(problems)[:4]) + more
 
 
 def _labels(own: Tensor, given: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from taildiff.errors import CheckpointError, InputError
+from taildiff.models.convert import misfits
 from taildiff.weights import Tensors, read_tensors
 
 Kind = Literal["AutoencoderKL", "AutoencoderTiny"]
@@ -107,18 +108,8 @@ def _fill(module: nn.Module, tensors: Tensors, folder: Path) -> None:
     """Give the network its parameters, in float32; `CheckpointError` names those that do not fit."""
     own = module.state_dict()
     tensors = {_FORMER_NAME.sub(lambda m: f"{m[1]}.{_FORMER[m[2]]}.", name): value for name, value in tensors.items()}
-    problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
-    problems += [f"{name} is not a parameter of it" for name in tensors.keys() - own.keys()]
-    problems += [
-        f"{name} is {tuple(tensors[name].shape)} rather than {tuple(own[name].shape)}"
-        for name in own.keys() & tensors.keys()
-        if own[name].shape != tensors[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise CheckpointError(
-            f"the weights in {folder} do not fit its config.json: {'; '.join(sorted(problems)[:4])}{more}"
-        )
+    if problems := misfits(own, tensors, "it", " rather than"):
+        raise CheckpointError(f"the weights in {folder} do not fit its config.json: {problems}")
     # Copied: a view into the file would change with it, and its alignment decides how sums are rounded.
     values = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
     if bad := sorted(name for name, value in values.items() if not bool(value.isfinite().all())):

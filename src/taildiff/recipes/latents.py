@@ -12,13 +12,14 @@ CCUA paper; `--data.resample None` is without. Published numbers are of other ha
 numbers of images): they say what to expect, and are not to be put beside ours. Costs: benchmarks/recipe_cost.py.
 """
 
+from taildiff.data.formats.published import CUTS
 from taildiff.errors import DataError
 from taildiff.recipes.methods import with_method
 from taildiff.spec import DataFacts, DataSpec, EMASpec, FlowSpec, IntervalSpec, OptimizerSpec, RunSpec, SiTSpec
 
 PREFIX = "imagenetlt256-"
 """What the names of these recipes begin with."""
-OLTR_IMAGES = 115_846
+OLTR_IMAGES = CUTS["imagenet-lt"].lines
 """Training images of ImageNet-LT's published list."""
 LONG_TAILED = 10
 """Commonest class over rarest, which all of ImageNet (1.8) and of Places365 (1.6) do not reach."""

@@ -9,7 +9,8 @@ from taildiff import build
 from taildiff.errors import CheckpointError
 from taildiff.models.convert import load_foreign, read_foreign
 from taildiff.objectives.objective import Learner
-from taildiff.spec import DataFacts, ModelSpec, RunSpec, SiTSpec
+from taildiff.run_info import changed
+from taildiff.spec import DataFacts, RunSpec
 from taildiff.streams import seed_of
 from taildiff.weights import Tensors, is_own, read_weights
 
@@ -30,17 +31,12 @@ def _start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
         return read_foreign(path)
     tensors, meta = read_weights(path)
     same_kind = meta.facts.shape == facts.shape and bool(meta.facts.codec) == bool(facts.codec)
-    if not same_kind or _layout(meta.spec) != _layout(spec):
+    if not same_kind or any(name.startswith("model.") for name, _, _ in changed(meta.spec, spec)):
         raise CheckpointError(
             f"--from {path} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
             f"and this run is {_shape(spec, facts)}"
         )
     return tensors
-
-
-def _layout(spec: RunSpec) -> ModelSpec:
-    """The network without what weights do not depend on."""
-    return spec.model.model_copy(update={"checkpointing": False} if isinstance(spec.model, SiTSpec) else {})
 
 
 def _shape(spec: RunSpec, facts: DataFacts) -> str:

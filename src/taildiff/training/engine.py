@@ -120,13 +120,11 @@ class Engine:
             yield
         except FollowerError:
             raise
-        except (OSError, TaildiffError) as error:
+        except (OSError, TaildiffError, torch.OutOfMemoryError) as error:
             if self._fabric.world_size > 1 and not _speaks():
                 raise FollowerError(str(error)) from error
-            raise
-        except torch.OutOfMemoryError as error:
-            if self._fabric.world_size > 1 and not _speaks():
-                raise FollowerError(str(error)) from error
+            if not isinstance(error, torch.OutOfMemoryError):
+                raise
             raise RunError(
                 f"the memory of {self.device} is full: a batch in parts (--accumulate 4) needs less of it, and so do "
                 "--precision bf16-mixed, --model.checkpointing (SiT), a smaller --batch-size and more --devices"

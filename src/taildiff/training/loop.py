@@ -15,7 +15,7 @@ from torch import nn
 from taildiff.data.batches import Batch, Batches
 from taildiff.errors import NonFiniteError
 from taildiff.evaluation.generate import Model, generate
-from taildiff.models.codec import Codec, Pixels
+from taildiff.models.codec import Codec
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.pictures import grid, write_png
 from taildiff.progress import Progress
@@ -98,7 +98,7 @@ class Training:
     """Steps left out; changes as training goes."""
     progress: Progress
     say: Say
-    codec: Codec | None = Pixels()  # noqa: RUF009 (it has no state)
+    codec: Codec | None
     """For grids of samples; None where the VAE of the latents is not at hand."""
 
 
