@@ -143,6 +143,12 @@ class Engine:
         """Wait for all processes."""
         self._fabric.barrier()
 
+    def part(self) -> None:
+        """Take leave of the other processes; one that ends with the connection open may be aborted by its threads."""
+        if self._fabric.world_size > 1:
+            self.barrier()
+            dist.destroy_process_group()
+
 
 def _environment(devices: int) -> LightningEnvironment | SLURMEnvironment | TorchElasticEnvironment:
     """Fabric's word for what started the processes."""

@@ -52,6 +52,7 @@ def run_training(
         progress, say = silent, lambda _: None
     with engine.one_voice():
         outcome = _run(run, spec, store, stop, start_from, command or [], engine, progress, say)
+        engine.part()
     return replace(outcome, first=engine.first)
 
 
