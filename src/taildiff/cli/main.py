@@ -69,11 +69,13 @@ def _interrupted(error: BaseException) -> bool:
 def _fail(error: Exception, message: str) -> None:
     """Tell of an error; of several processes that train together one does, and before they met one on each node."""
     from taildiff.cli.common import fail
+    from taildiff.launched import is_first_here, launcher
 
     torch = sys.modules.get("torch")
     met = torch is not None and torch.distributed.is_initialized()
     if isinstance(error, FollowerError):
-        time.sleep(GRACE)
+        if launcher() or not is_first_here():  # who started the others itself would be killed with them meanwhile
+            time.sleep(GRACE)
     elif met or _let_the_first_speak():
         fail(message)
 
