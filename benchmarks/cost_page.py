@@ -37,7 +37,7 @@ def rows(spec: ObjectiveSpec) -> tuple[int, int]:
     """Rows through the whole network and rows to the tap, of a batch of `BATCH`."""
     run = recipe("mnist5k-plain")
     facts = DataFacts(height=28, width=28, channels=1, class_names=tuple("0123456789"), counts=(10,) * 10)
-    objective = build.objective(spec, build.path(run.path), facts.counts, build.denoiser(run.model, facts))
+    objective = build.objective(spec, build.process(run.path), facts.counts, build.denoiser(run.model, facts))
     sizes = [rows_of(view, BATCH) for view in objective.views]
     return sum(sizes[: objective.predicted]), sum(sizes[objective.predicted :])
 

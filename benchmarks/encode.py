@@ -16,8 +16,8 @@ import numpy as np
 
 from taildiff.data.encode import Moments, encode
 from taildiff.data.store import SourceMeta, Store, StoreWriter
-from taildiff.evaluation.generate import best_device
 from taildiff.models.codec import load_vae
+from taildiff.sampling.generate import best_device
 from taildiff.spec import CodecFacts
 
 SIZE = 256

@@ -83,7 +83,7 @@ def forward_flop(model: ModelSpec, facts: DataFacts) -> int:
 
 def rows(spec: RunSpec, network: Denoiser) -> float:
     """Rows a step over the images of its batch; those that stop at a tap are in none of the recipes."""
-    objective = build.objective(spec.objective, build.path(spec.path), (9,) * network.classes, network)
+    objective = build.objective(spec.objective, build.process(spec.path), (9,) * network.classes, network)
     assert objective.predicted == len(objective.views), "rows that stop early cost less"
     return sum(rows_of(view, spec.batch_size) for view in objective.views) / spec.batch_size
 

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from taildiff.data.store import SourceMeta, Store, StoreWriter
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import (
     ALSpec,
     DataSpec,

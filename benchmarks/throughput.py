@@ -36,7 +36,8 @@ from work import ceilings, step_tflop
 from taildiff.data.latents import LatentMeta, LatentStore
 from taildiff.data.longtail import Split
 from taildiff.data.store_files import SourceMeta, StoreMeta
-from taildiff.runs import RunDir
+from taildiff.engine import Engine
+from taildiff.run.layout import RunDir
 from taildiff.spec import (
     ALSpec,
     CodecFacts,
@@ -48,7 +49,6 @@ from taildiff.spec import (
     SiTSpec,
     UCLSpec,
 )
-from taildiff.training.engine import Engine
 from taildiff.training.loop import StopRule, train
 from taildiff.training.session import open_training
 

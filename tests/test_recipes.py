@@ -14,7 +14,7 @@ from taildiff.data.longtail import exponential
 from taildiff.errors import DataError, SpecError
 from taildiff.objectives.objective import Streams
 from taildiff.recipes import FIXED, METHODS, NAMES, auto_ccua, auto_sit_ccua, check_data, recipe, with_method
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import (
     ALSpec,
     CBDMSpec,

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import nn
 
-from taildiff.diffusion.path import DDPM, Flow, Path
-from taildiff.diffusion.sampler import Ancestral, Deterministic, Heun, Sampler
+from taildiff.diffusion.process import DDPM, Flow, Process
+from taildiff.diffusion.samplers.ancestral import Ancestral
+from taildiff.diffusion.samplers.base import Sampler
+from taildiff.diffusion.samplers.ddim import DDIM
+from taildiff.diffusion.samplers.heun import Heun
 from taildiff.models.denoiser import Denoiser
 from taildiff.models.sit import SiT
 from taildiff.models.unet import UNet
@@ -18,7 +21,7 @@ from taildiff.objectives.diffrop import OverlapPairs, OverlapPermuted
 from taildiff.objectives.dispersive import Dispersive
 from taildiff.objectives.objective import LabelDrop, Learner, Objective, Target, Term
 from taildiff.objectives.transfer import Transfer
-from taildiff.objectives.views import GIVEN, NULL, Law, Null
+from taildiff.objectives.views import GIVEN, NULL, Null, SampledLabel
 from taildiff.spec import (
     DataFacts,
     DDPMSpec,
@@ -34,7 +37,7 @@ from taildiff.spec import (
 )
 
 
-def path(spec: PathSpec) -> Path:
+def process(spec: PathSpec) -> Process:
     """The process."""
     match spec:
         case DDPMSpec():
@@ -76,12 +79,12 @@ def learner(spec: RunSpec, facts: DataFacts, counts: Sequence[int]) -> Learner:
     """Network and objective; `counts` are the training images of each class in this run."""
     network = denoiser(spec.model, facts)
     autocast = torch.bfloat16 if spec.precision == "bf16-mixed" else None
-    return Learner(network, objective(spec.objective, path(spec.path), counts, network, autocast))
+    return Learner(network, objective(spec.objective, process(spec.path), counts, network, autocast))
 
 
 def objective(
     spec: ObjectiveSpec,
-    process: Path,
+    process: Process,
     counts: Sequence[int],
     network: Denoiser,
     autocast: torch.dtype | None = None,
@@ -93,7 +96,7 @@ def objective(
     return Objective(process, terms, drop, target(spec.transfer, process, counts), autocast)
 
 
-def target(spec: TransferSpec, process: Path, counts: Sequence[int]) -> Target:
+def target(spec: TransferSpec, process: Process, counts: Sequence[int]) -> Target:
     """The target rule."""
     if spec.mode == "none" and not spec.power:
         return Target(process)
@@ -111,7 +114,7 @@ def _terms(spec: ObjectiveSpec, counts: Sequence[int], network: Denoiser) -> Ite
     )  # fmt: skip
     yield al.weight, lambda: Alignment(null, al.noise_weight, al.exponent, al.stop_gradient)
     law = tuple(map(float, counts)) if cbdm.law == "frequency" else (1.0,) * len(counts)
-    yield cbdm.weight, lambda: ClassBalancing(Law(law), cbdm.noise_weight, cbdm.exponent)
+    yield cbdm.weight, lambda: ClassBalancing(SampledLabel(law), cbdm.noise_weight, cbdm.exponent)
     d = spec.dispersive
     yield d.weight, lambda: Dispersive(d.tap, d.temperature, d.gather)
     joined = al.weight > 0 and spec.null_fraction == 1
@@ -138,13 +141,13 @@ def _null(spec: ObjectiveSpec) -> Null:
     return Null(spec.null_fraction, leading.noise_weight, leading.exponent, kept_only=spec.al.weight > 0)
 
 
-def sampler(spec: SamplingSpec, process: Path) -> Sampler:
+def sampler(spec: SamplingSpec, process: Process) -> Sampler:
     """The step rule."""
     match spec.sampler:
         case "ancestral":
             return Ancestral(process)
         case "ddim" | "euler":  # the same step (see diffusion/sampler.py)
-            return Deterministic(process)
+            return DDIM(process)
         case "heun":
             return Heun(process)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from cli.calls import call, said, tree
+from comparison.test_compare import redefined
+from comparison.test_seeds import trained
 from evaluation import tiny
-from evaluation.test_compare import redefined
-from evaluation.test_compare_seeds import trained
 from reporting.fake_runs import make_run
-from taildiff.evaluation import domain
+from taildiff.evaluation import classifier_network
 
 
 def test_it_prints_marks_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -67,7 +67,7 @@ def test_mistakes_end_with_2_and_write_nothing(
 
 
 def test_an_npz_against_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(domain, "_STEPS", (20, 20))
+    monkeypatch.setattr(classifier_network, "_STEPS", (20, 20))
     store = tiny.make_store(tmp_path / "store", (40, 40, 40), (10, 10, 10))
     images, labels = tiny.images((30, 30, 30), seed=5)
     for name in ("x", "y"):
@@ -88,7 +88,7 @@ def test_an_npz_against_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_seeds_are_averaged_and_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from taildiff.evaluation.table import Table
 
-    monkeypatch.setattr(domain, "_STEPS", (20, 20))
+    monkeypatch.setattr(classifier_network, "_STEPS", (20, 20))
     store = tiny.make_store(tmp_path / "store", (40, 40, 40), (10, 10, 10))
     run = tiny.make_run(tmp_path / "run", store)
     asked = ("--guidance", "1", "--per-class", "20", "--sampler", "euler", "--steps", "1", "--metrics", "accuracy")

@@ -10,8 +10,8 @@ from cli.calls import call, said, tree
 from taildiff.cli.encode import amount
 from taildiff.data.latents import LatentStore
 from taildiff.data.store import SourceMeta, Store, StoreWriter
+from taildiff.io.atomic import write_json
 from taildiff.models.codec import load_vae
-from taildiff.runs import write_json
 
 SIZE = 16
 

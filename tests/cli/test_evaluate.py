@@ -7,8 +7,8 @@ import pytest
 from evaluation import tiny
 from taildiff.cli import evaluate as cli
 from taildiff.cli.main import main
-from taildiff.evaluation import domain
-from taildiff.runs import RunDir
+from taildiff.evaluation import classifier_network
+from taildiff.run.layout import RunDir
 from taildiff.spec import EvalSpec, SamplingSpec
 
 
@@ -21,8 +21,8 @@ def run(tmp_path: Path) -> RunDir:
 def test_it_prints_numbers_place_and_next_command(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(domain, "_STEPS", (20, 20))
-    monkeypatch.setattr(domain, "_BATCH", 32)
+    monkeypatch.setattr(classifier_network, "_STEPS", (20, 20))
+    monkeypatch.setattr(classifier_network, "_BATCH", 32)
     command = [
         "evaluate",
         str(run.root),

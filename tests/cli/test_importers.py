@@ -12,7 +12,7 @@ from taildiff.cli import data as verb
 from taildiff.data.formats.published import Cut
 from taildiff.data.store import Store
 from taildiff.errors import InputError
-from taildiff.evaluation.pools import reference
+from taildiff.evaluation.scopes import reference
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import sources  # the writers of small published formats

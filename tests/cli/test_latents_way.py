@@ -10,10 +10,10 @@ from PIL import Image
 
 from cli.calls import call, said
 from taildiff.data.store import Store
-from taildiff.evaluation import domain
+from taildiff.evaluation import classifier_network
 from taildiff.evaluation.table import Table
 from taildiff.models.codec import load_vae
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("flower", "portrait", "temple")
@@ -29,8 +29,8 @@ def photos(tmp_path: Path) -> Path:
 def test_from_jpeg_files_at_256_over_latents_to_a_report(
     photos: Path, tiny_vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(domain, "_STEPS", (6, 6))
-    monkeypatch.setattr(domain, "_BATCH", 16)
+    monkeypatch.setattr(classifier_network, "_STEPS", (6, 6))
+    monkeypatch.setattr(classifier_network, "_BATCH", 16)
     store, latents, run = tmp_path / "store", tmp_path / "latents", RunDir(tmp_path / "run")
     assert call("data", "prepare", "folder", photos, "--out", store, "--size", 256) == 0
     assert call("data", "encode", store, "--vae", tiny_vae, "--out", latents) == 0

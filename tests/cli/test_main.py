@@ -17,7 +17,7 @@ from cli.calls import call, said, tree
 from evaluation import tiny
 from taildiff import __version__
 from taildiff.cli.main import VERBS
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 
 
 def test_help_comes_in_under_a_second():
@@ -181,7 +181,7 @@ def test_what_the_system_refuses_is_told_with_the_file(
     def refuse(_: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("taildiff.runs.os.fsync", refuse)
+    monkeypatch.setattr("taildiff.run.layout.os.fsync", refuse)
     assert (
         call("train", "mnist5k-ccua", "--data", world / "store", "--data.tail", "natural", "--out", tmp_path / "run")
         == 2

@@ -9,7 +9,7 @@ from cli.calls import call, said, tree
 from data.latent_sources import make_store, run
 from taildiff.data.store import Store
 from taildiff.recipes import recipe, with_method
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec, SiTSpec
 
 NARROW = ["--model.depth", "2", "--model.width", "16", "--model.heads", "2", "--model.patch", "1", "--batch-size", "4"]

@@ -13,11 +13,11 @@ from PIL import Image
 
 from cli.calls import call, said, tree
 from evaluation import tiny
-from taildiff import pictures
 from taildiff.cli import sample
-from taildiff.cli.folders import GRID, folder_names
-from taildiff.evaluation import generate
-from taildiff.runs import RunDir
+from taildiff.io import png
+from taildiff.run.layout import RunDir
+from taildiff.sampling import generate
+from taildiff.sampling.folders import GRID, folder_names
 from taildiff.spec import SamplingSpec
 
 FAST = ("--sampler", "euler", "--steps", 2)
@@ -169,7 +169,7 @@ def test_an_interrupted_write_leaves_nothing(
     error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     done: list[int] = []
-    real: Callable[[np.ndarray], bytes] = pictures.png
+    real: Callable[[np.ndarray], bytes] = png.png
 
     def some(image: np.ndarray) -> bytes:
         done.append(1)
@@ -177,7 +177,7 @@ def test_an_interrupted_write_leaves_nothing(
             raise error
         return real(image)
 
-    monkeypatch.setattr(pictures, "png", some)
+    monkeypatch.setattr(png, "png", some)
     with pytest.raises(error):
         sample.write(options(tmp_path / "out", 2), *marked(3, 2), ["a", "b", "c"])
     assert len(done) == 4

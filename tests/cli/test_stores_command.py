@@ -10,11 +10,11 @@ from PIL import Image
 
 from cli.calls import call, said, tree
 from evaluation import tiny
-from taildiff.cli.stores import default_store, embedded_digits, store_of
+from taildiff.data.locate import default_store, embedded_digits, store_of
 from taildiff.data.store import Store
 from taildiff.errors import DataError, SpecError
 from taildiff.recipes import FIXED, NAMES, recipe
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import EvalSpec, RunSpec
 
 

@@ -15,7 +15,7 @@ from taildiff.cli.train import EXAMPLE, duration
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
 from taildiff.recipes import auto_ccua
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
 
 

@@ -8,10 +8,10 @@ from PIL import Image
 
 from cli.calls import call, said, tree
 from evaluation.tiny import images
-from taildiff.evaluation import domain
+from taildiff.evaluation import classifier_network
 from taildiff.evaluation.table import Table
 from taildiff.recipes import auto_ccua
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 
 NAMES = ("bottle", "cup", "spoon [x]")
 
@@ -30,8 +30,8 @@ def photos(tmp_path: Path) -> Path:
 def test_from_photos_to_a_report(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(domain, "_STEPS", (20, 20))
-    monkeypatch.setattr(domain, "_BATCH", 32)
+    monkeypatch.setattr(classifier_network, "_STEPS", (20, 20))
+    monkeypatch.setattr(classifier_network, "_BATCH", 32)
     store, run = (
         tmp_path / "data" / "photos",
         RunDir(tmp_path / "runs" / "first [/b]"),

@@ -19,9 +19,9 @@ from taildiff.data import encode
 from taildiff.data.latents import LatentStore, is_latents, open_data, pixels_of
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store, prepared_before
-from taildiff.data.swap import only_one
 from taildiff.data.verify import verify
 from taildiff.errors import DataError
+from taildiff.io.staging import only_one
 from taildiff.spec import DataSpec
 
 TEST = np.arange(26) % 6 == 5  # 22 for training, 4 held out
@@ -263,7 +263,7 @@ def test_nothing_begins_without_room_a_lock_or_whole_images(store, tmp_path, mon
     with only_one(tmp_path / "latents"), pytest.raises(DataError, match="being prepared by another process"):
         run(store.root, tmp_path / "latents")
     with monkeypatch.context() as patch:
-        patch.setattr("taildiff.data.swap.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())
+        patch.setattr("taildiff.io.staging.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())
         with pytest.raises(DataError, match=r"latents needs 0\.0 GB, but .* has 0\.0 GB left"):
             run(store.root, tmp_path / "latents")
     data = bytearray((store.root / "images.npy").read_bytes())

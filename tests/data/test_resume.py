@@ -12,8 +12,8 @@ from PIL import Image
 
 from taildiff.data import prepare
 from taildiff.data.store import Store
-from taildiff.data.swap import only_one
 from taildiff.errors import DataError
+from taildiff.io.staging import only_one
 
 CODE = """
 import os, signal, sys
@@ -168,7 +168,7 @@ def test_two_at_once_are_refused_until_the_first_ends(photos, tmp_path):
     with only_one(tmp_path / "store"), pytest.raises(DataError, match="being prepared by another process"):
         prepare.folder(photos, tmp_path / "store", 8)
     assert names(tmp_path) == ["photos"]
-    code = "import sys, os, signal; from pathlib import Path; from taildiff.data.swap import only_one\n"
+    code = "import sys, os, signal; from pathlib import Path; from taildiff.io.staging import only_one\n"
     code += "with only_one(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", code, tmp_path / "store"], check=False)
     assert names(tmp_path) == [".store.lock", "photos"]
@@ -187,7 +187,7 @@ def test_the_order_of_the_images_is_the_names(photos, tmp_path):
 
 
 def test_no_room_is_said_before_anything_is_written(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("taildiff.data.swap.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())
+    monkeypatch.setattr("taildiff.io.staging.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())
     with pytest.raises(DataError, match=r"needs 0\.0 GB, but .* has 0\.0 GB left"):
         prepare.folder(photos, tmp_path / "store", 8)
     assert names(tmp_path) == ["photos"]

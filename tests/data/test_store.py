@@ -81,7 +81,7 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("taildiff.data.growing.os.fsync", full)
+    monkeypatch.setattr("taildiff.io.resumable_array.os.fsync", full)
     with pytest.raises(DataError, match=r"cannot write .*store: .*No space left"):
         write(tmp_path / "store")
     assert not list(tmp_path.iterdir())

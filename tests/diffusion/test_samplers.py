@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from taildiff.diffusion.guidance import guided
-from taildiff.diffusion.path import DDPM, Flow
 from taildiff.diffusion.prediction import convert
-from taildiff.diffusion.sampler import Ancestral, Deterministic, Heun, ImageNoise, predictor, trajectory
+from taildiff.diffusion.process import DDPM, Flow
+from taildiff.diffusion.samplers.ancestral import Ancestral
+from taildiff.diffusion.samplers.base import ImageNoise, predictor, trajectory
+from taildiff.diffusion.samplers.ddim import DDIM
+from taildiff.diffusion.samplers.heun import Heun
 
-SAMPLERS = {"ddim": Deterministic, "heun": Heun, "ancestral": Ancestral}
+SAMPLERS = {"ddim": DDIM, "heun": Heun, "ancestral": Ancestral}
 PATHS = {"ddpm": DDPM, "flow": Flow}
 
 
@@ -62,9 +65,9 @@ def test_heun_is_of_higher_order_than_euler(path_name):
         *_, x = trajectory(sampler(path), times, predict, lambda: alpha0 * mean + scale0 * z)
         return (x - truth).abs().max().item()
 
-    assert error(Deterministic, 10) / error(Deterministic, 20) == pytest.approx(2, rel=0.25)
+    assert error(DDIM, 10) / error(DDIM, 20) == pytest.approx(2, rel=0.25)
     assert error(Heun, 10) / error(Heun, 20) == pytest.approx(4, rel=0.3)
-    assert error(Heun, 20) < error(Deterministic, 20) / 5
+    assert error(Heun, 20) < error(DDIM, 20) / 5
 
 
 @pytest.mark.parametrize(("steps", "omega"), [(10, 0.0), (10, 1.5), (20, 2.0), (100, 0.5)])
@@ -76,7 +79,7 @@ def test_ddim_equals_the_release(golden, steps, omega):
     y = torch.from_numpy(z["y"])
     predict = predictor(guided(network, 1 + omega, null), path, y, clip=False)
     x_T = torch.from_numpy(z["x_T"])
-    *_, x = trajectory(Deterministic(path), path.times(steps, end="grid"), predict, lambda: x_T)
+    *_, x = trajectory(DDIM(path), path.times(steps, end="grid"), predict, lambda: x_T)
     expected = z[f"x0_steps{steps}_omega{omega}"]
     np.testing.assert_allclose(x.clamp(-1, 1), expected, rtol=0, atol=1e-6)
 
@@ -87,7 +90,7 @@ def test_ddim_is_euler_in_the_scaled_variables():
     (a, b), (a1, b1) = ([float(c) for c in path.coefficients(torch.tensor(s))] for s in (0.5, 0.4))
     slope = (x / a - x0) / (b / a)
     euler = a1 * (x / a + (b1 / a1 - b / a) * slope)
-    ddim = Deterministic(path).step(x, 0.5, 0.4, lambda *_: x0, lambda: x)
+    ddim, _ = DDIM(path).step(x, 0.5, 0.4, lambda *_: x0, lambda: x)
     torch.testing.assert_close(ddim, euler)
 
 
@@ -95,7 +98,7 @@ def test_ancestral_step_has_the_variance_of_the_posterior():
     path = DDPM()
     x, x0 = torch.zeros(1, 1, 100, 100, dtype=torch.float64), torch.zeros(1, 1, 100, 100, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
-    draws = Ancestral(path).step(
+    draws, _ = Ancestral(path).step(
         x, 0.5, 0.499, lambda *_: x0, lambda: torch.randn(x.shape, dtype=x.dtype, generator=generator)
     )
     bar, bar_next = path.alpha_bar[500], path.alpha_bar[499]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from taildiff.diffusion.path import noise
+from taildiff.diffusion.process import noise
 from taildiff.objectives.objective import Streams
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-objective.md"

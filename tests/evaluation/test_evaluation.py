@@ -8,13 +8,13 @@ import pytest
 from evaluation import tiny
 from taildiff.data.store import Store
 from taildiff.errors import RunError
-from taildiff.evaluation import domain
+from taildiff.evaluation import classifier_network
 from taildiff.evaluation import evaluate as module
 from taildiff.evaluation.evaluate import evaluate
 from taildiff.evaluation.table import Table
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import read_weights, write_weights
 from taildiff.spec import CHEAP, DataSpec, EvalSpec, SamplingSpec
-from taildiff.weights import read_weights, write_weights
 
 SPEC = EvalSpec(guidance=(1.0, 2.0), per_class=40, sampling=SamplingSpec(sampler="euler", steps=1))
 TAIL = DataSpec(tail="exp", ratio=0.1)
@@ -22,8 +22,8 @@ TAIL = DataSpec(tail="exp", ratio=0.1)
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(domain, "_STEPS", (40, 40))
-    monkeypatch.setattr(domain, "_BATCH", 32)
+    monkeypatch.setattr(classifier_network, "_STEPS", (40, 40))
+    monkeypatch.setattr(classifier_network, "_BATCH", 32)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation import tiny
-from taildiff.evaluation import domain
+from taildiff.evaluation import classifier_network
 from taildiff.evaluation import evaluate as module
 from taildiff.evaluation.evaluate import evaluate
 from taildiff.evaluation.table import Table
@@ -17,8 +17,8 @@ SPEC = EvalSpec(guidance=(1.0,), per_class=40, metrics=("frechet",), sampling=Sa
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(domain, "_STEPS", (40, 40))
-    monkeypatch.setattr(domain, "_BATCH", 32)
+    monkeypatch.setattr(classifier_network, "_STEPS", (40, 40))
+    monkeypatch.setattr(classifier_network, "_BATCH", 32)
     monkeypatch.setattr(module, "generate", lambda *_, **__: tiny.images((40, 40, 40), seed=9)[0])
 
 

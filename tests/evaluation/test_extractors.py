@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from evaluation.tiny import images, make_store
 from taildiff.data.store import Store
 from taildiff.errors import DataError, InputError
-from taildiff.evaluation import domain
+from taildiff.evaluation import classifier_network
 from taildiff.evaluation.extractors import dinov2, effnet, extractor, inception
 from taildiff.evaluation.extractors.dinov2 import load_dinov2
 from taildiff.evaluation.extractors.effnet import load_effnet_lite0
@@ -163,7 +163,7 @@ def test_names_that_mean_nothing(store: Store, name: str, message: str):
 
 
 def test_domain_tells_probabilities(store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(domain, "_STEPS", (2, 2))
+    monkeypatch.setattr(classifier_network, "_STEPS", (2, 2))
     judge = extractor("domain", store)
     features = judge.features(store.images)
     probabilities = judge.probabilities(features)

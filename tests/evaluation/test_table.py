@@ -10,7 +10,7 @@ import pytest
 
 from taildiff.errors import RunError
 from taildiff.evaluation.table import Definition, ExtractorRecord, Group, Metric, Row, Table, columns
-from taildiff.runs import EvalDir
+from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec
 
 DEFINITION = Definition(

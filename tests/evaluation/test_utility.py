@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from evaluation.tiny import images
 from taildiff.errors import DataError
-from taildiff.evaluation import domain
+from taildiff.evaluation import classifier_network
 from taildiff.evaluation.utility import TRAINED_ON, UtilityResult, _paired, first, utility
 
 COUNTS = (30, 6, 2)
@@ -14,8 +14,8 @@ COUNTS = (30, 6, 2)
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(domain, "_STEPS", (40, 40))
-    monkeypatch.setattr(domain, "_BATCH", 32)
+    monkeypatch.setattr(classifier_network, "_STEPS", (40, 40))
+    monkeypatch.setattr(classifier_network, "_BATCH", 32)
 
 
 def measured(

@@ -7,9 +7,10 @@ import numpy as np
 from taildiff import build
 from taildiff.data.longtail import Split
 from taildiff.data.store import SourceMeta, Store, StoreWriter
-from taildiff.runs import RunDir, write_json
+from taildiff.io.atomic import write_json
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import WeightsMeta, write_weights
 from taildiff.spec import DataSpec, RunSpec, UNetSpec
-from taildiff.weights import WeightsMeta, write_weights
 
 SIZE = 8
 NAMES = ("left", "right", "top")

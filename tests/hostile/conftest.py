@@ -8,7 +8,7 @@ import pytest
 from hostile.subjects import Subject, of_evaluation, of_latents, of_photos, of_run, of_sources, of_spec, of_store
 from reporting.fake_runs import make_run
 from taildiff.data.store import SourceMeta, StoreWriter
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import IntervalSpec, RunSpec, UNetSpec
 from taildiff.training.session import run_training
 

@@ -29,11 +29,11 @@ from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.evaluation.table import Table
 from taildiff.reporting.load import load
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import read_weights
 from taildiff.spec import CodecFacts, RunSpec, parse, read_json
 from taildiff.training.checkpoint import FILES, Trainable, load_checkpoint
 from taildiff.training.ema import averaged
-from taildiff.weights import read_weights
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def test_forward_and_backward_read_nothing(method, null_fraction, path, monkeypa
 
 
 def test_tables_are_copied_to_a_device_once(monkeypatch):
-    path, s = build.path(DDPMSpec()), torch.zeros(2, device="meta")
+    path, s = build.process(DDPMSpec()), torch.zeros(2, device="meta")
     path.coefficients(s)
     monkeypatch.setattr(torch.Tensor, "to", None)
     assert all(c.is_meta for c in path.coefficients(s))

@@ -6,13 +6,13 @@ import torch
 
 from taildiff import build
 from taildiff.data.batches import Batch
-from taildiff.diffusion.path import DDPM, Flow, noise
+from taildiff.diffusion.process import DDPM, Flow, noise
 from taildiff.errors import SpecError
+from taildiff.losses.contrastive import unsupervised_contrastive
+from taildiff.losses.noise_weight import noise_weight
 from taildiff.models.denoiser import Denoiser, Output
 from taildiff.models.unet import UNet
-from taildiff.objectives.contrast import repulsion
 from taildiff.objectives.objective import Draws, LabelDrop, Learner, Streams
-from taildiff.objectives.weight import noise_weight
 from taildiff.spec import ALSpec, ObjectiveSpec, UCLSpec, UNetSpec
 
 COUNTS = (60, 30, 10)
@@ -87,7 +87,7 @@ def close(ours, expected):
 def test_ucl_equals_the_release(golden):
     z = golden("ucl")
     features = torch.from_numpy(z["features"]).requires_grad_()
-    values = repulsion(features, float(z["temperature"]))
+    values = unsupervised_contrastive(features, float(z["temperature"]))
     close(values, z["per_sample"])
     mean = (noise_weight(torch.from_numpy(z["t"]) / int(z["T"])) * values).mean()
     close(mean, z["weighted_mean"])
@@ -198,20 +198,20 @@ def test_label_drop_policies():
 
 def test_repulsion_survives_half_precision_and_flat_features():
     huge = torch.randn(6, 32, generator=torch.Generator().manual_seed(0)).mul(1e4).to(torch.bfloat16).requires_grad_()
-    values = repulsion(huge)
+    values = unsupervised_contrastive(huge)
     values.sum().backward()
     assert values.dtype == torch.float32
     assert values.isfinite().all()
     assert huge.grad.isfinite().all()
     same = torch.ones(4, 8, dtype=torch.float64)
-    torch.testing.assert_close(repulsion(same), torch.full((4,), np.log(4.0), dtype=torch.float64))
+    torch.testing.assert_close(unsupervised_contrastive(same), torch.full((4,), np.log(4.0), dtype=torch.float64))
     with pytest.raises(ValueError, match="at least 2"):
-        repulsion(torch.ones(1, 8))
+        unsupervised_contrastive(torch.ones(1, 8))
 
 
 def test_repulsion_has_the_gradient_of_its_formula():
     features = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda f: repulsion(f, 0.2), features)
+    assert torch.autograd.gradcheck(lambda f: unsupervised_contrastive(f, 0.2), features)
 
 
 def test_noise_weights():

@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 
 from taildiff import build
 from taildiff.data.batches import Batch
-from taildiff.diffusion.path import Flow
+from taildiff.diffusion.process import Flow
 from taildiff.objectives.objective import Draws, Learner, Streams
 from taildiff.spec import (
     ALSpec,

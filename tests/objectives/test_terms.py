@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from taildiff import build, losses
 from taildiff.data.batches import Batch
-from taildiff.diffusion.path import DDPM, Flow, noise
+from taildiff.diffusion.process import DDPM, Flow, noise
 from taildiff.errors import SpecError
 from taildiff.models.unet import UNet
 from taildiff.objectives.objective import Learner, Streams
-from taildiff.objectives.views import GIVEN, Law, Null, OtherClass, inclusion, labels_of, rows_of, select
+from taildiff.objectives.views import GIVEN, Null, OtherClass, SampledLabel, inclusion, labels_of, rows_of, select
 from taildiff.spec import (
     ALSpec,
     CBDMSpec,
@@ -174,7 +174,7 @@ def test_the_other_class_is_another_and_every_one_can_come(y, u):
 def test_drawn_labels_follow_their_law():
     u = (torch.arange(1000) + 0.5) / 1000
     y = torch.zeros(1000, dtype=torch.long)
-    drawn = labels_of(Law((6.0, 3.0, 1.0)), y, y.bool(), 3, u)
+    drawn = labels_of(SampledLabel((6.0, 3.0, 1.0)), y, y.bool(), 3, u)
     assert drawn.bincount().tolist() == [600, 300, 100]
     others = labels_of(OtherClass(), y, y.bool(), 3, u)
     assert others.bincount().tolist() == [0, 500, 500]

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.longtail import Groups, Split, _hash
-from taildiff.evaluation.intervals import wilson
 from taildiff.evaluation.table import Definition, ExtractorRecord, Group, Metric, Row, Table
-from taildiff.runs import RunDir, write_json
+from taildiff.io.atomic import write_json
+from taildiff.metrics.intervals import wilson
+from taildiff.run.layout import RunDir
 from taildiff.spec import ALSpec, DataFacts, DataSpec, EvalSpec, ObjectiveSpec, RunSpec, UCLSpec
 
 COUNTS = (400, 239, 143, 86, 51, 30, 18, 11, 6, 4)

@@ -18,7 +18,7 @@ from taildiff.errors import InputError, RunError
 from taildiff.reporting.load import load
 from taildiff.reporting.report import write_report
 from taildiff.reporting.samples import LARGEST_TILE, TILES, sample_sheet
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 
 VOID = {"meta", "img", "br", "path", "circle", "use"}
 

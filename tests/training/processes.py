@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from taildiff.data.store import Store
-from taildiff.evaluation.generate import load_model
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import read_weights
+from taildiff.sampling.generate import load_model
 from taildiff.spec import RunSpec
-from taildiff.weights import read_weights
 
 LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 

@@ -15,9 +15,9 @@ from taildiff.data.order import Order
 from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.errors import CheckpointError, InputError, RunError
 from taildiff.evaluation.evaluate import _check_weights
-from taildiff.evaluation.generate import generate, load_model
 from taildiff.models.codec import load_vae
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
+from taildiff.sampling.generate import generate, load_model
 from taildiff.spec import CodecFacts, DataSpec, IntervalSpec, RunSpec, SamplingSpec, SiTSpec
 from taildiff.training.loop import StopRule
 from taildiff.training.session import run_training

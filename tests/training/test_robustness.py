@@ -12,17 +12,17 @@ import torch
 
 from taildiff import build
 from taildiff.data.batches import Batches, to_tensor
-from taildiff.diffusion.path import DDPM
+from taildiff.diffusion.process import DDPM
+from taildiff.engine import Engine
 from taildiff.errors import CheckpointError, RunError, SpecError
-from taildiff.evaluation.generate import load_model
 from taildiff.objectives.objective import Streams
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import read_weights
+from taildiff.sampling.generate import load_model
 from taildiff.spec import DDPMSpec, SiTSpec, UCLSpec
 from taildiff.training import loop
-from taildiff.training.engine import Engine
 from taildiff.training.loop import StopRule
 from taildiff.training.session import run_training
-from taildiff.weights import read_weights
 
 
 def changed(spec, part, **fields):

@@ -10,10 +10,11 @@ from processes import training as arguments
 from pydantic import ValidationError
 from torch._dynamo.utils import counters
 
+from taildiff import engine
+from taildiff.distributed import fitted, is_first, is_first_here, launcher
 from taildiff.errors import NonFiniteError, RunError, SpecError
-from taildiff.launched import fitted, is_first, is_first_here, launcher
 from taildiff.objectives.objective import Objective, StepLoss
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import (
     ALSpec,
     CBDMSpec,
@@ -28,11 +29,9 @@ from taildiff.spec import (
     UCLSpec,
     UNetSpec,
 )
-from taildiff.training import engine
-from taildiff.training.comparing import compared_in_parts
 from taildiff.training.loop import StopRule
-from taildiff.training.resuming import check_same
-from taildiff.training.session import run_training
+from taildiff.training.resume import check_same
+from taildiff.training.session import compared_in_parts, run_training
 
 UNET = UNetSpec(channels=(8, 16))
 SIT = SiTSpec(depth=2, width=24, heads=2, patch=4)

@@ -6,7 +6,7 @@ from processes import PLAIN, checkpoint_bytes, finished, free_port, lines, predi
 from processes import training as arguments
 from safetensors.torch import load
 
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import (
     ALSpec,
     CORALSpec,

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from taildiff.errors import CheckpointError, NonFiniteError, RunError
-from taildiff.evaluation.generate import generate, load_model
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import read_weights
+from taildiff.sampling.generate import generate, load_model
 from taildiff.spec import SamplingSpec
 from taildiff.training.loop import StopRule
 from taildiff.training.session import run_training
-from taildiff.weights import read_weights
 
 
 def weights(run, kind="ema"):

@@ -10,11 +10,11 @@ import torch
 
 from taildiff.cli.main import main
 from taildiff.errors import CheckpointError
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import read_weights
 from taildiff.training import checkpoint
 from taildiff.training.loop import StopRule
 from taildiff.training.session import run_training
-from taildiff.weights import read_weights
 
 
 def without_time(path):

@@ -25,9 +25,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from taildiff.distributed import is_first, is_first_here
 from taildiff.errors import SpecError
-from taildiff.launched import is_first, is_first_here
-from taildiff.progress import Progress as Report
+from taildiff.log import Progress as Report
 from taildiff.spec import explain
 
 console = Console()

@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options
+from taildiff.comparison.compare import Compared, choose, compare
+from taildiff.comparison.render import change, metric_name, out_suffix, render, shown, titles, where
+from taildiff.comparison.seeds import compare_seeds, only_seeds_differ
 from taildiff.errors import RunError
-from taildiff.evaluation.compare import Compared, choose, compare
-from taildiff.evaluation.formats import change, metric_name, out_suffix, render, shown, titles, where
-from taildiff.evaluation.seeds import compare_seeds, only_seeds_differ
-from taildiff.runs import RunDir, write_atomic
+from taildiff.io.atomic import write_atomic
+from taildiff.run.layout import RunDir
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
+from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, encode
-from taildiff.cli.show import Show, shape, show
 from taildiff.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _tell_plan(options: Prepare, found: "Found") -> None:
 
 def _import(options: Prepare, found: "Found") -> "Store":
     from taildiff.data import prepare
-    from taildiff.data.swap import lasting_partial
+    from taildiff.io.staging import lasting_partial
 
     try:
         with progress_bar() as progress:

@@ -9,16 +9,16 @@ from rich.markup import escape
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
 from taildiff.cli.report import verdict_table
-from taildiff.cli.stores import embedded_digits
+from taildiff.data.locate import embedded_digits
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
-from taildiff.progress import Progress
+from taildiff.log import Progress
 from taildiff.recipes import recipe
+from taildiff.reporting.findings import claims
 from taildiff.reporting.load import load
 from taildiff.reporting.report import write_page
-from taildiff.reporting.verdict import verdict_rows
-from taildiff.reporting.words import claims
-from taildiff.runs import RunDir
+from taildiff.reporting.summary import verdict_rows
+from taildiff.run.layout import RunDir
 from taildiff.spec import EvalSpec, RunSpec, SamplingSpec
 
 RECIPES = ("mnist5k-plain", "mnist5k-ccua")
@@ -101,7 +101,7 @@ def prefixed(progress: Progress, name: str) -> Progress:
 def judge(run: RunDir, store: Store, spec: EvalSpec, progress: Progress) -> None:
     """Sample and evaluate; what is there already is kept."""
     from taildiff.evaluation.evaluate import evaluate
-    from taildiff.evaluation.generate import best_device
+    from taildiff.sampling.generate import best_device
 
     evaluate(run, store, spec, progress, best_device())
 

@@ -47,8 +47,8 @@ def encode(options: Encode) -> None:
         raise InputError(f"--batch-size {options.batch_size}: at least one image is read at a time")
     store = Store.open(options.store)
     meta = store.meta
-    from taildiff.evaluation.generate import best_device  # torch: a wrong store is told before
     from taildiff.models.codec import load_vae
+    from taildiff.sampling.generate import best_device  # torch: a wrong store is told before
 
     vae = load_vae(options.vae, (meta.height, meta.width), best_device(), meta.channels)
     info, done = plan(store, options.out, vae.facts, options.overwrite)
@@ -73,7 +73,7 @@ def _recipe_for(facts: DataFacts) -> str:
 
 def _encode(options: Encode, store: "Store", vae: "VAE") -> "LatentStore":
     from taildiff.data import encode
-    from taildiff.data.swap import lasting_partial
+    from taildiff.io.staging import lasting_partial
 
     try:
         with progress_bar() as progress:

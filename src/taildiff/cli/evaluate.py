@@ -14,7 +14,7 @@ from taildiff.cli.common import command_line, console, guidances, next_steps, nu
 from taildiff.cli.judging import Asked, judge_images, judge_run
 from taildiff.errors import SpecError, unknown
 from taildiff.evaluation.table import Group, Metric, Table
-from taildiff.runs import EvalDir, RunDir
+from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import CHEAP, EvalSpec, MetricName, SamplingSpec, parse
 
 _SHOWN: tuple[Group, ...] = ("all", "head", "body", "tail")

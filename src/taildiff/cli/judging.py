@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from taildiff.cli.folders import folder_names
-from taildiff.cli.stores import store_of
 from taildiff.data.latents import LatentStore, is_latents, pixels_of
+from taildiff.data.locate import store_of
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store, is_store
 from taildiff.errors import SpecError
-from taildiff.progress import Progress, silent
-from taildiff.runs import EvalDir, RunDir
+from taildiff.log import Progress, silent
+from taildiff.run.layout import EvalDir, RunDir
+from taildiff.sampling.folders import folder_names
 from taildiff.spec import EvalSpec
 
 
@@ -39,7 +39,7 @@ class Asked:
             return pixels_of(LatentStore.open(self.data))
         if not self.data.exists() or is_store(self.data):
             return Store.open(self.data)
-        from taildiff.evaluation.sources import to_store
+        from taildiff.evaluation.image_sources import to_store
 
         facts = run.info().facts
         return to_store(self.data, evals_of(self.data) / ".cache", facts.height, facts.class_names, progress)[0]
@@ -55,7 +55,7 @@ def judge_run(run: RunDir, asked: Asked, progress: Progress) -> EvalDir:
     """Sample and judge a run."""
     store = asked.store_of_run(run, progress)
     from taildiff.evaluation.evaluate import evaluate  # torch: not before it is needed
-    from taildiff.evaluation.generate import best_device
+    from taildiff.sampling.generate import best_device
 
     return evaluate(run, store, asked.spec, progress, best_device(), asked.step, asked.vae)
 
@@ -64,10 +64,10 @@ def judge_images(asked: Asked, progress: Progress) -> EvalDir:
     """Judge images that are there already."""
     if asked.data is None:
         raise SpecError(f"what is {asked.source} to be held against? Name the real images: --data STORE, FOLDER or NPZ")
-    from taildiff.evaluation.foreign import TrainedOn, evaluate_images, evaluate_statistics
-    from taildiff.evaluation.generate import best_device
-    from taildiff.evaluation.judge import Evaluations
-    from taildiff.evaluation.sources import Given, given, is_npz, statistics, to_store
+    from taildiff.evaluation.image_sets import TrainedOn, evaluate_images, evaluate_statistics
+    from taildiff.evaluation.image_sources import Given, given, is_npz, statistics, to_store
+    from taildiff.evaluation.pipeline import Evaluations
+    from taildiff.sampling.generate import best_device
 
     home = Evaluations(asked.out or evals_of(asked.source))
     if is_npz(asked.data) and (known := statistics(asked.data)) is not None:
@@ -88,7 +88,7 @@ def judge_images(asked: Asked, progress: Progress) -> EvalDir:
 
 def _trained_on(path: Path, real: Store, cache: Path, progress: Progress) -> tuple[tuple[int, ...], np.ndarray | None]:
     """Training images by class, and where in the real images' store they are, if that is known."""
-    from taildiff.evaluation.sources import given
+    from taildiff.evaluation.image_sources import given
 
     run = RunDir(path)
     if run.exists():

@@ -69,7 +69,7 @@ def _interrupted(error: BaseException) -> bool:
 def _fail(error: Exception, message: str) -> None:
     """Tell of an error; of several processes that train together one does, and before they met one on each node."""
     from taildiff.cli.common import fail
-    from taildiff.launched import is_first_here, launcher
+    from taildiff.distributed import is_first_here, launcher
 
     torch = sys.modules.get("torch")
     met = torch is not None and torch.distributed.is_initialized()
@@ -85,7 +85,7 @@ def _let_the_first_speak() -> bool:
 
     Launchers end all processes as soon as one fails: whoever is still there after a while failed alone.
     """
-    from taildiff.launched import is_first_here, launcher
+    from taildiff.distributed import is_first_here, launcher
 
     if is_first_here():
         return True

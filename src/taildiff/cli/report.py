@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options
+from taildiff.reporting.findings import claims
 from taildiff.reporting.load import Comparison, common_parent, load
 from taildiff.reporting.report import write_page
-from taildiff.reporting.verdict import COLUMNS, VerdictRow, best_values, show, verdict_rows
-from taildiff.reporting.words import claims
-from taildiff.runs import RunDir
+from taildiff.reporting.summary import COLUMNS, VerdictRow, best_values, show, verdict_rows
+from taildiff.run.layout import RunDir
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 import tyro
 
 from taildiff.cli.common import command_line, console, guidances, next_steps, parse_options, progress_bar
-from taildiff.cli.folders import GRID, folder_names
-from taildiff.data.swap import partial, sweep
 from taildiff.errors import InputError, SpecError, unknown
-from taildiff.runs import RunDir
+from taildiff.io.staging import partial, sweep
+from taildiff.run.layout import RunDir
+from taildiff.sampling.folders import GRID, folder_names
 from taildiff.spec import SamplingSpec
 
 _COLUMNS, _ROWS = 16, 40  # of the grid
@@ -64,7 +64,7 @@ def main(args: list[str]) -> int:
         return 0
     with _beside(out):  # whether it can be written shows before the work
         pass
-    from taildiff.evaluation.generate import best_device, generate, load_model
+    from taildiff.sampling.generate import best_device, generate, load_model
 
     model = load_model(run, sampling.weights, best_device(), vae=options.vae)
     names = model.facts.class_names
@@ -118,7 +118,7 @@ def _beside(out: Path) -> Iterator[Path]:
 
 def _write_pngs(folder: Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str], per_class: int) -> None:
     """`images` (K per_class, H, W, C), class after class."""
-    from taildiff.pictures import grid, png
+    from taildiff.io.png import grid, png
 
     places = folder_names(names)
     for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):

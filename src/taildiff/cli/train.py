@@ -12,12 +12,12 @@ import tyro
 from rich.markup import escape
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
-from taildiff.cli.stores import default_store
 from taildiff.data.latents import LatentStore, open_data
+from taildiff.data.locate import default_store
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
 from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data, recipe, with_method
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import DataFacts, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec, parse, read_json
 
 USAGE = f"""usage: taildiff train RECIPE [--method METHOD] [--data STORE] --out RUN [OPTIONS]

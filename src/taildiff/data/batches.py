@@ -17,8 +17,8 @@ from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Split
 from taildiff.data.order import Order
 from taildiff.data.store import Store
+from taildiff.rng import seed_of
 from taildiff.spec import CodecFacts
-from taildiff.streams import seed_of
 
 
 class Batch(NamedTuple):

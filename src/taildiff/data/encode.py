@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from taildiff.data.growing import Growing, forget_journal
-from taildiff.data.journal import Header, read_journal
 from taildiff.data.latents import LatentMeta, LatentStore, is_latents, origin
 from taildiff.data.store import SourceMeta, Store
 from taildiff.data.store_files import FORMAT, MOMENTS, write_latent_meta, write_names
-from taildiff.data.swap import check_space, keep_apart, lasting_partial, put_back
 from taildiff.data.verify import verify
 from taildiff.errors import DataError
-from taildiff.progress import Progress, silent
+from taildiff.io.resumable_array import Growing, forget_journal
+from taildiff.io.shard_log import Header, read_journal
+from taildiff.io.staging import check_space, keep_apart, lasting_partial, put_back
+from taildiff.log import Progress, silent
 from taildiff.spec import CodecFacts
 
 Moments = Callable[[np.ndarray], np.ndarray]

@@ -25,8 +25,8 @@ from taildiff.data.store_files import (
     read_array,
     read_latent_meta,
 )
-from taildiff.data.swap import put_back
 from taildiff.errors import DataError
+from taildiff.io.staging import put_back
 from taildiff.spec import CodecFacts, DataFacts
 
 __all__ = ["LatentMeta", "LatentStore", "is_latents", "open_data", "origin", "pixels_of"]

@@ -6,7 +6,7 @@ Nothing is remembered from batch to batch, so a resumed run and one with other d
 import numpy as np
 
 from taildiff.errors import DataError
-from taildiff.streams import stream
+from taildiff.rng import stream
 
 
 class Order:

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.formats.digits import find_digits
-from taildiff.data.growing import forget_journal
 from taildiff.data.images import BrokenImageError, Decoded, decode_frame, from_array, is_colour
-from taildiff.data.journal import read_journal
 from taildiff.data.listing import scan
 from taildiff.data.source import Found, Raw, Source, check_classes
 from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before
-from taildiff.data.swap import check_space, keep_apart, lasting_partial
 from taildiff.errors import DataError
-from taildiff.progress import Progress, silent
+from taildiff.io.resumable_array import forget_journal
+from taildiff.io.shard_log import read_journal
+from taildiff.io.staging import check_space, keep_apart, lasting_partial
+from taildiff.log import Progress, silent
 
 _CHUNK = 64  # images a task: large enough that the pool costs nothing, small enough for a smooth bar
 _SHARD_ITEMS, _SHARD_BYTES = 4096, 2**25  # what a kill may cost

@@ -17,8 +17,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from taildiff.data.growing import Growing
-from taildiff.data.journal import Header, Shard
 from taildiff.data.store_files import (
     STORE,
     Kind,
@@ -31,9 +29,11 @@ from taildiff.data.store_files import (
     refuse_run,
     write_names,
 )
-from taildiff.data.swap import put_back
 from taildiff.errors import DataError
-from taildiff.runs import write_json
+from taildiff.io.atomic import write_json
+from taildiff.io.resumable_array import Growing
+from taildiff.io.shard_log import Header, Shard
+from taildiff.io.staging import put_back
 from taildiff.spec import DataFacts
 
 __all__ = ["Columns", "SourceMeta", "Store", "StoreMeta", "StoreWriter", "is_store", "prepared_before", "refuse_run"]

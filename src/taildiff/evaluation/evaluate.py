@@ -19,17 +19,19 @@ from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
-from taildiff.evaluation.generate import Model, generate, load_model
+from taildiff.evaluation.cache import digest
 from taildiff.evaluation.images import Images
-from taildiff.evaluation.judge import Drawn, Evaluations, finished, judge
-from taildiff.evaluation.parts import digest
-from taildiff.evaluation.pools import reference
+from taildiff.evaluation.pipeline import Drawn, Evaluations, finished, judge
+from taildiff.evaluation.reference import record, yardstick
+from taildiff.evaluation.scopes import reference
 from taildiff.evaluation.table import Definition
-from taildiff.evaluation.unfinished import Unfinished
-from taildiff.evaluation.yardstick import record, yardstick
-from taildiff.progress import Progress, silent
-from taildiff.run_info import MAY_CHANGE, changed
-from taildiff.runs import NPZ_DAMAGE, EvalDir, RunDir, write_atomic
+from taildiff.io.atomic import write_atomic
+from taildiff.io.npz import NPZ_DAMAGE
+from taildiff.io.resumable_images import Unfinished
+from taildiff.log import Progress, silent
+from taildiff.run.info import MAY_CHANGE, changed
+from taildiff.run.layout import EvalDir, RunDir
+from taildiff.sampling.generate import Model, generate, load_model
 from taildiff.spec import DataFacts, EvalSpec
 
 Labels = NDArray[np.int64]

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation.images import Chosen
-from taildiff.evaluation.measure import Number
-from taildiff.evaluation.pools import Scope
+from taildiff.evaluation.scopes import Scope
+from taildiff.evaluation.scores import Number
 from taildiff.evaluation.table import Metric
 from taildiff.evaluation.utility import TrainedOn, utility
-from taildiff.progress import Progress
+from taildiff.log import Progress
 
 _METRICS: tuple[tuple[TrainedOn, Metric], ...] = (
     ("real", "utility_real"),

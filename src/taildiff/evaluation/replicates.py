@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.evaluation.table import Group, Metric, Row, to_csv
-from taildiff.runs import NPZ_DAMAGE, EvalDir, write_atomic
+from taildiff.io.atomic import write_atomic
+from taildiff.io.npz import NPZ_DAMAGE
+from taildiff.run.layout import EvalDir
 
 Key = tuple[Metric, Group, str, float | None]
 Floats = NDArray[np.float64]

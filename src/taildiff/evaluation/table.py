@@ -13,8 +13,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from taildiff.errors import RunError, SpecError
-from taildiff.runs import EvalDir, write_atomic, write_json
-from taildiff.sealed import SEAL, intact, seal
+from taildiff.io.atomic import write_atomic, write_json
+from taildiff.io.checksum import SEAL, intact, seal
+from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse, read_json
 
 Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from taildiff.data.longtail import FEWEST_REAL
 from taildiff.errors import DataError
-from taildiff.evaluation import domain
+from taildiff.evaluation import classifier_network
 from taildiff.evaluation.images import Joined, Pictures
-from taildiff.evaluation.intervals import Z95, Interval, wilson
-from taildiff.progress import Progress, silent
+from taildiff.log import Progress, silent
+from taildiff.metrics.intervals import Z95, Interval, wilson
 
 Labels = NDArray[np.int64]  # (N,)
 TrainedOn = Literal["real", "completed", "generated"]
@@ -133,14 +133,14 @@ def utility(
     images = Joined(real_images, generated_images)
     labels = np.concatenate([real_labels, generated_labels])
     fill, alone = (len(everything) + first(generated_labels, n) for n in (wanted, np.full(classes, target)))
-    steps = domain.steps_for(len(everything) + len(fill))
+    steps = classifier_network.steps_for(len(everything) + len(fill))
     chosen = {"real": everything, "completed": np.concatenate([everything, fill]), "generated": alone}
 
     def train(kind: TrainedOn) -> Trained:
-        net, index = domain.network(images.shape[3], classes, seed), chosen[kind]
+        net, index = classifier_network.network(images.shape[3], classes, seed), chosen[kind]
         stage = f"utility: classifier on {kind} images"
-        domain.train(net, images, labels, index, seed, progress, stage, device, steps)
-        right = domain.predict(net, test_images, np.arange(len(test_labels)), device) == test_labels
+        classifier_network.train(net, images, labels, index, seed, progress, stage, device, steps)
+        right = classifier_network.predict(net, test_images, np.arange(len(test_labels)), device) == test_labels
         parts = (index[index < len(everything)], index[index >= len(everything)])
         of_class = [tuple(np.bincount(labels[part], minlength=classes).tolist()) for part in parts]
         return Trained(right, of_class[0], of_class[1])

@@ -17,8 +17,8 @@ from torch import Tensor
 from taildiff.data.batches import to_tensor
 from taildiff.errors import CheckpointError, DataError, InputError
 from taildiff.models.vae_files import Autoencoder, read_autoencoder
+from taildiff.run.weights import content_hash
 from taildiff.spec import CodecFacts, DataFacts, explain
-from taildiff.weights import content_hash
 
 CHUNK_PIXELS = 4 * 256 * 256
 """Pixels that a VAE sees at once: 4 images of 256x256."""

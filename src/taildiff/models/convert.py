@@ -13,7 +13,7 @@ from torch import Tensor
 
 from taildiff.errors import CheckpointError
 from taildiff.models.denoiser import Denoiser
-from taildiff.weights import Tensors, read_tensors
+from taildiff.run.weights import Tensors, read_tensors
 
 LABELS = ("y_embedder.embedding_table.weight", "net.class_embedding.weight")
 """Tables with a row for each class and a last one for "no label"."""

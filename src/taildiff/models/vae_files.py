@@ -20,7 +20,7 @@ from torch import nn
 
 from taildiff.errors import CheckpointError, InputError
 from taildiff.models.convert import misfits
-from taildiff.weights import Tensors, read_tensors
+from taildiff.run.weights import Tensors, read_tensors
 
 Kind = Literal["AutoencoderKL", "AutoencoderTiny"]
 KINDS: dict[Kind, str] = {

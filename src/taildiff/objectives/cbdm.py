@@ -8,10 +8,10 @@ w(s) = s. Where the label is dropped: 0.
 
 from torch import Tensor
 
+from taildiff.losses.noise_weight import noise_weight
+from taildiff.losses.prediction_pairs import class_balancing
 from taildiff.objectives.objective import Need, Step, Term
-from taildiff.objectives.pairs import class_balancing
-from taildiff.objectives.views import GIVEN, Law
-from taildiff.objectives.weight import noise_weight
+from taildiff.objectives.views import GIVEN, SampledLabel
 
 
 class ClassBalancing(Term):
@@ -19,7 +19,7 @@ class ClassBalancing(Term):
 
     name = "cbdm"
 
-    def __init__(self, law: Law, weight_kind: str = "noise", exponent: float = 1.0):
+    def __init__(self, law: SampledLabel, weight_kind: str = "noise", exponent: float = 1.0):
         super().__init__()
         self.view, self.weight_kind, self.exponent = law, weight_kind, exponent
         self.needs = (Need(GIVEN), Need(law))

@@ -17,11 +17,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from taildiff.objectives.contrast import full_precision, gathered, repulsion
+from taildiff.losses.contrastive import full_precision, gathered, unsupervised_contrastive
+from taildiff.losses.noise_weight import noise_weight
+from taildiff.losses.prediction_pairs import alignment
 from taildiff.objectives.objective import Need, Step, Term
-from taildiff.objectives.pairs import alignment
 from taildiff.objectives.views import GIVEN, Null, View
-from taildiff.objectives.weight import noise_weight
 
 
 class UnsupervisedContrastive(Term):
@@ -56,7 +56,9 @@ class UnsupervisedContrastive(Term):
         ranks = dist.get_world_size() if self.gather and dist.is_initialized() else 1
         batch, rows = ranks * len(step.batch.y), ranks * len(features)
         factor = (batch - 1) / (rows - 1) if rows > 1 else 1.0
-        repelled = repulsion(features, self.temperature, self.gather, self._allowed(step), factor)
+        repelled = unsupervised_contrastive(
+            features, self.temperature, gather=self.gather, allowed=self._allowed(step), factor=factor
+        )
         weight = noise_weight(step.of(self.view, step.draws.s).to(repelled.dtype), self.weight_kind, self.exponent)
         return step.spread(self.view, weight * repelled)
 

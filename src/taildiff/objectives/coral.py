@@ -10,10 +10,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from taildiff.losses.contrastive import full_precision, gathered
+from taildiff.losses.supervised_contrastive import anchor_weight, supervised_contrastive
 from taildiff.objectives.ccua import pooled
-from taildiff.objectives.contrast import full_precision, gathered
 from taildiff.objectives.objective import Need, Step, Term
-from taildiff.objectives.supcon import anchor_weight, supervised_contrastive
 from taildiff.objectives.views import GIVEN
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from taildiff.objectives.contrast import full_precision
+from taildiff.losses.contrastive import full_precision
 from taildiff.objectives.objective import Need, Step, Term
 from taildiff.objectives.views import GIVEN
 

@@ -11,11 +11,11 @@ Where the label is dropped the `pairs` form gives 0.
 import torch
 from torch import Tensor
 
-from taildiff.objectives.contrast import full_precision, gathered
+from taildiff.losses.contrastive import full_precision, gathered
+from taildiff.losses.noise_weight import noise_weight
+from taildiff.losses.prediction_pairs import overlap, overlap_permuted
 from taildiff.objectives.objective import Need, Step, Term
-from taildiff.objectives.pairs import overlap, overlap_permuted
 from taildiff.objectives.views import GIVEN, NULL, OtherClass
-from taildiff.objectives.weight import noise_weight
 
 
 class OverlapPairs(Term):

@@ -5,8 +5,8 @@ z are the features of the conditional pass. It is a number of the whole batch, s
 
 from torch import Tensor
 
+from taildiff.losses.dispersive import dispersive
 from taildiff.objectives.objective import Need, Step, Term
-from taildiff.objectives.spread import dispersive
 from taildiff.objectives.views import GIVEN
 
 

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from taildiff.data.batches import Batch
-from taildiff.diffusion.path import Noised, Path, noise
+from taildiff.diffusion.process import Noised, Process, noise
 from taildiff.models.denoiser import Denoiser
 from taildiff.objectives.views import Given, Null, Selection, View, labels_of, rows_of, select
-from taildiff.streams import seed_of
+from taildiff.rng import seed_of
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,13 @@ class Target(nn.Module):
 
     uniforms: tuple[str, ...] = ()
 
-    def __init__(self, path: Path):
+    def __init__(self, process: Process):
         super().__init__()
-        self.path = path
+        self.process = process
 
     def forward(self, step: Step) -> Tensor:
         """(B, C, H, W)."""
-        return step.noised.target(self.path.prediction)
+        return step.noised.target(self.process.prediction)
 
 
 class Objective(nn.Module):
@@ -170,7 +170,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        path: Path,
+        process: Process,
         terms: Sequence[tuple[float, Term]],
         drop: LabelDrop,
         target: Target | None = None,
@@ -179,7 +179,7 @@ class Objective(nn.Module):
         """`autocast`: the network runs in this precision; noising and losses stay in that of the images."""
         super().__init__()
         self.autocast = autocast
-        self.path, self.drop, self.target = path, drop, target or Target(path)
+        self.process, self.drop, self.target = process, drop, target or Target(process)
         self.terms = nn.ModuleList(term for _, term in terms)
         self.weights = tuple(weight for weight, _ in terms)
         self.names = tuple(term.name for _, term in terms)
@@ -203,7 +203,7 @@ class Objective(nn.Module):
         generator = streams("noise")
         columns = [uniform(purpose) for purpose in self.purposes]
         return Draws(
-            s=self.path.draw(batch_size, streams("level")),
+            s=self.process.draw(batch_size, streams("level")),
             eps=torch.randn(batch_size, *image_shape, generator=generator, device=generator.device),
             dropped=self.drop.draw(batch_size, streams("drop")),
             uniforms=torch.stack(columns, 1) if columns else torch.empty(batch_size, 0, device=generator.device),
@@ -211,7 +211,7 @@ class Objective(nn.Module):
 
     def forward(self, denoiser: Denoiser, batch: Batch, draws: Draws) -> StepLoss:
         """Deterministic (but for the network's dropout)."""
-        step = Step(batch, draws, noise(self.path, batch.x, draws.s, draws.eps), self.purposes)
+        step = Step(batch, draws, noise(self.process, batch.x, draws.s, draws.eps), self.purposes)
         step.target = self.target(step)
         self._ask(step, denoiser)
         per_sample = torch.stack([term(step) for term in self.terms])

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from taildiff.diffusion.path import Path
-from taildiff.objectives.contrast import gathered
+from taildiff.diffusion.process import Process
+from taildiff.losses.contrastive import gathered
+from taildiff.losses.target_transfer import transfer_index, transfer_target, transfer_weights
 from taildiff.objectives.objective import Step, Target
-from taildiff.objectives.transport import transfer_index, transfer_target, transfer_weights
 
 EDGE = 1e-3
 
@@ -25,12 +25,18 @@ class Transfer(Target):
     frequency: Tensor
 
     def __init__(
-        self, path: Path, counts: Sequence[int], mode: str, below: float = 1.0, power: float = 0.0, gather: bool = False
+        self,
+        process: Process,
+        counts: Sequence[int],
+        mode: str,
+        below: float = 1.0,
+        power: float = 0.0,
+        gather: bool = False,
     ):
         """`counts`: training images of each class; `below`: only at noise levels up to it; `power`: of the frequency
         variant, which multiplies the weights by p_j^power and accepts every draw.
         """
-        super().__init__(path)
+        super().__init__(process)
         self.mode, self.below, self.power, self.gather = ("full" if power else mode), below, power, gather
         frequency = torch.tensor(counts, dtype=torch.float64)
         self.register_buffer("frequency", (frequency / frequency.sum()).float(), persistent=False)
@@ -49,4 +55,4 @@ class Transfer(Target):
         index = transfer_index(weights, step.uniform("transfer"), labels, self.frequency, self.mode, own)
         index = torch.where(step.draws.s <= self.below, index, own)
         eps = transfer_target(noised.x_s, images, index, noised.alpha, noised.sigma, noised.eps, own)
-        return eps if self.path.prediction == "eps" else eps - images[index]
+        return eps if self.process.prediction == "eps" else eps - images[index]

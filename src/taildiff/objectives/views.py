@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from taildiff.objectives.weight import noise_weight
+from taildiff.losses.noise_weight import noise_weight
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Null:
 
 
 @dataclass(frozen=True)
-class Law:
+class SampledLabel:
     """A label drawn from fixed class probabilities, whatever the true one is (CBDM)."""
 
     probabilities: tuple[float, ...]
@@ -51,7 +51,7 @@ class OtherClass:
     uniform: str = "other class"
 
 
-View = Given | Null | Law | OtherClass
+View = Given | Null | SampledLabel | OtherClass
 GIVEN, NULL = Given(), Null()
 
 
@@ -111,7 +111,7 @@ def labels_of(view: View, y: Tensor, dropped: Tensor, null_label: int, u: Tensor
             return torch.where(dropped, null_label, y)
         case Null():
             return torch.full_like(y, null_label)
-        case Law(probabilities):
+        case SampledLabel(probabilities):
             assert u is not None
             cumulative = _cumulative(probabilities, y.device)
             return torch.searchsorted(cumulative, u.double() * cumulative[-1], right=True).clamp(max=null_label - 1)

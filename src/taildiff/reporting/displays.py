@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from taildiff.evaluation.table import Group, Metric, Row
 from taildiff.reporting.load import LogLine, RunData
 from taildiff.reporting.plots import Chart, Panel, Point, Series
-from taildiff.reporting.verdict import best_guidance
+from taildiff.reporting.summary import best_guidance
 
 GROUPS: tuple[Group, ...] = ("all", "head", "body", "tail")
 GROUP_TITLES: dict[Group, str] = {"all": "all classes", "head": "head", "body": "body", "tail": "tail"}

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
 from taildiff.evaluation.table import Group, Metric, Row, Table
-from taildiff.npz import read_arrays
-from taildiff.run_info import RunInfo
-from taildiff.runs import EvalDir, RunDir
+from taildiff.io.npz import read_arrays
+from taildiff.run.info import RunInfo
+from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import DataFacts
 
 Uint8s = np.ndarray[Any, np.dtype[np.uint8]]

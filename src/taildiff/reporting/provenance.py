@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from taildiff.reporting.load import RunData
 from taildiff.reporting.plots import Table
-from taildiff.run_info import RunInfo
+from taildiff.run.info import RunInfo
 
 HASH = 16
 """Digits of a hash that are shown; the run's files have all."""

@@ -12,14 +12,15 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from taildiff.errors import InputError
+from taildiff.io.atomic import write_atomic
 from taildiff.reporting import displays
+from taildiff.reporting.findings import Claim, claims, differences, trust
 from taildiff.reporting.load import Comparison, RunData, load
 from taildiff.reporting.plots import COLOURS, Chart, Table, cut, draw, short
 from taildiff.reporting.provenance import provenance
 from taildiff.reporting.samples import TILES, SampleSheet, sample_sheet
-from taildiff.reporting.verdict import COLUMNS, RULE, Score, VerdictRow, best_values, show, verdict_rows
-from taildiff.reporting.words import Claim, claims, differences, trust
-from taildiff.runs import RunDir, write_atomic
+from taildiff.reporting.summary import COLUMNS, RULE, Score, VerdictRow, best_values, show, verdict_rows
+from taildiff.run.layout import RunDir
 
 NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
 LARGEST_GRID = 3_000_000

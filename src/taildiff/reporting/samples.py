@@ -11,7 +11,7 @@ from PIL import Image
 from taildiff.data.store import Store
 from taildiff.errors import TaildiffError
 from taildiff.reporting.load import RunData, Uint8s
-from taildiff.reporting.verdict import best_guidance
+from taildiff.reporting.summary import best_guidance
 
 ROWS = 12
 TILES = 8

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from taildiff.errors import CheckpointError, SpecError
-from taildiff.runs import RunDir, fsync_dir, write_json
-from taildiff.sealed import SEAL, intact, seal
+from taildiff.io.atomic import fsync_dir, write_json
+from taildiff.io.checksum import SEAL, intact, seal
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import file_hash, read_tensors
 from taildiff.spec import Spec, parse, read_json
-from taildiff.training.skipping import Skipped
-from taildiff.weights import file_hash, read_tensors
+from taildiff.training.skip_steps import Skipped
 
 FILES = ("model", "ema", "optimizer")
 

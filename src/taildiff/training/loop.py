@@ -13,21 +13,21 @@ import torch
 from torch import nn
 
 from taildiff.data.batches import Batch, Batches
+from taildiff.engine import Engine
 from taildiff.errors import NonFiniteError
-from taildiff.evaluation.generate import Model, generate
+from taildiff.io.png import grid, write_png
+from taildiff.log import Progress
 from taildiff.models.codec import Codec
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
-from taildiff.pictures import grid, write_png
-from taildiff.progress import Progress
-from taildiff.runs import RunDir
+from taildiff.rng import seed_of
+from taildiff.run.layout import RunDir
+from taildiff.run.weights import WeightsMeta, write_weights
+from taildiff.sampling.generate import Model, generate
 from taildiff.spec import DataFacts, DDPMSpec, RunSpec, SamplingSpec
-from taildiff.streams import seed_of
 from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
-from taildiff.training.engine import Engine
 from taildiff.training.schedule import learning_rate
-from taildiff.training.skipping import Skipped
+from taildiff.training.skip_steps import Skipped
 from taildiff.training.tracking import Tracker, guilty
-from taildiff.weights import WeightsMeta, write_weights
 
 Say = Callable[[str], None]
 """Told what a person should know, a line at a time."""
@@ -239,7 +239,7 @@ def draw_grid(t: Training, step: int) -> None:
     shown = sorted({round(i * (classes - 1) / min(9, classes - 1)) for i in range(min(10, classes))})
     labels = torch.tensor(shown).repeat_interleave(8).numpy()
     denoiser = t.trainable.ema.module.eval()
-    model = Model(denoiser, t.objective.path, t.facts, t.spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
+    model = Model(denoiser, t.objective.process, t.facts, t.spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
     most = t.spec.path.timesteps if isinstance(t.spec.path, DDPMSpec) else SamplingSpec().steps
     images = generate(model, labels, SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
     write_png(t.run.sample_grid(step), grid(images, columns=8))

@@ -12,21 +12,20 @@ from taildiff.data.longtail import Groups, Split, class_law_of
 from taildiff.data.order import Order
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
+from taildiff.distributed import fitted
+from taildiff.engine import Engine, compile_in_place
 from taildiff.errors import InputError
-from taildiff.launched import fitted
+from taildiff.io.lock import locked
+from taildiff.log import Progress, silent
 from taildiff.models.codec import Codec, codec
-from taildiff.progress import Progress, silent
-from taildiff.runs import RunDir
+from taildiff.run.layout import RunDir
 from taildiff.spec import DataFacts, RunSpec
-from taildiff.training.beginning import fresh
 from taildiff.training.checkpoint import Trainable, prune
-from taildiff.training.comparing import compared_in_parts
 from taildiff.training.ema import averaged
-from taildiff.training.engine import Engine, compile_in_place
-from taildiff.training.lock import locked
+from taildiff.training.environment import describe
+from taildiff.training.initialise import fresh
 from taildiff.training.loop import Outcome, Say, StopRule, Training, save_weights, train
-from taildiff.training.provenance import describe
-from taildiff.training.resuming import check_begun, record, resume
+from taildiff.training.resume import check_begun, record, resume
 from taildiff.training.tracking import Tracker
 
 
@@ -169,3 +168,29 @@ def _codec(spec: RunSpec, facts: DataFacts, engine: Engine, say: Say) -> Codec |
             "one by now (taildiff sample and evaluate need it: --vae PATH)"
         )
         return None
+
+
+def compared_in_parts(spec: RunSpec) -> str:
+    """What processes without `gather`, and accumulation, take from terms that compare the samples of a batch.
+
+    A line for each of the two; empty where nothing.
+    """
+    o, by_gather, lines = spec.objective, dict[bool, list[str]](), list[str]()
+    blocks = [(name.upper(), getattr(o, name).gather) for name in o.compares_samples]
+    blocks += [("transfer", o.transfer.gather)] if o.transfer.mode != "none" or o.transfer.power else []
+    for name, gather in blocks:
+        by_gather.setdefault(gather, []).append(name)
+    whole = {gather: spec.batch_size // (1 if gather else spec.processes) for gather in by_gather}
+    if spec.processes > 1 and (alone := by_gather.get(False)):
+        options = " ".join(f"--objective.{name.lower()}.gather" for name in alone)
+        lines.append(
+            f"[yellow]{spec.processes} processes:[/] {_compare(alone, whole[False], spec.batch_size)} ({options}: all)"
+        )
+    if spec.accumulate > 1 and by_gather:
+        found = [_compare(named, whole[key] // spec.accumulate, whole[key]) for key, named in by_gather.items()]
+        lines.append(f"[yellow]--accumulate {spec.accumulate}:[/] {'; '.join(found)}")
+    return "\n".join(lines)
+
+
+def _compare(names: list[str], part: int, whole: int) -> str:
+    return f"{' and '.join(names)} compare{'s' if len(names) == 1 else ''} {part} samples instead of {whole}"

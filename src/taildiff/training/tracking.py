@@ -23,7 +23,7 @@ import torch
 
 from taildiff.data.longtail import Groups
 from taildiff.objectives.objective import Draws, StepLoss
-from taildiff.training.skipping import Skipped
+from taildiff.training.skip_steps import Skipped
 
 QUARTERS = 4
 NOTHING = Skipped()

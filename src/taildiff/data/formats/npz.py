@@ -17,16 +17,9 @@ from typing import IO
 
 import numpy as np
 
-from taildiff.data.source import (
-    Found,
-    Source,
-    check_place,
-    classes_by_value,
-    fingerprint_of,
-    read_class_names,
-)
+from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, read_class_names
 from taildiff.errors import DataError
-from taildiff.runs import NPZ_DAMAGE
+from taildiff.io.npz import NPZ_DAMAGE
 
 _LAYOUTS = (
     (("images", "labels", False),),

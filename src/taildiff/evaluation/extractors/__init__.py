@@ -14,12 +14,13 @@ from pathlib import Path
 
 from taildiff.data.store import Store
 from taildiff.errors import InputError, unknown
+from taildiff.evaluation.classifier import domain_classifier
+from taildiff.evaluation.extractors.base import Extractor
+from taildiff.evaluation.extractors.custom import load_function, load_torchscript
 from taildiff.evaluation.extractors.dinov2 import DEFAULT, load_dinov2
 from taildiff.evaluation.extractors.effnet import load_effnet_lite0
 from taildiff.evaluation.extractors.inception import load_inception
-from taildiff.evaluation.extractors.own import load_function, load_torchscript
-from taildiff.evaluation.features import Extractor, domain_classifier
-from taildiff.progress import Progress, silent
+from taildiff.log import Progress, silent
 
 NAMES = ("domain", "inception", "dinov2", "effnet-lite0", "torchscript:FILE", "MODULE:FUNCTION")
 

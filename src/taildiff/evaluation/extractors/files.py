@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taildiff.errors import InputError
-from taildiff.progress import Progress, silent
+from taildiff.log import Progress, silent
 
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 30

@@ -17,7 +17,7 @@ from taildiff.errors import InputError
 from taildiff.evaluation.extractors.files import cache_dir, digest, fetch, sha256_of
 from taildiff.evaluation.extractors.network import ImageNetwork
 from taildiff.evaluation.extractors.preparing import Preparation
-from taildiff.progress import Progress, silent
+from taildiff.log import Progress, silent
 
 VERSION = 1  # raise it with every change here that changes features
 VARIABLE = "TAILDIFF_INCEPTION"

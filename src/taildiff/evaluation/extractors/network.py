@@ -10,12 +10,12 @@ from torch import Tensor
 
 from taildiff.evaluation.extractors.preparing import Preparation, in_batches
 from taildiff.evaluation.images import Images, Pictures
-from taildiff.progress import Progress, silent
+from taildiff.log import Progress, silent
 
 
 @dataclass(frozen=True)
 class ImageNetwork:
-    """Features of a pretrained network; see `taildiff.evaluation.features.Extractor`."""
+    """Features of a pretrained network; see `taildiff.evaluation.extractors.base.Extractor`."""
 
     name: str
     dim: int

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from taildiff.errors import DataError
 from taildiff.evaluation.images import Images, Pictures
-from taildiff.progress import Progress, silent
+from taildiff.log import Progress, silent
 
 Resize = Literal["bicubic", "bilinear"]
 

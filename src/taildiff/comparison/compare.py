@@ -1,0 +1,253 @@
+"""Several evaluations in one table, with the differences to the first one and their intervals; no torch.
+
+Numbers of different definitions are never put side by side. A difference's interval is that of the bootstrap's
+replicates: paired where the images share seeds, labels and real images, since those are then resampled alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from taildiff.errors import RunError
+from taildiff.evaluation.replicates import key_of, read_replicates
+from taildiff.evaluation.table import LOWER_IS_BETTER, Group, Metric, Row, Table
+from taildiff.metrics.intervals import Interval, percentiles
+from taildiff.run.layout import EvalDir, RunDir
+
+At = Literal["time", "steps", "images"]
+CLOSE = 0.1
+"""Relative difference of training steps, images or seconds, up to which they count as equal."""
+_NO_BEST: frozenset[Metric] = frozenset(("judge_accuracy", "diversity", "vendi"))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One evaluation under the name it is compared by."""
+
+    name: str
+    folder: EvalDir
+    table: Table
+    position: float | None = None
+    """Training steps, images or seconds of its weights, where they are compared at equal ones."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """To the first subject, at the same guidance."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def clear(self) -> bool:
+        """Whether its interval leaves out 0."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of one subject."""
+
+    row: Row | None
+    best: bool = False
+    difference: Difference | None = None
+    seeds: int | None = None
+    """Training seeds that it is the mean of; None where it is that of one run or of images."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric in one scope at one guidance."""
+
+    metric: Metric
+    group: Group
+    class_name: str
+    guidance: float | None
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The table; `notes` say what to know before reading it."""
+
+    names: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+    is_fid: bool
+    seeds: tuple[int, ...] = ()
+    """Training seeds of each subject, where they are means over seeds (`seeds.py`)."""
+
+
+def found_at(path: Path) -> list[EvalDir]:
+    """Finished evaluations of a run, of images (beside them), or in a folder of evaluations, oldest first."""
+    run = RunDir(path)
+    if run.exists():
+        return list(run.evaluations())
+    whole = path.resolve()
+    for place in (whole.with_name(f"{whole.name}-evals"), whole):
+        folders = [EvalDir(file.parent) for file in (*place.glob("*/table.json"), *place.glob("table.json"))]
+        if folders:
+            return sorted(folders, key=lambda folder: (folder.table_json.stat().st_mtime_ns, folder.root.name))
+    return []
+
+
+def choose(paths: Sequence[Path], at: At | None = None) -> list[Subject]:
+    """For each path its newest evaluation of a definition that all share; with `at`, those of equal training.
+
+    Raises `RunError` where something is not evaluated, where no definition is shared (saying what differs), and where
+    no evaluated weights are near each other.
+    """
+    evaluated = [
+        [Subject(name, f, Table.read(f)) for f in _evaluated(p)] for p, name in zip(paths, names_of(paths), strict=True)
+    ]
+    if at is not None:
+        evaluated = _at_equal(paths, evaluated, at)
+    for subject in reversed(evaluated[0]):
+        chosen = [subject]
+        for others in evaluated[1:]:
+            same = [other for other in reversed(others) if not differing(subject.table, other.table)]
+            chosen += sorted(same, key=lambda other: _swept(other) != _swept(subject))[:1]
+        if len(chosen) == len(paths):
+            return chosen
+    newest = [subjects[-1] for subjects in evaluated]
+    for other in newest[1:]:
+        if differ := differing(newest[0].table, other.table):
+            said = "; ".join(f"{name}: {a} and {b}" for name, a, b in differ)
+            raise RunError(
+                f"{newest[0].name} and {other.name} were evaluated by different definitions ({said}). "
+                "Evaluate both in the same way: taildiff evaluate"
+            )
+    raise RunError("no definition is shared by all: evaluate all in the same way with taildiff evaluate")
+
+
+def differing(first: Table, second: Table) -> list[tuple[str, str, str]]:
+    """What keeps two evaluations from being compared: (name, one value, other value)."""
+    a, b = first.definition.method, second.definition.method
+    shared = [name for name in a if name in b]  # how images were sampled is not known of those that were there already
+    return [(name, _short(a[name]), _short(b[name])) for name in shared if a[name] != b[name]]
+
+
+def compare(subjects: Sequence[Subject]) -> Compared:
+    """All numbers that the first one and another have, with the best marked."""
+    first = subjects[0]
+    replicates = [read_replicates(subject.folder, subject.table.rows) for subject in subjects]
+    rows = [{key_of(row): row for row in subject.table.rows} for subject in subjects]
+    lines: list[Line] = []
+    for key, row in rows[0].items():
+        own = [known.get(key) for known in rows]
+        if row.metric == "judge_accuracy" or sum(r is not None and r.value is not None for r in own) < 2:
+            continue
+        best = best_of(row.metric, own)
+        cells = [Cell(own[0], 0 in best)]
+        for place in range(1, len(subjects)):
+            pair = replicates[place].get(key), replicates[0].get(key)
+            interval = None
+            if pair[0] is not None and pair[1] is not None and len(pair[0]) == len(pair[1]):
+                interval = percentiles(pair[0] - pair[1])
+            cells.append(Cell(own[place], place in best, _difference(own[0], own[place], interval)))
+        lines.append(Line(row.metric, row.group, row.class_name, row.guidance, tuple(cells)))
+    if not lines:
+        raise RunError("nothing to compare: no number is known of two of them at the same guidance and class")
+    return Compared(
+        tuple(_named(s) for s in subjects), tuple(lines), notes_of(subjects), first.table.definition.extractor.is_fid
+    )
+
+
+def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """What to know before reading their numbers side by side."""
+    notes = list(dict.fromkeys(note for subject in subjects for note in subject.table.notes))
+    if {subject.table.definition.source for subject in subjects} == {"images", "run"}:
+        notes.append("how the images that were there already were sampled is not known: guidance may explain much")
+    if len({_swept(subject) for subject in subjects}) > 1:
+        notes.append("swept over different values of guidance: the best of more values is favoured")
+    return tuple(notes)
+
+
+def _difference(first: Row | None, other: Row | None, interval: Interval | None) -> Difference | None:
+    if first is None or other is None or first.value is None or other.value is None:
+        return None
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return Difference(other.value - first.value, low, high)
+
+
+def best_of(metric: Metric, rows: Sequence[Row | None]) -> set[int]:
+    """Places of the best values; none where all are equal, or a metric has no better direction."""
+    known = {place: row.value for place, row in enumerate(rows) if row is not None and row.value is not None}
+    if metric in _NO_BEST or len(set(known.values())) < 2:
+        return set()
+    top = (min if metric in LOWER_IS_BETTER else max)(known.values())
+    return {place for place, value in known.items() if value == top}
+
+
+def _evaluated(path: Path) -> list[EvalDir]:
+    found = found_at(path)
+    if not found:
+        if not path.exists():
+            raise RunError(f"{path} does not exist")
+        raise RunError(f"{path} has not been evaluated: taildiff evaluate {path}")
+    return found
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart; `RunError` where one is named twice."""
+    whole = [path.resolve() for path in paths]
+    if len(set(whole)) < len(whole):
+        raise RunError("one is named twice: name each once")
+    for depth in range(1, max(len(path.parts) for path in whole) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in whole]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in whole]
+
+
+def _at_equal(paths: Sequence[Path], evaluated: Sequence[list[Subject]], at: At) -> list[list[Subject]]:
+    """Of each its evaluations near the largest training that all have reached."""
+    placed = [[_placed(RunDir(path), s, at) for s in own] for path, own in zip(paths, evaluated, strict=True)]
+    reached = min(max(s.position or 0.0 for s in own) for own in placed)
+    near = [[s for s in own if abs((s.position or 0.0) - reached) <= CLOSE * reached] for own in placed]
+    for path, own, kept in zip(paths, placed, near, strict=True):
+        if not kept:
+            have = ", ".join(f"{s.position:g}" for s in own)
+            steps = ", ".join(map(str, RunDir(path).weight_steps()))
+            raise RunError(
+                f"{path} has no evaluation near {reached:g} {_UNITS[at]} (it has {have}). Evaluate weights that are "
+                f"near: taildiff evaluate {path} --step N, where N is one of {steps}"
+            )
+    return near
+
+
+_UNITS: dict[At, str] = {"time": "seconds of training", "steps": "steps", "images": "training images"}
+
+
+def _placed(run: RunDir, subject: Subject, at: At) -> Subject:
+    if not run.exists():
+        raise RunError(f"--at {at} compares runs, and {subject.name} is none")
+    step = subject.table.definition.step
+    match at:
+        case "steps":
+            position = float(step)
+        case "images":
+            position = float(step * run.info().spec.batch_size)
+        case "time":
+            position = _seconds(run, step)
+    return Subject(subject.name, subject.folder, subject.table, position)
+
+
+def _seconds(run: RunDir, step: int) -> float:
+    from taildiff.run.layout import seconds_at
+
+    return seconds_at(run.metrics, step)
+
+
+def _swept(subject: Subject) -> tuple[float, ...]:
+    return tuple(sorted(subject.table.guidances))
+
+
+def _named(subject: Subject) -> str:
+    return subject.name if subject.position is None else f"{subject.name} (step {subject.table.definition.step})"
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 40 else f"{value[:20]}…{value[-8:]}"

@@ -1,0 +1,167 @@
+"""A comparison as CSV, Markdown or LaTeX: one line a number, one column a subject, the best in bold."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from taildiff.comparison.compare import Cell, Compared, Line
+from taildiff.errors import InputError
+from taildiff.evaluation.table import LOWER_IS_BETTER, Metric
+
+SHARES: tuple[Metric, ...] = (
+    "accuracy",
+    "precision",
+    "recall",
+    "coverage",
+    "memorized",
+    "utility_real",
+    "utility_completed",
+    "utility_generated",
+    "utility_gain",
+)
+_NAMES: dict[Metric, str] = {
+    "frechet": "Fréchet distance",
+    "kernel_distance": "kernel distance",
+    "prd_f8": "F8",
+    "prd_f1_8": "F1/8",
+    "inception_score": "Inception score",
+    "memorized": "memorised",
+}
+_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    mark: f"\\{mark}" for mark in "&%$#_{}"
+}
+
+
+def render(compared: Compared, suffix: str) -> str:
+    """Text for a file of this suffix; `InputError` for one that is not known."""
+    kinds: dict[str, Callable[[Compared], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
+    if suffix not in kinds:
+        raise InputError(f"a comparison is written as .csv, .md or .tex, not '{suffix}': name another --out")
+    return kinds[suffix](compared)
+
+
+def out_suffix(out: Path) -> str:
+    """The suffix, checked before any work."""
+    if out.suffix not in (".csv", ".md", ".tex"):
+        raise InputError(f"a comparison is written as .csv, .md or .tex, not '{out.suffix}': name another --out")
+    return out.suffix
+
+
+def metric_name(metric: Metric, is_fid: bool) -> str:
+    """As a reader knows it, with the direction that is better; FID and KID only of the network they are named for."""
+    name = _NAMES.get(metric, metric.replace("_", ": ", 1) if metric.startswith("utility") else metric)
+    if is_fid:
+        name = {"frechet": "FID", "kernel_distance": "KID"}.get(metric, name)
+    if metric in ("diversity", "vendi"):
+        return name
+    return f"{name} {'↓' if metric in LOWER_IS_BETTER else '↑'}"
+
+
+def where(line: Line) -> str:
+    """The classes of a line."""
+    return line.class_name or {"all": "all classes"}.get(line.group, line.group)
+
+
+def number(metric: Metric, value: float, sign: bool = False) -> str:
+    """A value as text: shares in percent, distances with what digits they deserve."""
+    plus = "+" if sign else ""
+    if metric in SHARES:
+        return f"{100 * value:{plus}.1f} %"
+    return f"{value:{plus}.3g}" if abs(value) < 100 else f"{value:{plus}.0f}"
+
+
+def titles(compared: Compared) -> list[str]:
+    """The columns' names, with their numbers of training seeds where they are means over seeds."""
+    if not compared.seeds:
+        return list(compared.names)
+    return [f"{name} ({n} seed{'' if n == 1 else 's'})" for name, n in zip(compared.names, compared.seeds, strict=True)]
+
+
+def shown(metric: Metric, cell: Cell, seeds: int | None = None) -> str:
+    """The value; of a mean over seeds with half its interval, and their number where it is not that of the column."""
+    row = cell.row
+    text = "–" if row is None or row.value is None else number(metric, row.value)
+    if cell.seeds is None or row is None or row.value is None:
+        return text
+    if row.high is not None:
+        half = row.high - row.value
+        if metric in SHARES:
+            text = f"{100 * row.value:.1f} ± {100 * half:.1f} %"
+        else:
+            text += f" ± {half:.2g}" if half < 99.5 else f" ± {half:.0f}"
+    return text if cell.seeds == seeds else f"{text} (n = {cell.seeds})"
+
+
+def change(metric: Metric, cell: Cell) -> str:
+    """The difference to the first subject with its interval, or nothing."""
+    if cell.difference is None:
+        return ""
+    d = cell.difference
+    text = number(metric, d.value, sign=True)
+    if d.low is None or d.high is None:
+        return text
+    return f"{text} [{number(metric, d.low, sign=True)}, {number(metric, d.high, sign=True)}]"
+
+
+def to_csv(compared: Compared) -> str:
+    """Bare numbers, one line a subject and number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ("metric", "group", "class", "guidance", "subject", "value", "low", "high", "n_real", "n_generated", "best")
+    writer.writerow((*head, "difference", "difference_low", "difference_high", "n_seeds"))
+    for line in compared.lines:
+        for name, cell in zip(compared.names, line.cells, strict=True):
+            row, d = cell.row, cell.difference
+            values = (row.value, row.low, row.high, row.n_real, row.n_generated) if row else (None,) * 5
+            change_ = (d.value, d.low, d.high) if d else (None,) * 3
+            place = (line.metric, line.group, line.class_name, line.guidance, name)
+            writer.writerow((*place, *values, str(cell.best).lower(), *change_, cell.seeds))
+    return text.getvalue()
+
+
+def to_markdown(compared: Compared) -> str:
+    """A table for a README."""
+    head = _head(compared, "−", _plain)
+    lines = [head, ["---", "---", *(["--:"] * (len(head) - 2))]]
+    for line in compared.lines:
+        lines.append(_cells(line, compared, lambda text: f"**{text}**", _plain))
+    notes = "".join(f"\n- {_plain(note)}" for note in compared.notes)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n" + (notes + "\n" if notes else "")
+
+
+def to_latex(compared: Compared) -> str:
+    """A tabular for a paper (package booktabs)."""
+    head = _head(compared, "$-$", _tex)
+    rows = [_cells(line, compared, lambda text: f"\\textbf{{{text}}}", _tex) for line in compared.lines]
+    body = [" & ".join(cells) + r" \\" for cells in rows]
+    notes = [f"% {note}" for note in compared.notes]
+    top = [f"\\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+    return "\n".join([*notes, *top, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _head(compared: Compared, minus: str, plain: Callable[[str], str]) -> list[str]:
+    first, *others = map(plain, compared.names)
+    top, *rest = map(plain, titles(compared))
+    columns = [cell for title, name in zip(rest, others, strict=True) for cell in (title, f"{name} {minus} {first}")]
+    return ["metric", "classes", "guidance", top, *columns]
+
+
+def _cells(line: Line, compared: Compared, bold: Callable[[str], str], plain: Callable[[str], str]) -> list[str]:
+    guidance = "" if line.guidance is None else f"{line.guidance:g}"
+    cells = [plain(metric_name(line.metric, compared.is_fid)), plain(where(line)), guidance]
+    for place, cell in enumerate(line.cells):
+        text = plain(shown(line.metric, cell, compared.seeds[place] if compared.seeds else None))
+        cells.append(bold(text) if cell.best else text)
+        if place:
+            cells.append(plain(change(line.metric, cell)))
+    return cells
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _tex(text: str) -> str:
+    escaped = "".join(_TEX.get(mark, mark) for mark in text)
+    return escaped.replace("↓", r"$\downarrow$").replace("↑", r"$\uparrow$").replace("–", "--").replace("±", r"$\pm$")

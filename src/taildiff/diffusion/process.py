@@ -1,0 +1,130 @@
+"""Processes from data to noise: x_s = alpha(s) x0 + sigma(s) eps, with s in [0, 1], 0 clean and 1 pure noise.
+
+    DDPM  s = t/T, alpha² = prod_{u<=t} (1 - beta_u), sigma² = 1 - alpha²     (Ho et al. 2020, eq. 4)
+    Flow  alpha = 1 - s, sigma = s                                           (Lipman et al. 2023; SiT's linear path)
+
+This is the one convention of the project, whatever a paper's own time does: SiT's time is 1 - s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from taildiff.diffusion import timing
+from taildiff.diffusion.prediction import Prediction, target
+from taildiff.errors import InputError
+
+Times = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Noisy images with all that made them; images (B, C, H, W), s (B,), alpha and sigma (B, 1, 1, 1)."""
+
+    x_s: Tensor
+    s: Tensor
+    x0: Tensor
+    eps: Tensor
+    alpha: Tensor
+    sigma: Tensor
+
+    def target(self, kind: Prediction) -> Tensor:
+        """What a perfect network would be asked for, (B, C, H, W)."""
+        return target(kind, self.x0, self.eps, self.alpha, self.sigma)
+
+
+class Process(Protocol):
+    """A process; `prediction` is what its networks are trained to predict."""
+
+    prediction: Prediction
+
+    def coefficients(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at noise levels s, each of the shape of s."""
+        ...
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Noise levels for training, (n,) float32 on the generator's device."""
+        ...
+
+    def times(self, steps: int) -> Times:
+        """Noise levels that a sampler visits, falling; the last is None: return the clean prediction."""
+        ...
+
+
+def noise(process: Process, x0: Tensor, s: Tensor, eps: Tensor) -> Noised:
+    """Noisy images x_s and everything needed for any target; x0 and eps (B, C, H, W), s (B,)."""
+    alpha, sigma = (c.to(x0.dtype).view(-1, *[1] * (x0.ndim - 1)) for c in process.coefficients(s))
+    return Noised(alpha * x0 + sigma * eps, s, x0, eps, alpha, sigma)
+
+
+class DDPM:
+    """The DDPM grid; s is always a multiple of 1/T in [0, 1 - 1/T], and even s = 0 carries sigma = sqrt(beta_0)."""
+
+    prediction: Prediction = "eps"
+
+    def __init__(self, timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02):
+        self.timesteps = timesteps
+        beta = torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64)
+        self.alpha_bar = torch.cumprod(1 - beta, 0)  # (T,)
+        self._copies: dict[torch.device, Tensor] = {}
+
+    def index(self, s: Tensor) -> Tensor:
+        """The integer t of a noise level; rounding, because truncation is wrong for some s in float32."""
+        return (s * self.timesteps).round().long().clamp(0, self.timesteps - 1)
+
+    def coefficients(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) in float64."""
+        alpha_bar = self._table(s.device)[self.index(s)]
+        return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+    def _table(self, device: torch.device) -> Tensor:
+        """Copied once; to do so in every step would make each wait for the GPU."""
+        if device == self.alpha_bar.device:
+            return self.alpha_bar
+        if device not in self._copies:
+            self._copies[device] = self.alpha_bar.to(device)
+        return self._copies[device]
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Uniform over the grid."""
+        t = torch.randint(self.timesteps, (n,), generator=generator, device=generator.device)
+        return t.float() / self.timesteps
+
+    def times(self, steps: int, end: str = "data") -> Times:
+        """`data`: starts at T-1 and ends with the clean prediction; `grid`: as the DDIM of the CCUA release.
+
+        That release visits multiples of T/steps and ends with a step from t = 0 to t = 0, which does nothing.
+        """
+        T = self.timesteps
+        if not 1 <= steps <= T:
+            raise InputError(f"sampling steps: {steps} is not in 1..{T}, the number of steps of this DDPM process")
+        if end == "grid":
+            visited = list(range(0, T, T // steps))[:steps][::-1]
+            return [t / T for t in [*visited, 0]]
+        return [*((round(T * (steps - i) / steps) - 1) / T for i in range(steps)), None]
+
+
+class Flow:
+    """The linear path of flow matching."""
+
+    prediction: Prediction = "velocity"
+
+    def __init__(self, times: str = "uniform"):
+        self._draw = {"uniform": timing.uniform, "logit-normal": timing.logit_normal}[times]
+
+    def coefficients(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """(1 - s, s)."""
+        return 1 - s, s
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Uniform or logit-normal."""
+        return self._draw(n, generator)
+
+    def times(self, steps: int) -> Times:
+        """Evenly spaced from 1 down to the clean prediction."""
+        if steps < 1:
+            raise InputError(f"sampling steps: {steps} is less than 1")
+        return [*(1 - i / steps for i in range(steps)), None]

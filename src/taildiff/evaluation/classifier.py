@@ -1,0 +1,161 @@
+"""What turns images into features: one protocol, and the classifier of the dataset's own real images behind it."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from scipy.special import softmax
+
+from taildiff.data.store import Store
+from taildiff.errors import DataError
+from taildiff.evaluation import classifier_network
+from taildiff.evaluation.images import Pictures
+from taildiff.io.atomic import write_atomic
+from taildiff.log import Progress, silent
+
+_DAMAGE = (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Hits:
+    """How well a classifier does on real images that it was not trained on, by class."""
+
+    kind: str
+    """`test`: on the store's test column; `cross-fitted`: each third judged by one trained on the other two."""
+    correct: tuple[int, ...]
+    total: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DomainClassifier:
+    """The extractor `domain`: penultimate features of a small classifier trained on the dataset's real images.
+
+    It also judges whether a generated image is of the class that was asked for.
+    """
+
+    network: classifier_network.Network
+    hash: str
+    hits: Hits
+    notes: tuple[str, ...] = ()
+    device: str = "cpu"
+    name: str = "domain"
+    dim: int = classifier_network.DIM
+    is_fid: bool = False
+
+    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
+        """Features (N, D) of 8-bit images (N, H, W, C)."""
+        result = np.empty((len(images), self.dim), dtype=np.float32)
+        for part in _parts(len(images), 256):
+            with torch.inference_mode():
+                x = classifier_network.to_tensor(images[part], self.device)
+                result[part] = self.network.body(x).float().cpu().numpy()
+            progress("features", part.stop, len(images))
+        return result
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class scores (N, C) of its own features (N, D)."""
+        with torch.inference_mode():
+            return self.network.head(torch.from_numpy(features).to(self.device)).cpu().numpy()
+
+    def probabilities(self, features: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Class probabilities (N, C) of its own features (N, D)."""
+        return softmax(self.logits(features), axis=1)
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The most likely label (N,) for its own features (N, D)."""
+        return self.logits(features).argmax(axis=1)
+
+
+def domain_hash(store_hash: str, seed: int = 0) -> str:
+    """What names a domain classifier: the images, how it is trained, the seed."""
+    values = [store_hash, classifier_network.VERSION, classifier_network.DIM, seed]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
+
+
+def domain_classifier(
+    store: Store, progress: Progress = silent, device: str = "cpu", seed: int = 0
+) -> DomainClassifier:
+    """The classifier of a store: trained once on its train column (all classes equally often), then cached.
+
+    The cache lies in the store's folder; a damaged file there is replaced, which a note tells. Raises `DataError` when
+    a class has no image to train on.
+    """
+    key = domain_hash(store.meta.hash, seed)
+    path = store.cache_dir / f"domain-{key}.safetensors"
+    notes: list[str] = []
+    if path.exists():
+        try:
+            net, hits = _load(path, key, store, seed)
+            return DomainClassifier(net.to(device).eval(), key, hits, device=device)
+        except _DAMAGE as error:
+            notes.append(f"the cached classifier was damaged and has been trained again ({error})")
+    net = _empty(store, seed)
+    hits = _fit(net, store, seed, progress, device)
+    try:
+        write_atomic(path, _pack(net, key, hits))
+    except OSError as error:
+        notes.append(f"the classifier could not be kept beside the store ({error})")
+    return DomainClassifier(net, key, hits, tuple(notes), device)
+
+
+def _empty(store: Store, seed: int) -> classifier_network.Network:
+    return classifier_network.network(store.meta.channels, len(store.meta.class_names), seed)
+
+
+def _fit(network: classifier_network.Network, store: Store, seed: int, progress: Progress, device: str) -> Hits:
+    labels, classes = np.asarray(store.labels), len(store.meta.class_names)
+    test = np.asarray(store.test)
+    missing = [store.meta.class_names[c] for c in range(classes) if not (labels[~test] == c).any()]
+    if missing:
+        raise DataError(f"no training images of {', '.join(missing)}: the classifier that judges needs every class")
+    classifier_network.train(
+        network, store.images, labels, np.flatnonzero(~test), seed, progress, "training the judge", device
+    )
+    if test.any():
+        predicted = np.full(len(labels), -1)
+        predicted[test] = classifier_network.predict(network, store.images, np.flatnonzero(test), device)
+        kind, counted = "test", test
+    else:
+        predicted = classifier_network.cross_fitted(store.images, labels, classes, seed, progress, device)
+        kind, counted = "cross-fitted", np.ones(len(labels), dtype=bool)
+    right = np.bincount(labels[counted & (predicted == labels)], minlength=classes)
+    total = np.bincount(labels[counted], minlength=classes)
+    return Hits(kind, tuple(right.tolist()), tuple(total.tolist()))
+
+
+def _pack(network: classifier_network.Network, key: str, hits: Hits) -> bytes:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    metadata = {"definition": key, "checksum": _checksum(tensors), "hits": json.dumps(asdict(hits))}
+    return save(tensors, metadata)
+
+
+def _load(path: Path, key: str, store: Store, seed: int) -> tuple[classifier_network.Network, Hits]:
+    """A kept classifier; any damage raises one of `_DAMAGE`, flipped bits too."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata["definition"] != key or metadata["checksum"] != _checksum(tensors):
+        raise ValueError("its checksum does not fit")
+    net = _empty(store, seed)
+    net.load_state_dict(tensors)
+    hits = json.loads(metadata["hits"])
+    return net, Hits(hits["kind"], tuple(hits["correct"]), tuple(hits["total"]))
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _parts(total: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))

@@ -1,0 +1,1 @@
+"""Files: atomic writes, checksums, locks, resumable arrays, guarded readers; knows nothing of runs or data."""

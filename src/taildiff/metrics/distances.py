@@ -1,0 +1,124 @@
+"""Distances among many points, in blocks, so that memory does not grow with N·M.
+
+A block is `|a|^2 + |b|^2 - 2ab` in float64, which is fast but wrong in the last digits where points (nearly) coincide:
+exactly there, and where a distance is about equal to a limit, it is worked out again from the difference. So copies
+are at distance 0 and no block size changes a result.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taildiff.metrics.points import Floats
+
+CHUNK = 1024  # points a side of a block: at D = 2048 two blocks of points and one of distances take 40 MiB
+_CLOSE = 1e-12  # relative to |a|^2 + |b|^2: far above the rounding of the product form, far below any real difference
+_NEAR = 1e-6  # below this a distance (not squared) of the product form has too few digits
+
+
+@dataclass(frozen=True)
+class Block:
+    """Squared distances between some points of `a` and some of `b`."""
+
+    rows: slice
+    columns: slice
+    a: Floats  # (n, D), centred
+    b: Floats  # (m, D), centred
+    squared: Floats  # (n, m), product form
+    lengths: tuple[Floats, Floats]  # (n, 1) and (1, m), squared
+
+    @property
+    def transposed(self) -> "Block":
+        """The same distances seen from `b`."""
+        one, other = self.lengths
+        return Block(self.columns, self.rows, self.b, self.a, self.squared.T, (other.T, one.T))
+
+    def below(self, limit: Floats) -> NDArray[np.bool_]:
+        """Where the squared distance is strictly smaller than `limit` (broadcast), exactly."""
+        inside = self.squared < limit
+        row, column = np.nonzero(np.abs(self.squared - limit) <= self._scaled(_CLOSE))
+        inside[row, column] = self.exact(row, column) < np.broadcast_to(limit, inside.shape)[row, column]
+        return inside
+
+    def distances(self) -> Floats:
+        """Distances (n, m), not squared, right to eight digits or better also between near points."""
+        result = self.squared.copy()
+        row, column = np.nonzero(result <= self._scaled(_NEAR))
+        result[row, column] = self.exact(row, column)
+        return np.sqrt(result)
+
+    def nearest(self, k: int) -> tuple[Floats, NDArray[np.intp]]:
+        """Exact squared distances from each row to its k nearest columns (or all), and which columns; not sorted."""
+        columns = np.argpartition(self.squared, min(k, self.squared.shape[1]) - 1, axis=1)[:, :k]
+        row = np.repeat(np.arange(len(columns)), columns.shape[1])
+        exact = self.exact(row, columns.ravel()).reshape(columns.shape)
+        exact[np.isinf(np.take_along_axis(self.squared, columns, axis=1))] = np.inf  # itself
+        return exact, columns
+
+    def exact(self, row: NDArray[np.intp], column: NDArray[np.intp]) -> Floats:
+        """Squared distances of single pairs (p,) from their differences; in parts: all pairs may coincide."""
+        result = np.empty(len(row))
+        step = max(1, 2**20 // self.a.shape[1])
+        for start in range(0, len(row), step):
+            part = slice(start, start + step)
+            difference = self.a[row[part]] - self.b[column[part]]
+            result[part] = np.einsum("pd,pd->p", difference, difference)
+        return result
+
+    def _scaled(self, factor: float) -> Floats:
+        return factor * self.lengths[0] + factor * self.lengths[1]
+
+
+def blocks(a: NDArray[Any], b: NDArray[Any], chunk: int = CHUNK) -> Iterator[Block]:
+    """All distances between points a (N, D) and b (M, D)."""
+    return _blocks(a, b, chunk, upper=False)
+
+
+def blocks_within(points: NDArray[Any], chunk: int = CHUNK) -> Iterator[Block]:
+    """Distances among points (N, D): those blocks on and above the diagonal, on which they are infinite."""
+    for block in _blocks(points, points, chunk, upper=True):
+        if block.rows == block.columns:
+            np.fill_diagonal(block.squared, np.inf)
+        yield block
+
+
+def radii(points: NDArray[Any], k: int, chunk: int = CHUNK) -> Floats:
+    """Squared distance of each point (N,) to its k-th nearest neighbour, itself excluded; N > k."""
+    nearest = np.full((len(points), k), np.inf)
+    for block in blocks_within(points, chunk):
+        sides = (block,) if block.rows == block.columns else (block, block.transposed)
+        for side in sides:
+            merged = np.concatenate([nearest[side.rows], side.nearest(k)[0]], axis=1)
+            nearest[side.rows] = np.partition(merged, k - 1, axis=1)[:, :k]
+    return nearest.max(axis=1)
+
+
+def nearest(a: NDArray[Any], b: NDArray[Any], chunk: int = CHUNK) -> tuple[Floats, NDArray[np.intp]]:
+    """For each point of a (N, D) the distance (N,), not squared, to the nearest of b (M, D), and its place in b."""
+    best, place = np.full(len(a), np.inf), np.zeros(len(a), dtype=np.intp)
+    for block in blocks(a, b, chunk):
+        squared, columns = block.nearest(1)
+        closer = squared[:, 0] < best[block.rows]
+        best[block.rows] = np.where(closer, squared[:, 0], best[block.rows])
+        place[block.rows] = np.where(closer, columns[:, 0] + block.columns.start, place[block.rows])
+    return np.sqrt(best), place
+
+
+def _blocks(a: NDArray[Any], b: NDArray[Any], chunk: int, upper: bool) -> Iterator[Block]:
+    centre = a.mean(axis=0, dtype=np.float64)  # features far from 0 would lose digits to their own length
+    for i in range(0, len(a), chunk):
+        rows = slice(i, min(i + chunk, len(a)))
+        x = a[rows] - centre
+        x_length = np.einsum("nd,nd->n", x, x)[:, None]
+        for j in range(i if upper else 0, len(b), chunk):
+            columns = slice(j, min(j + chunk, len(b)))
+            y = b[columns] - centre
+            y_length = np.einsum("md,md->m", y, y)[None, :]
+            squared = x @ y.T
+            squared *= -2
+            squared += x_length
+            squared += y_length
+            yield Block(rows, columns, x, y, squared, (x_length, y_length))

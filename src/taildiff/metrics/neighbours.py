@@ -1,0 +1,88 @@
+"""What nearest neighbours tell: precision, recall, density, coverage, memorisation.
+
+- Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): around each
+  point a ball that reaches to its k-th nearest neighbour of the same set, itself excluded; a point is inside when its
+  distance is strictly smaller.
+- Memorisation: how near generated images come to training images, held against how near new real images come.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taildiff.errors import InputError
+from taildiff.metrics.distances import CHUNK, blocks, radii
+from taildiff.metrics.points import Features, pair
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Improved precision and recall, each in [0, 1]."""
+
+    precision: float
+    """Share of generated points inside the union of the real points' balls: are they like real ones?"""
+    recall: float
+    """Share of real points inside the union of the generated points' balls: are all kinds of them there?"""
+
+
+@dataclass(frozen=True)
+class DensityCoverage:
+    """Density in [0, inf), coverage in [0, 1]."""
+
+    density: float
+    """Mean number of real balls that a generated point is in, over k; about 1 for equal distributions."""
+    coverage: float
+    """Share of real balls that hold at least one generated point."""
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhoods:
+    """Who lies in whose balls: precision, recall, density and coverage of one k before they are averaged."""
+
+    k: int
+    balls: NDArray[np.int64]
+    """(M,) in how many real balls each generated point lies."""
+    covered: NDArray[np.bool_]
+    """(N,) whether each real ball holds a generated point."""
+    reached: NDArray[np.bool_]
+    """(N,) whether each real point lies in some generated ball."""
+
+    @property
+    def precision_recall(self) -> PrecisionRecall:
+        """The shares of generated points in a real ball, and of real points in a generated ball."""
+        return PrecisionRecall(float((self.balls > 0).mean()), float(self.reached.mean()))
+
+    @property
+    def density_coverage(self) -> DensityCoverage:
+        """Mean number of real balls around a generated point over k; share of real balls that hold one."""
+        return DensityCoverage(float(self.balls.sum()) / (self.k * len(self.balls)), float(self.covered.mean()))
+
+
+def neighbourhoods(real: Features, generated: Features, k: int = 3, chunk: int = CHUNK) -> Neighbourhoods:
+    """Which of real (N, D) and generated (M, D) lie in whose balls; takes the memory of a few blocks beside the input.
+
+    Depends on N and M: keep those equal. More than k of each are needed.
+    """
+    if k < 1:
+        raise InputError(f"k must be at least 1, got {k}")
+    a, b = pair(real, generated, at_least=k + 1)
+    real_radius, generated_radius = radii(a, k, chunk), radii(b, k, chunk)
+    balls = np.zeros(len(b), dtype=np.int64)
+    covered, reached = np.zeros(len(a), dtype=bool), np.zeros(len(a), dtype=bool)
+    for block in blocks(a, b, chunk):
+        inside = block.below(real_radius[block.rows, None])
+        balls[block.columns] += inside.sum(axis=0)
+        covered[block.rows] |= inside.any(axis=1)
+        reached[block.rows] |= block.below(generated_radius[None, block.columns]).any(axis=1)
+    return Neighbourhoods(k, balls, covered, reached)
+
+
+def precision_recall(real: Features, generated: Features, k: int = 3, chunk: int = CHUNK) -> PrecisionRecall:
+    """Improved precision and recall of real (N, D) and generated (M, D); see `neighbourhoods`."""
+    return neighbourhoods(real, generated, k, chunk).precision_recall
+
+
+def density_coverage(real: Features, generated: Features, k: int = 5, chunk: int = CHUNK) -> DensityCoverage:
+    """Density and coverage of real (N, D) and generated (M, D); see `neighbourhoods`."""
+    return neighbourhoods(real, generated, k, chunk).density_coverage

@@ -1,0 +1,146 @@
+"""The layout of a run on disk: every path inside a run is named here and nowhere else."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from taildiff.errors import RunError
+from taildiff.run.info import RunInfo, read_run_info
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """`runs/<name>/`; no method creates the run, so that looking at a wrong path leaves nothing behind."""
+
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        """run.json: spec, command, versions, hardware, hash of the split."""
+        return self.root / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """.lock: which process trains the run; not there when none does, unless the last one was killed."""
+        return self.root / ".lock"
+
+    @property
+    def metrics(self) -> Path:
+        """metrics.jsonl: one line a logged step, append-only."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def split(self) -> Path:
+        """split.json: which images of the store were trained on."""
+        return self.root / "split.json"
+
+    @property
+    def report(self) -> Path:
+        """report.html."""
+        return self.root / "report.html"
+
+    @property
+    def states(self) -> Path:
+        """state/: what training resumes from, one folder a checkpoint."""
+        return self.root / "state"
+
+    def state(self, step: int) -> Path:
+        """The checkpoint of one step."""
+        return self.states / f"step-{step:07d}"
+
+    @property
+    def weights_dir(self) -> Path:
+        """weights/: EMA weights with the spec in their metadata; all that sampling needs."""
+        return self.root / "weights"
+
+    def weights(self, step: int, kind: str = "ema") -> Path:
+        """The weights file of one step; `kind` is `ema` or `raw`."""
+        return self.weights_dir / f"{kind}-{step:07d}.safetensors"
+
+    @property
+    def samples(self) -> Path:
+        """samples/: grids drawn during training."""
+        return self.root / "samples"
+
+    def sample_grid(self, step: int) -> Path:
+        """The grid drawn at one step."""
+        return self.samples / f"step-{step:07d}.png"
+
+    @property
+    def evals(self) -> Path:
+        """evals/: one folder a definition."""
+        return self.root / "evals"
+
+    def evaluation(self, definition: str) -> "EvalDir":
+        """The folder of one evaluation."""
+        return EvalDir(self.evals / definition)
+
+    def evaluations(self) -> Iterator["EvalDir"]:
+        """All finished evaluations, oldest first."""
+        found = [EvalDir(path.parent) for path in self.evals.glob("*/table.json")]
+        yield from sorted(found, key=lambda folder: (folder.table_json.stat().st_mtime_ns, folder.root.name))
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps that have a checkpoint folder, ascending; half-written ones have a temporary name and do not count."""
+        return _steps(self.states, r"step-(\d+)")
+
+    def weight_steps(self, kind: str = "ema") -> list[int]:
+        """Steps that have a weights file, ascending."""
+        return _steps(self.weights_dir, rf"{kind}-(\d+)\.safetensors")
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.spec.is_file()
+
+    def info(self) -> RunInfo:
+        """run.json's content; `RunError` when there is none, or it is damaged."""
+        if not self.exists():
+            raise RunError(
+                f"{self.root} is not a run (no run.json there). Make one: taildiff train RECIPE --out {self.root}"
+            )
+        return read_run_info(self.spec)
+
+
+@dataclass(frozen=True)
+class EvalDir:
+    """`evals/<definition>/`: one evaluation of one run."""
+
+    root: Path
+
+    @property
+    def table_csv(self) -> Path:
+        """The table for people and spreadsheets."""
+        return self.root / "table.csv"
+
+    @property
+    def table_json(self) -> Path:
+        """The same rows with the definition; written last, so its presence means finished."""
+        return self.root / "table.json"
+
+    def images(self, guidance: float) -> Path:
+        """Generated images and labels at one guidance."""
+        return self.root / f"images-g{guidance:g}.npz"
+
+
+def _steps(folder: Path, pattern: str) -> list[int]:
+    if not folder.is_dir():
+        return []
+    found = (re.fullmatch(pattern, entry.name) for entry in folder.iterdir())
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def seconds_at(log: Path, step: int) -> float:
+    """Training seconds at the last logged step up to `step`; `RunError` without such a line."""
+    seconds = None
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+        try:
+            values = json.loads(line)
+            if int(values["step"]) <= step:
+                seconds = float(values["seconds"])
+        except (ValueError, KeyError, TypeError):
+            continue  # being written, or cut off by a crash
+    if seconds is None:
+        raise RunError(f"{log} does not tell how long training took up to step {step}: compare --at steps or images")
+    return seconds

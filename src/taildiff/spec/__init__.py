@@ -1,0 +1,59 @@
+"""What a run is: frozen specs, from which the command line, `run.json` and the objects themselves are made.
+
+The unions (`PathSpec`, `ModelSpec`) are the registry: `build.py` has one `match` per union. Nothing here imports torch,
+so `taildiff --help` and reading a run are fast.
+"""
+
+from taildiff.spec.base import Spec, explain, field_names, flatten, parse, read_json
+from taildiff.spec.data import CodecFacts, DataFacts, DataSpec
+from taildiff.spec.evaluation import CHEAP, EvalSpec, MetricName
+from taildiff.spec.model import ModelSpec, SiTSpec, UNetSpec
+from taildiff.spec.objective import (
+    ALSpec,
+    CBDMSpec,
+    CORALSpec,
+    DiffROPSpec,
+    DispersiveSpec,
+    LabelDropSpec,
+    ObjectiveSpec,
+    TransferSpec,
+    UCLSpec,
+)
+from taildiff.spec.process import DDPMSpec, FlowSpec, PathSpec
+from taildiff.spec.run import EMASpec, IntervalSpec, OptimizerSpec, RunSpec
+from taildiff.spec.sampling import SamplingSpec
+
+__all__ = [
+    "CHEAP",
+    "ALSpec",
+    "CBDMSpec",
+    "CORALSpec",
+    "CodecFacts",
+    "DDPMSpec",
+    "DataFacts",
+    "DataSpec",
+    "DiffROPSpec",
+    "DispersiveSpec",
+    "EMASpec",
+    "EvalSpec",
+    "FlowSpec",
+    "IntervalSpec",
+    "LabelDropSpec",
+    "MetricName",
+    "ModelSpec",
+    "ObjectiveSpec",
+    "OptimizerSpec",
+    "PathSpec",
+    "RunSpec",
+    "SamplingSpec",
+    "SiTSpec",
+    "Spec",
+    "TransferSpec",
+    "UCLSpec",
+    "UNetSpec",
+    "explain",
+    "field_names",
+    "flatten",
+    "parse",
+    "read_json",
+]

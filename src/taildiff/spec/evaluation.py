@@ -1,0 +1,70 @@
+"""What an evaluation is."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from taildiff.spec.base import Spec
+from taildiff.spec.sampling import SamplingSpec
+
+MetricName = Literal[
+    "accuracy",
+    "frechet",
+    "kernel_distance",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "prd_f8",
+    "prd_f1_8",
+    "diversity",
+    "vendi",
+    "memorized",
+    "inception_score",
+]
+
+
+CHEAP: tuple[MetricName, ...] = (
+    "accuracy",
+    "frechet",
+    "kernel_distance",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+)
+
+
+class EvalSpec(Spec):
+    """One evaluation: everything that a number depends on besides the weights and the data."""
+
+    features: Annotated[str, Field(min_length=1)] = "domain"
+    """The extractor; `domain`: a small classifier trained on the real images of the dataset."""
+    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = CHEAP
+    """What is measured."""
+    guidance: tuple[Annotated[float, Field(ge=0)], ...] = (1.0, 1.5, 2.0)
+    """All of these are sampled and judged; none for images that are there already."""
+    per_class: Annotated[int, Field(ge=0)] = 100
+    """Generated images of each class; 0 only for images that are there already, in unequal numbers."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the sampling whose values are averaged; none given: that of `sampling` alone."""
+    reference: Literal["train", "test", "all"] = "train"
+    """Which real images of the store (always the uncut store, never the long-tailed cut)."""
+    k: Annotated[int, Field(ge=1)] = 3
+    """Neighbours in precision and recall."""
+    utility: bool = False
+    """Also train classifiers on real, completed and generated images and test them on held-out real ones."""
+    sampling: SamplingSpec = SamplingSpec()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one is given twice; an average over the same images says nothing new")
+        if self.guidance and self.per_class < 2:
+            raise ValueError(f"per_class must be at least 2 (got {self.per_class})")
+        return self
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds that are sampled with, at least one."""
+        return self.seeds or (self.sampling.seed,)

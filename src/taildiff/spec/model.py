@@ -1,0 +1,50 @@
+"""The networks' specs; `build.denoiser` makes them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from taildiff.spec.base import Spec
+
+
+class UNetSpec(Spec):
+    """The U-Net of DDPM (diffusers' UNet2DModel)."""
+
+    kind: Literal["unet"] = "unet"
+    channels: Annotated[tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...], Field(min_length=1)] = (16, 32, 64)
+    """Channels of each level, from full resolution down; each level halves the size."""
+    blocks: Annotated[int, Field(ge=1)] = 1
+    """Residual blocks a level."""
+    attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Levels (0 = full resolution) with self-attention; the middle block always has it."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Self:
+        wrong = [level for level in self.attention if level >= len(self.channels)]
+        if wrong:
+            levels = f"levels 0..{len(self.channels) - 1}"
+            raise ValueError(f"attention at level {wrong[0]}, but these channels make {levels}: change both")
+        return self
+
+
+class SiTSpec(Spec):
+    """SiT or DiT: a transformer on patches. Depth/width/heads: S 12/384/6, B 12/768/12, L 24/1024/16, XL 28/1152/16."""
+
+    kind: Literal["sit"] = "sit"
+    depth: Annotated[int, Field(ge=1)] = 12
+    """Blocks."""
+    width: Annotated[int, Field(ge=8, multiple_of=4)] = 384
+    """Dimensions of a token."""
+    heads: Annotated[int, Field(ge=1)] = 6
+    patch: Annotated[int, Field(ge=1)] = 2
+    """Pixels (of the image or latent) along the side of a patch."""
+    learn_sigma: bool = False
+    """Twice the output channels, of which the second half is not used: the layout of official checkpoints."""
+    embed: Literal["sit", "dit"] = "sit"
+    """What the network is told of the noise level: SiT's time 1-s, or DiT's integer 1000 s."""
+    checkpointing: bool = False
+    """Recompute the blocks in the backward pass: less memory, more time."""
+
+
+ModelSpec = Annotated[UNetSpec | SiTSpec, Field(discriminator="kind")]

@@ -1,0 +1,27 @@
+"""The specs of the diffusion process; `build.process` makes it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from taildiff.spec.base import Spec
+
+
+class DDPMSpec(Spec):
+    """The DDPM process; the network predicts the noise."""
+
+    kind: Literal["ddpm"] = "ddpm"
+    timesteps: Annotated[int, Field(ge=2)] = 1000
+    beta_start: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.02
+
+
+class FlowSpec(Spec):
+    """The linear flow x_s = (1-s) x + s eps; the network predicts the velocity eps - x."""
+
+    kind: Literal["flow"] = "flow"
+    times: Literal["uniform", "logit-normal"] = "uniform"
+    """How training draws the noise level."""
+
+
+PathSpec = Annotated[DDPMSpec | FlowSpec, Field(discriminator="kind")]

@@ -1,0 +1,45 @@
+"""What a new run begins with: weights from its seed, of another run, or of an official checkpoint."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from taildiff import build
+from taildiff.errors import CheckpointError
+from taildiff.models.convert import load_foreign, read_foreign
+from taildiff.objectives.objective import Learner
+from taildiff.rng import seed_of
+from taildiff.run.info import changed
+from taildiff.run.weights import Tensors, is_own, read_weights
+from taildiff.spec import DataFacts, RunSpec
+
+
+def fresh(spec: RunSpec, facts: DataFacts, counts: Sequence[int], start_from: Path | None) -> Learner:
+    """Network and objective with weights from the seed, or the network's from a file."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(seed_of(spec.seed, "weights"))
+        learner = build.learner(spec, facts, counts)
+    if start_from is not None:
+        load_foreign(learner.denoiser, _start(start_from, spec, facts), f"--from {start_from}")
+    return learner
+
+
+def _start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
+    """Weights to begin with: of another run, or an official checkpoint."""
+    if path.suffix != ".safetensors" or not is_own(path):
+        return read_foreign(path)
+    tensors, meta = read_weights(path)
+    same_kind = meta.facts.shape == facts.shape and bool(meta.facts.codec) == bool(facts.codec)
+    if not same_kind or any(name.startswith("model.") for name, _, _ in changed(meta.spec, spec)):
+        raise CheckpointError(
+            f"--from {path} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
+            f"and this run is {_shape(spec, facts)}"
+        )
+    return tensors
+
+
+def _shape(spec: RunSpec, facts: DataFacts) -> str:
+    size = "x".join(map(str, (*facts.shape[1:], facts.shape[0])))
+    what = "latents" if facts.codec else "images"
+    return f"{spec.model.model_dump_json()} for {facts.classes} classes of {size} {what}"

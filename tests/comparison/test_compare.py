@@ -1,0 +1,177 @@
+"""Comparisons: definitions never mixed, the best marked, paired differences narrower than unpaired ones."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reporting.fake_runs import make_run
+from taildiff.comparison.compare import choose, compare, found_at
+from taildiff.comparison.render import render, to_csv, to_latex, to_markdown
+from taildiff.errors import InputError, RunError
+from taildiff.evaluation.replicates import read_replicates, write_replicates
+from taildiff.evaluation.table import Definition, Table
+from taildiff.metrics import frechet_distance
+from taildiff.metrics.influence import of_frechet, of_kernel
+from taildiff.metrics.intervals import bootstrap, percentiles
+from taildiff.run.layout import EvalDir, RunDir
+
+
+def replicate(run: RunDir, key: int) -> None:
+    """Replicates for the accuracies of a fake run, as an evaluation of 100 images leaves them."""
+    (folder,) = run.evaluations()
+    rows = Table.read(folder).rows
+    noise = bootstrap(np.random.default_rng(0).normal(size=100), np.zeros(100, dtype=np.int64), key)
+    write_replicates(folder, rows, [r.value + noise if r.metric == "accuracy" and r.value else None for r in rows])
+
+
+def redefined(run: RunDir, to: Path | None = None, **changes: Any) -> None:
+    """Write the evaluation of a fake run as if it had been another one."""
+    (folder,) = run.evaluations()
+    table = Table.read(folder)
+    values = table.definition.model_dump()
+    spec, sampling = values["spec"], values["spec"]["sampling"]
+    sampling |= changes.get("spec", {}).pop("sampling", {})
+    definition = Definition.model_validate(values | changes | {"spec": spec | changes.get("spec", {})})
+    Table(table.rows, definition, table.notes).write(EvalDir(to) if to else folder)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[RunDir, RunDir]:
+    return make_run(tmp_path / "plain"), make_run(tmp_path / "ccua", quality=1.0, weight=0.2)
+
+
+def test_the_best_is_marked_and_differences_have_intervals_where_both_have_replicates(runs: tuple[RunDir, RunDir]):
+    for run in runs:
+        replicate(run, key=7)
+    compared = compare(choose([run.root for run in runs]))
+    assert compared.names == ("plain", "ccua")
+    lines = {(line.metric, line.group, line.class_name, line.guidance): line for line in compared.lines}
+    frechet = lines["frechet", "all", "", 2.0]
+    assert [cell.best for cell in frechet.cells] == [False, True]  # lower is better
+    assert frechet.cells[1].difference is not None
+    assert frechet.cells[1].difference.value == pytest.approx(-0.9)
+    assert frechet.cells[1].difference.low is None
+    accuracy = lines["accuracy", "all", "", 1.0].cells[1].difference
+    assert accuracy is not None
+    assert accuracy.low is not None
+    assert accuracy.high is not None
+    assert accuracy.high - accuracy.low < 1e-6  # the same images resampled alike: nothing is left of the noise
+    assert accuracy.clear
+    assert all(line.metric != "judge_accuracy" for line in compared.lines)
+    replicate(runs[1], key=8)  # other images
+    unpaired = compare(choose([run.root for run in runs]))
+    cell = next(x for x in unpaired.lines if (x.metric, x.group, x.guidance) == ("accuracy", "all", 1.0)).cells[1]
+    assert cell.difference is not None
+    assert cell.difference.low is not None
+    assert cell.difference.high is not None
+    assert cell.difference.high - cell.difference.low > 0.3
+
+
+def test_replicates_of_another_table_or_damaged_ones_do_not_count(runs: tuple[RunDir, RunDir]):
+    replicate(runs[0], key=1)
+    (folder,) = runs[0].evaluations()
+    rows = Table.read(folder).rows
+    assert read_replicates(folder, rows)
+    assert not read_replicates(folder, rows[1:])
+    (folder.root / "replicates.npz").write_bytes(b"PK")
+    assert not read_replicates(folder, rows)
+
+
+def test_definitions_are_not_mixed_and_what_differs_is_said(runs: tuple[RunDir, RunDir]):
+    redefined(runs[1], spec={"sampling": {"steps": 50}})
+    with pytest.raises(RunError, match=r"different definitions \(sampling.steps: 20 and 50\)"):
+        choose([run.root for run in runs])
+
+
+def test_what_is_not_evaluated_or_named_twice_is_told(tmp_path: Path, runs: tuple[RunDir, RunDir]):
+    other = make_run(tmp_path / "new", evaluated=False)
+    with pytest.raises(RunError, match="has not been evaluated: taildiff evaluate"):
+        choose([runs[0].root, other.root])
+    with pytest.raises(RunError, match="does not exist"):
+        choose([runs[0].root, tmp_path / "none"])
+    with pytest.raises(RunError, match="named twice"):
+        choose([runs[0].root, runs[0].root])
+    assert found_at(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("at", ["steps", "images", "time"])
+def test_equal_training_is_found_or_what_to_evaluate_is_said(tmp_path: Path, at):
+    short, long = make_run(tmp_path / "short", steps=600), make_run(tmp_path / "long", steps=900)
+    with pytest.raises(RunError, match=r"long has no evaluation near .* --step N"):
+        choose([short.root, long.root], at)
+    redefined(long, step=620)
+    chosen = choose([short.root, long.root], at)
+    assert compare(chosen).names == ("short (step 600)", "long (step 620)")
+
+
+def test_csv_markdown_and_latex_have_the_same_numbers(runs: tuple[RunDir, RunDir]):
+    compared = compare(choose([run.root for run in runs]))
+    rows = list(csv.DictReader(io.StringIO(to_csv(compared))))
+    assert len(rows) == 2 * len(compared.lines)
+    top = next(r for r in rows if (r["metric"], r["group"], r["guidance"]) == ("frechet", "all", "2.0"))
+    assert (top["subject"], top["value"], top["best"]) == ("plain", "9.0", "false")
+    assert "| Fréchet distance ↓ | all classes | 2 | 9 | **8.1** | -0.9 |" in to_markdown(compared)
+    assert r"Fréchet distance $\downarrow$ & all classes & 2 & 9 & \textbf{8.1} & -0.9 \\" in to_latex(compared)
+    assert r"\%" in to_latex(compared)
+    with pytest.raises(InputError, match=r"\.csv, \.md or \.tex"):
+        render(compared, ".xlsx")
+
+
+def test_predicted_spread_is_that_of_repeated_draws():
+    """The bootstrap of contributions against 60 fresh draws, near and far from the real distribution."""
+    n, dim = 150, 8
+    for shift, scale in ((0.5, 1.0), (0.3, 1.5)):
+        values: list[float] = []
+        predicted: list[float] = []
+        for seed in range(60):
+            rng = np.random.default_rng(seed)
+            real = rng.normal(size=(n, dim)).astype(np.float32)
+            generated = (shift + scale * rng.normal(size=(n, dim))).astype(np.float32)
+            values.append(frechet_distance(real, generated))
+            if seed < 8:
+                moved, labels = of_frechet(real, generated), np.arange(n) % 3
+                assert moved.real is not None
+                assert moved.generated is not None
+                predicted.append(
+                    float(np.std(bootstrap(moved.real, labels, 1) + bootstrap(moved.generated, labels, 2)))
+                )
+        assert np.mean(predicted) == pytest.approx(np.std(values), rel=0.35)
+
+
+def test_contributions_are_the_derivative_of_the_distance():
+    """Doubling one image's weight moves the distance as its contribution says."""
+    rng = np.random.default_rng(1)
+    real, generated = rng.normal(size=(300, 5)), 0.4 + 1.3 * rng.normal(size=(300, 5))
+    real, generated = real.astype(np.float32), generated.astype(np.float32)
+    found = of_frechet(real, generated).generated
+    assert found is not None
+    before = frechet_distance(real, generated)
+    changes = [frechet_distance(real, np.concatenate([generated, generated[i : i + 1]])) - before for i in range(60)]
+    assert np.corrcoef(changes, found[:60])[0, 1] > 0.99
+    assert np.polyfit(found[:60] / 301, changes, 1)[0] == pytest.approx(1, abs=0.1)
+    kernel = of_kernel(real, generated)
+    assert kernel.generated is not None
+    assert kernel.generated.mean() == pytest.approx(0, abs=1e-9)
+
+
+def test_equal_keys_are_resampled_alike_and_classes_keep_their_numbers():
+    values = np.random.default_rng(0).normal(size=40)
+    labels = np.repeat([0, 1], 20)
+    np.testing.assert_array_equal(bootstrap(values, labels, 3), bootstrap(values, labels, 3))
+    assert not np.array_equal(bootstrap(values, labels, 3), bootstrap(values, labels, 4))
+    by_class = np.where(labels == 0, 5.0, -5.0)  # nothing but the class: no draw within classes changes it
+    assert np.ptp(bootstrap(by_class, labels, 3)) == pytest.approx(0)
+    interval = percentiles(np.arange(1001.0))
+    assert (interval.low, interval.high) == pytest.approx((25, 975))
+    with pytest.raises(ValueError, match="nothing to resample"):
+        bootstrap(np.empty(0), np.empty(0, dtype=np.int64), 0)
+
+
+def test_images_beside_a_run_are_compared_with_a_warning(tmp_path: Path, runs: tuple[RunDir, RunDir]):
+    redefined(runs[1], tmp_path / "folder-evals" / "one", source="images", drawn=(100,) * 10)
+    compared = compare(choose([runs[0].root, tmp_path / "folder"]))
+    assert any("were sampled is not known" in note for note in compared.notes)

@@ -1,0 +1,126 @@
+"""One process a run; readers are not kept out."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from taildiff.errors import RunError
+from taildiff.io import lock
+from taildiff.io.lock import locked
+from taildiff.run.layout import RunDir
+from taildiff.sampling.generate import generate, load_model
+from taildiff.spec import SamplingSpec
+from taildiff.training.loop import StopRule
+from taildiff.training.session import run_training
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from taildiff.run.layout import RunDir
+from taildiff.io.lock import locked
+with locked(RunDir(Path(sys.argv[1])), print):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def holding(run):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(run.root)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_the_second_process_is_refused_and_told_who_is_first(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    first = holding(run)
+    try:
+        begun = time.monotonic()
+        with pytest.raises(RunError, match=rf"is being trained by process {first.pid} on \S+: wait until it ends"):
+            run_training(run, tiny_spec, tiny_store)
+        assert time.monotonic() - begun < 5
+        assert not run.spec.exists()
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+    assert run.lock.exists()  # a killed process leaves the file, and the system takes back the lock
+    assert run_training(run, tiny_spec, tiny_store, StopRule(step=1)).step == 1
+    assert not run.lock.exists()
+
+
+def test_a_thread_of_the_same_process_is_a_second_one_too(tmp_path):
+    run = RunDir(tmp_path / "run")
+    with locked(run, print), pytest.raises(RunError, match=f"process {os.getpid()} "), locked(run, print):
+        pass
+    assert not run.root.exists()
+
+
+def test_only_one_of_many_gets_in_however_they_come_and_go(tmp_path):
+    run, inside, most, got = RunDir(tmp_path / "a" / "run"), [], [], []
+
+    def work():
+        for _ in range(60):
+            try:
+                with locked(run, print):
+                    inside.append(1)
+                    most.append(len(inside))
+                    time.sleep(0.0002)
+                    inside.pop()
+                    got.append(1)
+            except RunError:
+                time.sleep(0.0001)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert len(got) > 20
+    assert not run.lock.exists()
+
+
+def test_where_nothing_can_be_locked_training_goes_on_with_a_note(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    run, said = RunDir(tmp_path / "run"), []
+    with locked(run, said.append):
+        assert "cannot be locked here" in said[0]
+        assert not run.lock.exists()
+    monkeypatch.setattr(lock, "fcntl", None)  # Windows
+    with locked(run, said.append):
+        assert len(said) == 2
+
+
+def test_reading_a_run_in_training(tiny_store, tiny_spec, tmp_path):
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store, StopRule(step=4))
+    with locked(run, print):
+        model = load_model(run)
+        assert generate(model, np.array([0]), SamplingSpec(steps=2), 1.0).shape == (1, 8, 8, 1)
+        assert run.info().spec == tiny_spec
+
+
+def test_weights_that_are_replaced_while_they_are_looked_for(tiny_store, tiny_spec, tmp_path, monkeypatch):
+    run = RunDir(tmp_path / "run")
+    run_training(run, tiny_spec, tiny_store, StopRule(step=8))
+    steps = RunDir.weight_steps
+    seen = []
+
+    def slow(self, kind="ema"):
+        found = steps(self, kind)
+        if not seen:  # between listing and reading, training removes what was listed
+            seen.append(self.weights(found[-1], kind).rename(self.weights(found[-1] + 1, kind)))
+        return found
+
+    monkeypatch.setattr(RunDir, "weight_steps", slow)
+    assert load_model(run).step == 8

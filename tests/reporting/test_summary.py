@@ -1,0 +1,174 @@
+import dataclasses
+import doctest
+from pathlib import Path
+
+import fake_runs
+import pytest
+from fake_runs import OPTIMUM, make_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taildiff.errors import RunError
+from taildiff.evaluation.table import Definition, ExtractorRecord, Row, Table
+from taildiff.reporting import plots, summary
+from taildiff.reporting.findings import claims, differences, trust
+from taildiff.reporting.load import Evaluation, load
+from taildiff.reporting.summary import COLUMNS, Score, VerdictRow, best_guidance, best_values
+from taildiff.run.layout import EvalDir
+from taildiff.spec import EvalSpec
+
+
+def _evaluation(frechet: dict[float, float | None]) -> Evaluation:
+    definition = Definition(
+        name="d",
+        run="r",
+        step=1,
+        spec=EvalSpec(),
+        weights_hash="",
+        store_hash="",
+        extractor=ExtractorRecord(name="domain", dim=2, hash=""),
+        class_names=("a", "b"),
+        counts=(2, 1),
+    )
+    shared = {"run": "r", "step": 1, "n_real": 9, "n_generated": 9, "sampler": "heun", "steps": 2, "ema": True}
+    rows = tuple(
+        Row.model_validate(
+            shared | {"metric": "frechet", "group": "all", "value": value, "guidance": g, "seed": 0, "definition": "d"}
+        )
+        for g, value in frechet.items()
+    )
+    return Evaluation(EvalDir(Path("d")), Table(rows, definition))
+
+
+@given(st.dictionaries(st.floats(0, 10), st.floats(0, 1e6) | st.none(), max_size=6))
+def test_the_best_guidance_is_the_lowest_one_of_the_lowest_distance(frechet: dict[float, float | None]):
+    best = best_guidance(_evaluation(frechet))
+    known = {g: value for g, value in frechet.items() if value is not None}
+    if not known:
+        assert best is None
+        return
+    assert best == min(g for g, value in known.items() if value == min(known.values()))
+
+
+def test_a_row_holds_the_numbers_of_the_best_guidance(tmp_path: Path):
+    (row,) = summary.verdict([make_run(tmp_path / "a", quality=1.0)])
+    assert row.guidance == OPTIMUM
+    for group in ("all", "head", "body", "tail"):
+        score = getattr(row, f"frechet_{group}")
+        assert score.value == pytest.approx(fake_runs.frechet(group, OPTIMUM, 1.0))
+    assert row.worst_class == "9"
+    assert row.accuracy_worst is not None
+    assert row.accuracy_worst.value == pytest.approx(fake_runs.accuracy(1.0, OPTIMUM, 1.0))
+    assert row.seconds == pytest.approx(600 * 0.2)
+    assert row.legible_guidance == 3.0  # accuracy rises with guidance, the distance has its minimum at 2
+    assert row.legible_worst == pytest.approx(fake_runs.accuracy(1.0, 3.0, 1.0), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("overall", "worst", "legible"), [(0.85, 0.5, True), (0.849, 0.9, False), (0.99, 0.499, False), (None, 0.9, None)]
+)
+def test_legible_is_both_thresholds(overall: float | None, worst: float, legible: bool | None):
+    assert VerdictRow("a", legible_all=overall, legible_worst=worst).legible is legible
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=5))
+def test_the_best_of_a_column_follows_its_arrow(values: list[float]):
+    rows = [VerdictRow(str(k), frechet_all=Score(v), accuracy_all=Score(v)) for k, v in enumerate(values)]
+    best = {(c.family, c.title): value for c, value in zip(COLUMNS, best_values(rows), strict=True)}
+    distinct = len(set(values)) > 1
+    assert best["Fréchet distance ↓", "all"] == (min(values) if distinct else None)
+    assert best["Recognised ↑", "all"] == (max(values) if distinct else None)
+    assert best["Guidance", "best"] is None
+
+
+def test_who_is_ahead_follows_the_numbers(tmp_path: Path):
+    weak, strong = make_run(tmp_path / "weak"), make_run(tmp_path / "strong", quality=2.0)
+    ahead = next(c for c in claims(summary.verdict([weak, strong])) if "ahead" in c.text)
+    assert ahead.run == "strong"
+    assert f"in the tail ({19.0 * 0.8:.1f} against 19.0)" in ahead.text
+
+    other = make_run(tmp_path / "other", quality=4.0)
+    ahead = next(c for c in claims(summary.verdict([other, strong])) if "ahead" in c.text)
+    assert ahead.run == "other"
+
+
+def test_overlapping_intervals_are_too_close_and_separate_ones_are_not():
+    def rows(gap: float) -> list[VerdictRow]:
+        low = VerdictRow("low", guidance=1.0, accuracy_all=Score(0.80, 0.78, 0.82))
+        high = Score(0.80 + gap, 0.78 + gap, 0.82 + gap)
+        return [low, VerdictRow("high", guidance=1.0, accuracy_all=high)]
+
+    (close,) = claims(rows(0.03))
+    assert close.run is None
+    assert "share recognised over all classes (high 83\xa0%, low 80\xa0%)" in close.text
+    (apart,) = claims(rows(0.05))
+    assert apart.run == "high"
+    assert "ahead" in apart.text
+
+
+def test_small_differences_without_intervals_are_no_win():
+    rows = [VerdictRow("a", guidance=1.0, frechet_all=Score(100.0)), VerdictRow("b", guidance=1.0)]
+    assert not any("ahead" in c.text for c in claims([rows[0], dataclasses.replace(rows[1], frechet_all=Score(96.0))]))
+    assert any("ahead" in c.text for c in claims([rows[0], dataclasses.replace(rows[1], frechet_all=Score(94.0))]))
+
+
+def test_equal_runs_have_no_winner(tmp_path: Path):
+    said = claims(summary.verdict([make_run(tmp_path / "a"), make_run(tmp_path / "b")]))
+    assert not any("ahead" in c.text or "took" in c.text for c in said)
+
+
+def test_the_cost_names_the_slower_run():
+    rows = [VerdictRow("quick", seconds=100.0), VerdictRow("slow", seconds=160.0)]
+    assert str(claims(rows)[-1]) == "slow took 1.60 times the training time of quick."
+    assert claims([VerdictRow("quick", seconds=100.0), VerdictRow("same", seconds=104.0)]) == []
+
+
+def test_differences_are_the_changed_fields_only(tmp_path: Path):
+    runs = load([make_run(tmp_path / "a"), make_run(tmp_path / "b", weight=0.2)]).runs
+    assert differences(runs) == [("objective.al.weight", ["0.0", "0.2"]), ("objective.ucl.weight", ["0.0", "0.2"])]
+
+
+def test_trust_names_what_limits_the_numbers(tmp_path: Path):
+    short = make_run(tmp_path / "short")
+    lines = short.metrics.read_text().splitlines(keepends=True)
+    said = " ".join(trust(load([short, make_run(tmp_path / "b", weight=0.2)])))
+    assert "1000 generated against 1000 real" in said
+    assert "Fréchet distances have no interval" in said
+    assert "One training run of each setting (seed 0)" in said
+    assert "training is not finished" not in said
+    short.metrics.write_text("".join(lines[:30]))
+    assert "short is at step 300 of 600" in " ".join(trust(load([short])))
+
+
+def test_evaluations_of_one_method_are_compared_and_others_are_warned_of(tmp_path: Path):
+    a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b")
+    assert load([a, b]).warnings == ()
+
+    folder = next(b.evaluations())
+    table = Table.read(folder)
+    spec = table.definition.spec.model_copy(update={"per_class": 7})
+    changed = table.definition.model_copy(update={"spec": spec})
+    dataclasses.replace(table, definition=changed).write(folder)
+    assert "not comparable" in load([a, b]).warnings[0]
+
+    second = b.evaluation("second")  # newer, but by a method of its own: the shared one is taken
+    table.write(second)
+    dataclasses.replace(table, definition=changed).write(b.evaluation("third"))
+    comparison = load([a, b])
+    assert comparison.warnings == ()
+    assert comparison.runs[1].evaluation is not None
+    assert comparison.runs[1].evaluation.folder == second
+
+
+def test_a_run_named_twice_is_refused_and_equal_names_are_told_apart(tmp_path: Path):
+    a, b = make_run(tmp_path / "x" / "run"), make_run(tmp_path / "y" / "run")
+    assert [run.name for run in load([a, b]).runs] == ["x/run", "y/run"]
+    with pytest.raises(RunError, match="named twice"):
+        load([a, b, a])
+
+
+@pytest.mark.parametrize("module", [summary, plots])
+def test_examples_in_docstrings(module: object):
+    result = doctest.testmod(module)  # type: ignore[arg-type]
+    assert result.attempted > 0
+    assert result.failed == 0
