@@ -79,7 +79,7 @@ def test_diversity_of_several_classes_is_their_mean():
     assert both.vendi == pytest.approx((one.vendi + other.vendi) / 2)
     with pytest.raises(InputError, match="a single sample"):
         intra_class_diversity(narrow[:3], np.array([0, 0, 1]))
-    with pytest.raises(InputError, match="one label a feature"):
+    with pytest.raises(InputError, match="one label per feature"):
         intra_class_diversity(narrow, np.array([0, 1]))
 
 
@@ -92,7 +92,7 @@ def test_accuracy_and_confusion():
         confusion(found, asked, classes=2)
     with pytest.raises(InputError, match="one predicted and one true label"):
         accuracy(found[:3], asked)
-    with pytest.raises(InputError, match="whole numbers"):
+    with pytest.raises(InputError, match="must be integers"):
         accuracy(found.float(), asked)
 
 

@@ -63,5 +63,5 @@ def test_equal_distributions_give_zero_on_average_even_for_few_points():
 
 @pytest.mark.parametrize(("subsets", "size"), [(0, 10), (1, 1)])
 def test_no_subset_is_refused(subsets, size):
-    with pytest.raises(InputError, match="at least 1 subset of at least 2 points"):
+    with pytest.raises(InputError, match="give at least 1 subset of at least 2 points"):
         kernel_distance(np.eye(3), np.eye(3), subsets, size)

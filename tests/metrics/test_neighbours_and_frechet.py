@@ -198,7 +198,7 @@ GOOD = normal(0, 20, 4)
     [
         (GOOD[:, 0], GOOD, r"real features must be \(N, D\)"),
         (GOOD, GOOD[:, :3], "4 dimensions, generated ones 3"),
-        (GOOD, np.where(GOOD > 1, np.nan, GOOD), "generated features hold NaN"),
+        (GOOD, np.where(GOOD > 1, np.nan, GOOD), "generated features contain NaN"),
         (GOOD[:1], GOOD, "at least . real points"),
         (GOOD, GOOD[:0], "at least . generated points"),
         (GOOD > 0, GOOD, "real numbers"),
@@ -218,5 +218,5 @@ def test_too_few_points_for_k():
     assert precision_recall(GOOD[:4], GOOD[:4], k=3).recall == 1
     with pytest.raises(InputError, match="at least 2 points"):
         GaussianStatistics.of(GOOD[:1])
-    with pytest.raises(InputError, match="different dimension"):
+    with pytest.raises(InputError, match="different dimensions: 4 and 2"):
         frechet_from_statistics(GaussianStatistics.of(GOOD), GaussianStatistics.of(GOOD[:, :2]))

@@ -86,7 +86,7 @@ def test_unusable_histograms_are_refused(p, q, match):
 
 
 def test_too_few_points_are_refused():
-    with pytest.raises(InputError, match=r"40 clusters \(20 a class\) need"):
+    with pytest.raises(InputError, match=r"40 clusters \(20 per class\) need"):
         prd_f_scores(np.eye(4), np.eye(4), classes=2)
-    with pytest.raises(InputError, match="at least 1 class and 1 run"):
+    with pytest.raises(InputError, match="classes and runs must be at least 1, got 0"):
         prd_f_scores(np.eye(4), np.eye(4), classes=0)

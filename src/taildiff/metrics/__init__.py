@@ -1,4 +1,4 @@
-"""Metrics on any features (N, D), numpy or torch: `metrics.frechet_distance(real, generated)`."""
+"""Metrics of features (N, D), numpy or torch: `metrics.frechet_distance(real, generated)`."""
 
 from taildiff.metrics.classification import InceptionScore, accuracy, confusion, inception_score
 from taildiff.metrics.diversity import Diversity, intra_class_diversity

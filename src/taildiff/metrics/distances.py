@@ -1,8 +1,8 @@
-"""Distances among many points, in blocks, so that memory does not grow with N·M.
+"""Pairwise distances in blocks, so that memory does not grow with N·M.
 
-A block is `|a|^2 + |b|^2 - 2ab` in float64, which is fast but wrong in the last digits where points (nearly) coincide:
-exactly there, and where a distance is about equal to a limit, it is worked out again from the difference. So copies
-are at distance 0 and no block size changes a result.
+A block is `|a|^2 + |b|^2 - 2ab` in float64, which is fast but inexact in the last digits if points (nearly) coincide. There,
+and where a distance almost equals a limit, it is recomputed from the difference. Copies are therefore at distance 0, and
+results do not depend on the block size.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from taildiff.metrics.points import Floats
 
-CHUNK = 1024  # points a side of a block: at D = 2048 two blocks of points and one of distances take 40 MiB
-_CLOSE = 1e-12  # relative to |a|^2 + |b|^2: far above the rounding of the product form, far below any real difference
-_NEAR = 1e-6  # below this a distance (not squared) of the product form has too few digits
+CHUNK = 1024  # points per side of a block; at D = 2048 two blocks of points and one of distances take 40 MiB
+_CLOSE = 1e-12  # relative to |a|^2 + |b|^2: far above the rounding of the product form, far below any true difference
+_NEAR = 1e-6  # below this, the root of a product-form distance has too few digits
 
 
 @dataclass(frozen=True)
 class Block:
-    """Squared distances between some points of `a` and some of `b`."""
+    """Squared distances between a slice of `a` and a slice of `b`."""
 
     rows: slice
     columns: slice
@@ -44,14 +44,14 @@ class Block:
         return inside
 
     def distances(self) -> Floats:
-        """Distances (n, m), not squared, right to eight digits or better also between near points."""
+        """Distances (n, m), not squared, to at least eight digits even between near points."""
         result = self.squared.copy()
         row, column = np.nonzero(result <= self._scaled(_NEAR))
         result[row, column] = self.exact(row, column)
         return np.sqrt(result)
 
     def nearest(self, k: int) -> tuple[Floats, NDArray[np.intp]]:
-        """Exact squared distances from each row to its k nearest columns (or all), and which columns; not sorted."""
+        """Exact squared distances from each row to its k nearest columns (at most), and those columns; unsorted."""
         columns = np.argpartition(self.squared, min(k, self.squared.shape[1]) - 1, axis=1)[:, :k]
         row = np.repeat(np.arange(len(columns)), columns.shape[1])
         exact = self.exact(row, columns.ravel()).reshape(columns.shape)
@@ -59,7 +59,7 @@ class Block:
         return exact, columns
 
     def exact(self, row: NDArray[np.intp], column: NDArray[np.intp]) -> Floats:
-        """Squared distances of single pairs (p,) from their differences; in parts: all pairs may coincide."""
+        """Squared distances of single pairs (p,) from their differences, in parts, since all pairs may coincide."""
         result = np.empty(len(row))
         step = max(1, 2**20 // self.a.shape[1])
         for start in range(0, len(row), step):
@@ -78,7 +78,7 @@ def blocks(a: NDArray[Any], b: NDArray[Any], chunk: int = CHUNK) -> Iterator[Blo
 
 
 def blocks_within(points: NDArray[Any], chunk: int = CHUNK) -> Iterator[Block]:
-    """Distances among points (N, D): those blocks on and above the diagonal, on which they are infinite."""
+    """Distances among points (N, D): the blocks on and above the diagonal, which itself is infinite."""
     for block in _blocks(points, points, chunk, upper=True):
         if block.rows == block.columns:
             np.fill_diagonal(block.squared, np.inf)
@@ -97,18 +97,18 @@ def radii(points: NDArray[Any], k: int, chunk: int = CHUNK) -> Floats:
 
 
 def nearest(a: NDArray[Any], b: NDArray[Any], chunk: int = CHUNK) -> tuple[Floats, NDArray[np.intp]]:
-    """For each point of a (N, D) the distance (N,), not squared, to the nearest of b (M, D), and its place in b."""
-    best, place = np.full(len(a), np.inf), np.zeros(len(a), dtype=np.intp)
+    """Distance (N,), not squared, from each point of a (N, D) to its nearest in b (M, D), and the index of that one."""
+    best, index = np.full(len(a), np.inf), np.zeros(len(a), dtype=np.intp)
     for block in blocks(a, b, chunk):
         squared, columns = block.nearest(1)
         closer = squared[:, 0] < best[block.rows]
         best[block.rows] = np.where(closer, squared[:, 0], best[block.rows])
-        place[block.rows] = np.where(closer, columns[:, 0] + block.columns.start, place[block.rows])
-    return np.sqrt(best), place
+        index[block.rows] = np.where(closer, columns[:, 0] + block.columns.start, index[block.rows])
+    return np.sqrt(best), index
 
 
 def _blocks(a: NDArray[Any], b: NDArray[Any], chunk: int, upper: bool) -> Iterator[Block]:
-    centre = a.mean(axis=0, dtype=np.float64)  # features far from 0 would lose digits to their own length
+    centre = a.mean(axis=0, dtype=np.float64)  # far from the origin, the squared lengths would swamp the distances
     for i in range(0, len(a), chunk):
         rows = slice(i, min(i + chunk, len(a)))
         x = a[rows] - centre

@@ -1,8 +1,8 @@
-"""How different the samples of one class are among themselves, without a look at real ones.
+"""How much the samples of one class differ from each other; real images are not used.
 
-- Mean distance of two samples.
-- Vendi score (Friedman and Dieng 2023): exp of the entropy of the eigenvalues of `K / n`, K the cosine similarities;
-  the number of samples that would be as diverse if none were like another: 1 for copies, n for orthogonal features.
+- Mean distance between two samples.
+- Vendi score (Friedman and Dieng 2023): exp of the entropy of the eigenvalues of `K / n`, K the cosine similarities:
+  the effective number of distinct samples, 1 for copies, n for orthogonal features.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from taildiff.metrics.points import Features, as_array, points
 
 @dataclass(frozen=True)
 class Diversity:
-    """Of one class, or the mean over classes."""
+    """Diversity of one class, or the mean over classes."""
 
     mean_distance: float
     """Mean Euclidean distance over all pairs."""
@@ -28,19 +28,19 @@ class Diversity:
 
 
 def intra_class_diversity(features: Features, labels: Features | None = None, chunk: int = CHUNK) -> Diversity:
-    """Diversity of the features (N, D) of one class; with labels (N,) the mean over the classes, each on its own.
+    """Diversity of features (N, D) of one class; with labels (N,), the mean of the per-class values.
 
-    The Vendi score depends on n: compare equal numbers a class only.
+    The Vendi score depends on n: compare only equal numbers per class.
     """
     array = points(features, "features", at_least=2)
     if labels is None:
         return Diversity(_mean_distance(array, chunk), _vendi(array))
     classes = as_array(labels)
     if classes.shape != (len(array),):
-        raise InputError(f"{len(array)} features have labels of shape {classes.shape}: give one label a feature")
+        raise InputError(f"{len(array)} features have labels of shape {classes.shape}; give one label per feature")
     parts = [array[classes == label] for label in np.unique(classes)]
     if min(len(part) for part in parts) < 2:
-        raise InputError("a class has a single sample: diversity needs at least 2 of each class")
+        raise InputError("a class has a single sample; diversity needs at least 2 per class")
     distances = [_mean_distance(part, chunk) for part in parts]
     return Diversity(float(np.mean(distances)), float(np.mean([_vendi(part) for part in parts])))
 
@@ -61,7 +61,7 @@ def _vendi(array: NDArray[Any]) -> float:
     values = array.astype(np.float64)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     values /= np.where(lengths > 0, lengths, 1)
-    small = values @ values.T if len(values) <= values.shape[1] else values.T @ values  # the same eigenvalues but for 0
+    small = values @ values.T if len(values) <= values.shape[1] else values.T @ values  # equal nonzero eigenvalues
     eigenvalues = np.linalg.eigvalsh(small).clip(min=0)
     total = eigenvalues.sum()
     return float(np.exp(entr(eigenvalues / total).sum())) if total else 1.0

@@ -1,11 +1,11 @@
-"""Fréchet distance of two Gaussians (Heusel et al. 2017), float64.
+"""Fréchet distance between two Gaussians (Heusel et al. 2017), float64.
 
     |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2)
 
 With factors `S1 = A^T A`, `S2 = B^T B`, the trace of the root is the sum of the singular values of `A B^T`: no general
 matrix root, no complex numbers. A factor of few points (n <= D) is the centred points themselves, so that `A B^T` is
-(n, m) and no (D, D) covariance is made; else it is the covariance's Cholesky factor, or its symmetric root where it is
-singular. Singular values are taken as roots of the eigenvalues of `A B^T B A^T`, which is several times faster, but for
+(n, m) and no (D, D) covariance is built; otherwise it is the covariance's Cholesky factor, or its symmetric root if it
+is singular. Singular values are roots of the eigenvalues of `A B^T B A^T`, which is several times faster, except for
 (nearly) singular products, where squaring would lose digits.
 """
 
@@ -24,18 +24,18 @@ _SINGULAR = 1e-12  # rounding at 1e-16 of the largest square is 1e-10 of the lar
 
 @dataclass(frozen=True)
 class GaussianStatistics:
-    """What the Fréchet distance needs of a set of features."""
+    """Mean and covariance of a set of features."""
 
     mean: Floats
     """(D,)"""
     cov: Floats
     """(D, D), unbiased."""
     n: int
-    """How many points it was taken over."""
+    """Number of points."""
 
     @classmethod
     def of(cls, features: Features) -> Self:
-        """Mean and unbiased covariance in float64; needs two points or more."""
+        """Mean and unbiased covariance of at least two points, in float64."""
         array = points(features, "features")
         if len(array) < 2:
             raise InputError(f"a covariance needs at least 2 points, got {len(array)}")
@@ -46,15 +46,15 @@ class GaussianStatistics:
 def frechet_distance(real: Features, generated: Features) -> float:
     """Fréchet distance between Gaussians fitted to real (N, D) and generated (M, D) features.
 
-    Biased upwards for few points: compare only values over the same N and M, and take more points than dimensions.
+    Biased upwards for few points: compare only values with equal N and M, and use more points than dimensions.
     """
     return _distance(*(_fit(array) for array in pair(real, generated, at_least=2)))
 
 
 def frechet_from_statistics(first: GaussianStatistics, second: GaussianStatistics) -> float:
-    """Fréchet distance of two Gaussians; rounding below 0 is returned as 0."""
+    """Fréchet distance between two Gaussians; a rounding error below 0 becomes 0."""
     if first.mean.shape != second.mean.shape:
-        raise InputError(f"features of different dimension: {len(first.mean)} and {len(second.mean)}")
+        raise InputError(f"features have different dimensions: {len(first.mean)} and {len(second.mean)}")
     return _distance(*(_Fit(each.mean, float(np.trace(each.cov)), _factor(each.cov)) for each in (first, second)))
 
 
@@ -100,7 +100,7 @@ def _covariance(array: NDArray[Any], mean: Floats) -> Floats:
 def _factor(cov: Floats) -> Floats:
     try:
         lower = np.asarray(np.linalg.cholesky(cov), dtype=np.float64)
-    except np.linalg.LinAlgError:  # singular: fewer points than dimensions, or features that depend on each other
+    except np.linalg.LinAlgError:  # singular: fewer points than dimensions, or dependent features
         variances, axes = np.linalg.eigh(cov)
         return np.sqrt(variances.clip(min=0))[:, None] * axes.T
     return lower.T

@@ -1,13 +1,13 @@
-"""What each image contributes to a value: its first-order influence, from which `intervals.bootstrap` makes replicates.
+"""First-order influence of each image on a value; `intervals.bootstrap` turns it into replicates.
 
-- A share (accuracy, precision, recall, coverage): 1 for an image that counts, else 0. The balls are held fixed.
+- A share (accuracy, precision, recall, coverage): 1 for an image that counts, else 0. The balls stay fixed.
 - Fréchet distance F of N(m, S) real and N(n, U) generated, T the optimal map from U to S:
-  dF = 2 (n - m)·dn + tr((I - T) dU), so a generated x, y = x - n, contributes 2 (n - m)·y + y'(I - T)y; real ones the
-  same with the places swapped. T = S^1/2 (S^1/2 U S^1/2)^-1/2 S^1/2.
-- Kernel distance (unbiased MMD²): 2 (mean kernel to the other generated ones - mean kernel to the real ones).
+  dF = 2 (n - m)·dn + tr((I - T) dU), so a generated x, y = x - n, contributes 2 (n - m)·y + y'(I - T)y; real ones
+  likewise, with the roles swapped. T = S^1/2 (S^1/2 U S^1/2)^-1/2 S^1/2.
+- Kernel distance (unbiased MMD²): 2 (mean kernel to the other generated images - mean kernel to the real ones).
 
-Source: infinitesimal jackknife (Jaeckel 1972; Efron 1982). Where F is nearly 0 it is no longer linear: there the
-interval says how far the images at hand scatter, not how biased the distance is.
+Source: infinitesimal jackknife (Jaeckel 1972; Efron 1982). Near F = 0 the expansion no longer
+holds: the interval then shows the spread of these images, not the bias of the distance.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff.metrics import GaussianStatistics
+from taildiff.metrics.frechet import GaussianStatistics
 
 Floats = NDArray[np.float64]
 _ROWS = 1024
@@ -24,20 +24,20 @@ _SINGULAR = 1e-10  # relative to the largest variance
 
 @dataclass(frozen=True)
 class Contributions:
-    """Of the real images (N,) and the generated ones (M,); each set's mean is 0. None: the value ignores that set."""
+    """Influence of the real (N,) and generated (M,) images, each with mean 0; None if the value ignores that set."""
 
     real: Floats | None
     generated: Floats | None
 
 
 def of_share(counted: NDArray[np.bool_] | Floats) -> Floats:
-    """Of a mean of these very numbers (N,)."""
+    """Influence (N,) on the mean of `counted` (N,)."""
     values = np.asarray(counted, dtype=np.float64)
     return values - values.mean()
 
 
 def of_frechet(real: NDArray[np.float32], generated: NDArray[np.float32]) -> Contributions:
-    """Of the Fréchet distance of real (N, D) and generated (M, D); both need more images than dimensions."""
+    """Influence on the Fréchet distance of real (N, D) and generated (M, D); each needs more images than dimensions."""
     a, b = GaussianStatistics.of(real), GaussianStatistics.of(generated)
     root, inverse_root = _roots(a.cov)
     middle, inverse_middle = _roots(root @ b.cov @ root)
@@ -48,29 +48,29 @@ def of_frechet(real: NDArray[np.float32], generated: NDArray[np.float32]) -> Con
 
 
 def of_kernel(real: NDArray[np.float32], generated: NDArray[np.float32]) -> Contributions:
-    """Of the unbiased MMD² under the kernel (x·y/D + 1)³ of real (N, D) and generated (M, D), two of each or more."""
+    """Influence on the unbiased MMD², kernel (x·y/D + 1)³, of real (N, D) and generated (M, D); two or more of each."""
     cross = _kernel_means(real, generated), _kernel_means(generated, real)
-    own = _kernel_means(real, real, others=True), _kernel_means(generated, generated, others=True)
-    return Contributions(2 * of_share(own[0] - cross[0]), 2 * of_share(own[1] - cross[1]))
+    within = _kernel_means(real, real, others=True), _kernel_means(generated, generated, others=True)
+    return Contributions(2 * of_share(within[0] - cross[0]), 2 * of_share(within[1] - cross[1]))
 
 
-def _quadratic(features: NDArray[np.float32], own: GaussianStatistics, shift: Floats, transport: Floats) -> Floats:
-    y = features.astype(np.float64) - own.mean
+def _quadratic(features: NDArray[np.float32], fit: GaussianStatistics, shift: Floats, transport: Floats) -> Floats:
+    y = features.astype(np.float64) - fit.mean
     gradient = np.eye(len(transport)) - transport
     return of_share(2 * (y @ shift) + np.einsum("nd,nd->n", y @ gradient, y))
 
 
 def _roots(matrix: Floats) -> tuple[Floats, Floats]:
-    """Square root of a symmetric matrix without negative eigenvalues, and that of its pseudo-inverse."""
+    """Square roots of a positive semidefinite matrix and of its pseudo-inverse."""
     values, axes = np.linalg.eigh((matrix + matrix.T) / 2)
-    there = values > _SINGULAR * max(float(values[-1]), 0.0)
-    root = np.sqrt(np.where(there, values, 0.0))
-    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=there)
+    nonzero = values > _SINGULAR * max(float(values[-1]), 0.0)
+    root = np.sqrt(np.where(nonzero, values, 0.0))
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=nonzero)
     return (axes * root) @ axes.T, (axes * inverse) @ axes.T
 
 
 def _kernel_means(first: NDArray[np.float32], second: NDArray[np.float32], others: bool = False) -> Floats:
-    """Mean kernel of each of `first` (N, D) to `second`; with `others` both are one set, and itself is left out."""
+    """Mean kernel from each of `first` (N, D) to `second`; with `others` both are one set, and a point skips itself."""
     b = second.astype(np.float64)
     result = np.empty(len(first))
     for start in range(0, len(first), _ROWS):

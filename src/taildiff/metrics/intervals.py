@@ -1,10 +1,9 @@
-"""Confidence intervals: of shares by formula, of everything else by a bootstrap over what each image contributes.
+"""Confidence intervals: by formula for shares, otherwise by a bootstrap over each image's influence (`influence.py`).
 
-A value that is smooth in its images moves by the mean of their contributions when the images are weighed anew
-(`contributions.py`). So one resampling of images costs one weighted mean, whatever the value costs, and none of the
-bias that doubled images bring into distances and neighbourhoods. Images are resampled within their class, since there
-is a fixed number of each class. Equal keys give equal weights: two runs with the same seed, or the same real images,
-are resampled alike, and the difference of their replicates is a paired one.
+Reweighting the images moves a smooth value by the weighted mean of their influences. One replicate therefore costs one
+weighted mean, however expensive the value, and avoids the bias that duplicate images cause in distances and
+neighbourhoods. Images are resampled within their class, since the number per class is fixed. Equal keys give equal
+weights: two runs with the same seed, or the same real images, are resampled alike, which pairs their differences.
 """
 
 from dataclasses import dataclass
@@ -17,26 +16,26 @@ from taildiff.rng import stream
 
 Z95 = 1.959963984540054
 REPLICATES = 1000
-_AT_ONCE = 2**22  # drawn numbers in memory
+_AT_ONCE = 2**22  # random numbers in memory
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Two-sided, 95 % unless said otherwise."""
+    """Two-sided; 95 % by default."""
 
     low: float
     high: float
 
 
 def wilson(share: float, n: int, z: float = Z95) -> Interval:
-    """Wilson's score interval (1927) of a share seen in n trials; keeps its level near 0 and 1 and for small n.
+    """Wilson's score interval (1927) of a share in n trials; keeps its level near 0 and 1 and for small n.
 
-    For precision and recall it covers the draw of the counted points only, not that of the balls they are held against.
+    For precision and recall it covers the choice of the counted points only, not that of the balls around the others.
     """
     if n < 1 or not 0 <= share <= 1:
-        raise ValueError(f"a share in [0, 1] of at least one trial is needed, got {share} of {n}")
+        raise ValueError(f"wilson needs a share in [0, 1] of at least one trial, got {share} of {n}")
     centre = share + z * z / (2 * n)
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
@@ -44,20 +43,20 @@ def wilson(share: float, n: int, z: float = Z95) -> Interval:
 
 
 def bootstrap(contributions: Floats, labels: NDArray[np.int64], key: int, count: int = REPLICATES) -> Floats:
-    """Means (count,) of contributions (N,), of which each class is resampled with replacement.
+    """Means (count,) of contributions (N,), resampled with replacement within each class.
 
-    The weights depend on (key, label, images of that label) alone. Raises `ValueError` without contributions.
+    The weights depend only on (key, label, images of that label). Raises `ValueError` without contributions.
     """
     if not len(contributions):
         raise ValueError("nothing to resample")
     total = np.zeros(count)
     for label in np.unique(labels):
-        own = contributions[labels == label]
-        rng = stream(key, "evaluation/bootstrap", int(label), len(own))
-        step = max(1, _AT_ONCE // len(own))
+        values = contributions[labels == label]
+        rng = stream(key, "evaluation/bootstrap", int(label), len(values))
+        step = max(1, _AT_ONCE // len(values))
         for start in range(0, count, step):
             part = slice(start, min(start + step, count))
-            total[part] += own[rng.integers(0, len(own), (part.stop - start, len(own)))].sum(axis=1)
+            total[part] += values[rng.integers(0, len(values), (part.stop - start, len(values)))].sum(axis=1)
     return total / len(contributions)
 
 

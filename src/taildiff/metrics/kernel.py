@@ -1,7 +1,7 @@
 """Kernel distance (Bińkowski et al. 2018): unbiased MMD^2 with the kernel `(x·y/D + 1)^3`, mean over random subsets.
 
-Unlike the Fréchet distance it is unbiased at any n, and so the right one for small groups; it may fall below 0. It is
-called KID only on the features of the Inception network that FID is made with.
+Unlike the Fréchet distance it is unbiased for any n, so it suits small groups; it may fall below 0. It is called KID
+only on features of FID's Inception network.
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ from taildiff.rng import stream
 def kernel_distance(real: Features, generated: Features, subsets: int = 100, size: int = 1000, seed: int = 0) -> float:
     """Unbiased MMD^2 of real (N, D) and generated (M, D) features: the mean over `subsets` draws of `size` of each.
 
-    At most min(N, M) are drawn, without repetition. Where that is all of both the value has no random part.
+    At most min(N, M) are drawn, without replacement; the value is deterministic if that is all of both.
     Memory: a few times size^2 numbers.
     """
     a, b = pair(real, generated, at_least=2)
     if subsets < 1 or size < 2:
-        raise InputError(f"at least 1 subset of at least 2 points is needed, got {subsets} of {size}")
+        raise InputError(f"give at least 1 subset of at least 2 points, got {subsets} of {size}")
     size = min(size, len(a), len(b))
     if size == len(a) == len(b):
         return _mmd2(a, b)

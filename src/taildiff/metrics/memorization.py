@@ -1,4 +1,4 @@
-"""Memorization: how near generated images come to training images, compared with how near new real images come."""
+"""Memorization: how close generated images are to training images, compared with new real (hold-out) images."""
 
 from dataclasses import dataclass
 
@@ -11,37 +11,36 @@ from taildiff.metrics.points import Features, Floats, points, same_dimension
 
 @dataclass(frozen=True, eq=False)
 class Memorization:
-    """Distances to the nearest training image, of generated and of new real images."""
+    """Distances from generated and hold-out images to their nearest training image."""
 
     generated: Floats
-    """(M,) of each generated image."""
+    """(M,) distances of the generated images."""
     nearest: NDArray[np.intp]
-    """(M,) which training image that is."""
+    """(M,) index of the nearest training image."""
     holdout: Floats
-    """(H,) of each hold-out image: what a new real image keeps."""
+    """(H,) distances of the hold-out images: what new real images have."""
     threshold: float
     """The smallest of `holdout`."""
     copied: float
-    """Share of generated images nearer than `threshold`: nearer than real hold-out images ever are. Images as new as
-    those of the hold-out give 1 / (H + 1) on average."""
+    """Share of generated images nearer than `threshold`, that is, nearer than any hold-out image. Images as new as the
+    hold-out give 1 / (H + 1) on average."""
     ratio: float
-    """Median of `generated` over median of `holdout`; well below 1: the model repeats what it was trained on. NaN where
-    half of the hold-out lies in the training set itself."""
+    """Median of `generated` over median of `holdout`; well below 1, the model repeats its training images. NaN if half
+    of the hold-out lies in the training set itself."""
 
 
 def memorization(generated: Features, train: Features, holdout: Features, chunk: int = CHUNK) -> Memorization:
-    """Compare generated (M, D) and hold-out (H, D) features by their nearest among the training set's (N, D).
+    """Compare generated (M, D) and hold-out (H, D) features by their nearest training features (N, D).
 
-    The hold-out: real images of the same classes that were not trained on, class proportions as those of the generated
-    ones; rare classes are sparse, so their images are far from each other.
+    The hold-out must be real images that were not trained on, with the class proportions of the generated ones: images
+    of rare, sparse classes are far apart.
     """
     a, b = points(generated, "generated features", at_least=1), points(train, "training features", at_least=1)
     c = points(holdout, "hold-out features", at_least=1)
     same_dimension(b, a, "training features", "generated ones")
     same_dimension(b, c, "training features", "hold-out ones")
-    near, place = nearest(a, b, chunk)
-    new = nearest(c, b, chunk)[0]
-    usual = float(np.median(new))
-    ratio = float(np.median(near)) / usual if usual else float("nan")
-    threshold = float(new.min())
-    return Memorization(near, place, new, threshold, float((near < threshold).mean()), ratio)
+    distance, index = nearest(a, b, chunk)
+    holdout_distance = nearest(c, b, chunk)[0]
+    typical, threshold = float(np.median(holdout_distance)), float(holdout_distance.min())
+    ratio = float(np.median(distance)) / typical if typical else float("nan")
+    return Memorization(distance, index, holdout_distance, threshold, float((distance < threshold).mean()), ratio)

@@ -1,9 +1,8 @@
-"""What nearest neighbours tell: precision, recall, density, coverage, memorisation.
+"""Precision, recall, density and coverage from nearest neighbours.
 
-- Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): around each
-  point a ball that reaches to its k-th nearest neighbour of the same set, itself excluded; a point is inside when its
-  distance is strictly smaller.
-- Memorisation: how near generated images come to training images, held against how near new real images come.
+Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020). Each point has a
+ball that reaches its k-th nearest neighbour in the same set, itself excluded; a point is inside if its distance is
+strictly smaller.
 """
 
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ class PrecisionRecall:
     """Improved precision and recall, each in [0, 1]."""
 
     precision: float
-    """Share of generated points inside the union of the real points' balls: are they like real ones?"""
+    """Share of generated points inside any real point's ball: do they look real?"""
     recall: float
-    """Share of real points inside the union of the generated points' balls: are all kinds of them there?"""
+    """Share of real points inside any generated point's ball: is all their variety covered?"""
 
 
 @dataclass(frozen=True)
@@ -31,38 +30,38 @@ class DensityCoverage:
     """Density in [0, inf), coverage in [0, 1]."""
 
     density: float
-    """Mean number of real balls that a generated point is in, over k; about 1 for equal distributions."""
+    """Mean number of real balls around a generated point, divided by k; about 1 for equal distributions."""
     coverage: float
-    """Share of real balls that hold at least one generated point."""
+    """Share of real balls that contain a generated point."""
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhoods:
-    """Who lies in whose balls: precision, recall, density and coverage of one k before they are averaged."""
+    """Which points lie in which balls: precision, recall, density and coverage for one k, before averaging."""
 
     k: int
     balls: NDArray[np.int64]
-    """(M,) in how many real balls each generated point lies."""
+    """(M,) number of real balls around each generated point."""
     covered: NDArray[np.bool_]
-    """(N,) whether each real ball holds a generated point."""
+    """(N,) whether each real ball contains a generated point."""
     reached: NDArray[np.bool_]
-    """(N,) whether each real point lies in some generated ball."""
+    """(N,) whether each real point lies in a generated ball."""
 
     @property
     def precision_recall(self) -> PrecisionRecall:
-        """The shares of generated points in a real ball, and of real points in a generated ball."""
+        """Share of generated points in a real ball, and of real points in a generated ball."""
         return PrecisionRecall(float((self.balls > 0).mean()), float(self.reached.mean()))
 
     @property
     def density_coverage(self) -> DensityCoverage:
-        """Mean number of real balls around a generated point over k; share of real balls that hold one."""
+        """Mean number of real balls around a generated point over k, and share of real balls that contain one."""
         return DensityCoverage(float(self.balls.sum()) / (self.k * len(self.balls)), float(self.covered.mean()))
 
 
 def neighbourhoods(real: Features, generated: Features, k: int = 3, chunk: int = CHUNK) -> Neighbourhoods:
-    """Which of real (N, D) and generated (M, D) lie in whose balls; takes the memory of a few blocks beside the input.
+    """Which of real (N, D) and generated (M, D) lie in which balls; needs memory for a few blocks besides the input.
 
-    Depends on N and M: keep those equal. More than k of each are needed.
+    Depends on N and M: keep them equal. Needs more than k of each.
     """
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}")

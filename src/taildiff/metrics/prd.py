@@ -1,12 +1,12 @@
-"""Precision and recall of distributions (Sajjadi et al. 2018): F8 weighs recall, F1/8 precision, each in [0, 1].
+"""Precision and recall of distributions (Sajjadi et al. 2018): F8 favours recall, F1/8 precision, each in [0, 1].
 
-The union of real and generated points is cut into clusters by k-means; p and q are the clusters' shares among real and
-among generated points. For 1001 angles with slope s
+K-means clusters the union of real and generated points; p and q are the clusters' shares among real and among
+generated points. For 1001 angles with slope s
 
     precision(s) = sum_c min(s p_c, q_c),   recall(s) = precision(s) / s,
 
-and F_b is the largest (1 + b^2) precision recall / (b^2 precision + recall) over the angles. As in the release: 20
-clusters, here times the number of classes; the mean of 10 runs.
+and F_b is the largest (1 + b^2) precision recall / (b^2 precision + recall) over the angles. As in the release:
+20 clusters (here per class), mean of 10 runs.
 """
 
 from dataclasses import dataclass
@@ -19,48 +19,48 @@ from taildiff.errors import InputError
 from taildiff.metrics.points import Features, Floats, as_array, pair
 from taildiff.rng import stream
 
-CLUSTERS = 20  # a class
+CLUSTERS = 20  # per class
 _ANGLES = 1001
 _TINY = 1e-10
-_ITERATIONS = 50  # of k-means at most: what changes later are single points
+_ITERATIONS = 50  # at most, of k-means; later ones move only single points
 _CHUNK = 4096
 
 
 @dataclass(frozen=True)
 class PRDScores:
-    """Each in [0, 1]."""
+    """F8 and F1/8, each in [0, 1]."""
 
     f8: float
-    """Recall counts 8 times: low where modes are missing."""
+    """Recall counts 8 times as much: low if modes are missing."""
     f1_8: float
-    """Precision counts 8 times: low where there are points that no real one is like."""
+    """Precision counts 8 times as much: low if points resemble no real one."""
 
 
 def prd_f_scores(real: Features, generated: Features, classes: int = 1, runs: int = 10, seed: int = 0) -> PRDScores:
-    """F8 and F1/8 of real (N, D) and generated (M, D) features of so many classes; take N = M.
+    """F8 and F1/8 of real (N, D) and generated (M, D) features of `classes` classes; use N = M.
 
-    The mean over `runs` clusterings, which start at random: other seeds, or another order of the points, differ in the
-    third digit or so. With few points (less than some 50 a cluster) even equal distributions stay below 1.
+    The mean over `runs` random clusterings: another seed or order of the points changes about the third digit. With
+    fewer than about 50 points per cluster even equal distributions stay below 1.
     """
     if classes < 1 or runs < 1:
-        raise InputError(f"at least 1 class and 1 run are needed, got {classes} and {runs}")
+        raise InputError(f"classes and runs must be at least 1, got {classes} and {runs}")
     a, b = pair(real, generated, at_least=1)
     clusters = CLUSTERS * classes
     if len(a) + len(b) < clusters:
         raise InputError(
-            f"{clusters} clusters ({CLUSTERS} a class) need at least as many points, got {len(a) + len(b)}"
+            f"{clusters} clusters ({CLUSTERS} per class) need at least as many points, got {len(a) + len(b)}"
         )
     union = np.concatenate([a, b]).astype(np.float64)
     union -= union.mean(axis=0)
-    found = [_run(union, len(a), clusters, stream(seed, "evaluation/prd", run)) for run in range(runs)]
-    return PRDScores(float(np.mean([f.f8 for f in found])), float(np.mean([f.f1_8 for f in found])))
+    scores = [_run(union, len(a), clusters, stream(seed, "evaluation/prd", run)) for run in range(runs)]
+    return PRDScores(float(np.mean([s.f8 for s in scores])), float(np.mean([s.f1_8 for s in scores])))
 
 
 def prd_from_histograms(p: Features, q: Features) -> PRDScores:
-    """F8 and F1/8 of real p (K,) and generated q (K,), shares of the same K bins; counts are normalised."""
+    """F8 and F1/8 of real p (K,) and generated q (K,), shares or counts of the same K bins."""
     real, generated = _histogram(p, "real"), _histogram(q, "generated")
     if real.shape != generated.shape:
-        raise InputError(f"histograms of {len(real)} and {len(generated)} bins: use the same bins for both")
+        raise InputError(f"histograms have {len(real)} and {len(generated)} bins; use the same bins for both")
     slopes = np.tan(np.linspace(_TINY, np.pi / 2 - _TINY, _ANGLES))
     precision = np.minimum(real * slopes[:, None], generated).sum(axis=1)
     recall = precision / slopes
@@ -75,7 +75,7 @@ def _best_f(precision: Floats, recall: Floats, beta: float) -> float:
 def _histogram(values: Features, name: str) -> Floats:
     array = as_array(values).astype(np.float64)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all() or (array < 0).any() or not array.sum():
-        raise InputError(f"the {name} histogram must be (K,) shares or counts, none negative and not all 0")
+        raise InputError(f"the {name} histogram must be (K,) non-negative shares or counts, not all 0")
     return array / array.sum()
 
 
@@ -99,15 +99,15 @@ def k_means(points: Floats, clusters: int, rng: np.random.Generator) -> NDArray[
 
 
 def _spread(points: Floats, lengths: Floats, clusters: int, rng: np.random.Generator) -> Floats:
-    """Starting centres (K, D): each next one a point drawn by its squared distance to the nearest centre so far."""
+    """Starting centres (K, D): each is a point drawn by its squared distance to the nearest earlier centre."""
     chosen = [int(rng.integers(len(points)))]
     squared = np.full(len(points), np.inf)
     while len(chosen) < clusters:
         last = chosen[-1]
         squared = np.minimum(squared, (lengths - 2 * (points @ points[last]) + lengths[last]).clip(min=0))
-        squared[chosen] = 0  # free of rounding
+        squared[chosen] = 0  # exactly, despite rounding
         total = squared.sum()
-        weights = squared / total if total else None  # all points coincide with a centre
+        weights = squared / total if total else None  # None: all points coincide with a centre
         chosen.append(int(rng.choice(len(points), p=weights)))
     return points[chosen]
 
@@ -119,7 +119,7 @@ def _assign(points: Floats, centres: Floats) -> NDArray[np.intp]:
 
 
 def _centres(points: Floats, assigned: NDArray[np.intp], before: Floats) -> Floats:
-    """Means of the clusters; an empty one stays where it was."""
+    """Means of the clusters; an empty cluster keeps its centre."""
     order: NDArray[Any] = np.argsort(assigned, kind="stable")
     counts = np.bincount(assigned, minlength=len(before))
     filled = counts > 0
