@@ -30,9 +30,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from losses import peak, processor
 from work import ceilings, step_tflop
 
+from losses import peak, processor
 from taildiff.data.latents import LatentMeta, LatentStore
 from taildiff.data.longtail import Split
 from taildiff.data.store_files import SourceMeta, StoreMeta

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evaluation.tiny import images, make_store
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
-from taildiff.evaluation.classifier import DomainClassifier, Hits, domain_classifier, domain_hash
+from taildiff.evaluation.classifier import ClassifierAccuracy, DomainClassifier, domain_classifier, domain_hash
 from taildiff.evaluation.images import Chosen, Images, Joined
 
 
@@ -24,15 +24,15 @@ def _short(monkeypatch: pytest.MonkeyPatch):
 
 def test_it_knows_the_images_and_their_classes(tmp_path: Path):
     store = make_store(tmp_path / "store", (60, 60, 60), (10, 20, 10))
-    judge = domain_classifier(store)
-    assert judge.hits.kind == "test"
-    assert judge.hits.total == (10, 20, 10)
-    assert sum(judge.hits.correct) >= 38
-    features = judge.features(store.images)
-    assert features.shape == (len(store.images), judge.dim)
+    classifier = domain_classifier(store)
+    assert classifier.accuracy.kind == "test"
+    assert classifier.accuracy.total == (10, 20, 10)
+    assert sum(classifier.accuracy.correct) >= 38
+    features = classifier.features(store.images)
+    assert features.shape == (len(store.images), classifier.dim)
     assert features.dtype == np.float32
-    assert (judge.predict(features) == store.labels).mean() > 0.95
-    np.testing.assert_allclose(judge.features(store.images[7:9]), features[7:9], rtol=1e-4, atol=1e-5)
+    assert (classifier.predict(features) == store.labels).mean() > 0.95
+    np.testing.assert_allclose(classifier.features(store.images[7:9]), features[7:9], rtol=1e-4, atol=1e-5)
 
 
 def test_trained_once_then_kept_and_the_same_when_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -51,31 +51,31 @@ def test_trained_once_then_kept_and_the_same_when_trained_again(tmp_path: Path, 
     expected = first.features(store.images)
     for other in (again, anew):
         np.testing.assert_array_equal(other.features(store.images), expected)
-        assert other.hits == first.hits
+        assert other.accuracy == first.accuracy
         assert not other.notes
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "foreign"])
-def test_a_damaged_cache_is_replaced_and_told(tmp_path: Path, damage: str):
+def test_a_damaged_cache_is_replaced_with_a_note(tmp_path: Path, damage: str):
     store = make_store(tmp_path / "store", (30, 30, 30), (5, 5, 5))
     good = domain_classifier(store).features(store.images)
     (kept,) = store.cache_dir.iterdir()
     data = bytearray(kept.read_bytes())
     data[-100] ^= 64  # a parameter, well past the header
     kept.write_bytes({"cut": data[:-50], "flip": data, "empty": b"", "foreign": b"PK" + bytes(100)}[damage])
-    judge = domain_classifier(store)
-    assert "damaged" in judge.notes[0]
-    np.testing.assert_array_equal(judge.features(store.images), good)
+    classifier = domain_classifier(store)
+    assert "damaged" in classifier.notes[0]
+    np.testing.assert_array_equal(classifier.features(store.images), good)
     assert not domain_classifier(store).notes
 
 
-def test_without_a_test_column_each_image_is_judged_by_one_that_never_saw_it(tmp_path: Path):
+def test_without_a_test_column_each_image_is_predicted_by_a_network_that_never_saw_it(tmp_path: Path):
     store = make_store(tmp_path / "store", (60, 20, 1))
-    judge = domain_classifier(store)
-    assert judge.hits.kind == "cross-fitted"
-    assert judge.hits.total == (60, 20, 1)
-    assert judge.hits.correct[1] >= 16  # rare classes are drawn as often as common ones
-    assert judge.hits.correct[2] == 0  # its only image was never among those trained on
+    classifier = domain_classifier(store)
+    assert classifier.accuracy.kind == "cross-fitted"
+    assert classifier.accuracy.total == (60, 20, 1)
+    assert classifier.accuracy.correct[1] >= 16  # rare classes are drawn as often as common ones
+    assert classifier.accuracy.correct[2] == 0  # its only image was never among those trained on
 
 
 def test_folds_spread_every_class():
@@ -116,9 +116,9 @@ def test_a_class_without_training_images_is_named(tmp_path: Path):
 def test_a_folder_that_cannot_be_written_is_only_a_note(tmp_path: Path):
     store = make_store(tmp_path / "store", (30, 30, 30), (5, 5, 5))
     store.cache_dir.write_text("in the way")
-    judge = domain_classifier(store)
-    assert "could not be kept" in judge.notes[0]
-    assert sum(judge.hits.correct) > 12
+    classifier = domain_classifier(store)
+    assert "could not be cached" in classifier.notes[0]
+    assert sum(classifier.accuracy.correct) > 12
 
 
 def test_the_hash_covers_images_and_seed():
@@ -138,8 +138,8 @@ def test_real_images_are_read_a_slice_at_a_time():
     pictures, _ = images((300, 200, 100), seed=1)
     index = np.random.default_rng(0).permutation(600)[:520]
     net = classifier_network.network(1, 3, 0).eval()
-    judge = DomainClassifier(net, "hash", Hits("test", (), ()))
-    np.testing.assert_array_equal(judge.features(Spy(pictures, index)), judge.features(pictures[index]))
+    classifier = DomainClassifier(net, "hash", ClassifierAccuracy("test", (), ()))
+    np.testing.assert_array_equal(classifier.features(Spy(pictures, index)), classifier.features(pictures[index]))
     assert Spy.slices == [256, 256, 8]
 
 

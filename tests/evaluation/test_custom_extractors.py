@@ -1,4 +1,4 @@
-"""Extractors that the user brings: TorchScript files with their options, Python functions, their mistakes."""
+"""Your own extractors: TorchScript files with their options, Python functions, their mistakes."""
 
 import sys
 from pathlib import Path
@@ -71,8 +71,8 @@ def test_the_hash_is_of_the_content_not_of_the_place(tmp_path: Path):
     ("query", "message"),
     [
         ("?siez=3", "unknown option of torchscript 'siez': did you mean 'size'"),
-        ("?size=0", "a number of pixels"),
-        ("?size=big", "a number of pixels"),
+        ("?size=0", "is not a number of pixels; write size=224"),
+        ("?size=big", "is not a number of pixels; write size=224"),
         ("?resize=cubic", "unknown resize 'cubic': did you mean 'bicubic'"),
         ("?input=float", "unknown input 'float'"),
         ("?channels=4", "unknown channels '4'"),
@@ -84,17 +84,17 @@ def test_wrong_options_are_named(tmp_path: Path, query: str, message: str):
         load_torchscript(f"{file}{query}", SHAPE)
 
 
-def test_files_that_do_not_fit_are_told(tmp_path: Path):
+def test_files_that_do_not_fit_are_refused(tmp_path: Path):
     (tmp_path / "text.pt").write_text("no network")
     with pytest.raises(InputError, match="not a TorchScript file"):
         load_torchscript(str(tmp_path / "text.pt"), SHAPE)
     with pytest.raises(InputError, match="no TorchScript file"):
         load_torchscript(str(tmp_path / "absent.pt"), SHAPE)
-    with pytest.raises(InputError, match="gave \\(3,\\) for 2 images"):
+    with pytest.raises(InputError, match="returned \\(3,\\) for 2 images; it must return a tensor"):
         load_torchscript(str(saved(OneRow(), tmp_path / "row.pt")), SHAPE)
     wants_colour = saved(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), tmp_path / "colour.pt")
     assert load_torchscript(f"{wants_colour}?input=unit", SHAPE).dim == 4 * 36
-    with pytest.raises(InputError, match="does not take such images"):
+    with pytest.raises(InputError, match="does not accept these images"):
         load_torchscript(f"{wants_colour}?input=unit&channels=same", SHAPE)
 
 
@@ -112,7 +112,7 @@ number = 3
 """
 
 
-def test_a_function_of_the_users_own(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_your_own_function(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "td_own.py").write_text(OWN)
     before = list(sys.path)
@@ -122,7 +122,7 @@ def test_a_function_of_the_users_own(tmp_path: Path, store: Store, monkeypatch: 
     np.testing.assert_allclose(found.features(pictures), pictures.mean(axis=(1, 2)), rtol=1e-6)
     assert (found.name, found.dim, found.is_fid) == ("td_own-means", 1, False)
     assert found.probabilities(found.features(pictures)) is None
-    with pytest.raises(InputError, match="wanted"):
+    with pytest.raises(InputError, match="must return numbers"):
         extractor("td_own:flat", store)
     for wrong in ("td_own:other", "td_own:number"):
         with pytest.raises(InputError, match="no function"):

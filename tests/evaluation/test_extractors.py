@@ -16,11 +16,12 @@ from taildiff.data.store import Store
 from taildiff.errors import DataError, InputError
 from taildiff.evaluation import classifier_network
 from taildiff.evaluation.extractors import dinov2, effnet, extractor, inception
+from taildiff.evaluation.extractors.base import Preparation, in_batches
 from taildiff.evaluation.extractors.dinov2 import load_dinov2
 from taildiff.evaluation.extractors.effnet import load_effnet_lite0
-from taildiff.evaluation.extractors.files import cache_dir, sha256_of
+from taildiff.evaluation.extractors.files import cache_dir
 from taildiff.evaluation.extractors.inception import load_inception
-from taildiff.evaluation.extractors.preparing import Preparation, in_batches
+from taildiff.run.weights import file_hash
 
 SHAPE = (8, 8, 1)
 
@@ -89,15 +90,15 @@ def test_batches_are_put_together_and_nonsense_is_refused():
     np.testing.assert_allclose(means, pictures.mean(axis=(1, 2)), rtol=1e-6)
     assert seen == [(4, 10), (8, 10), (10, 10)]
     assert in_batches(pictures[:0], 7, 4, lambda x: x.astype(np.float32)).shape == (0, 7)
-    with pytest.raises(DataError, match="gave \\(4, 1\\)"):
+    with pytest.raises(DataError, match="returned \\(4, 1\\) for 4 images"):
         in_batches(pictures, 2, 4, lambda x: x.mean(axis=(1, 2)))
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="non-finite features"):
         in_batches(pictures, 1, 4, lambda x: x.mean(axis=(1, 2)) * np.nan)
 
 
 def test_inception_gives_features_and_probabilities_without_bias(tmp_path: Path):
     file = saved(LikeInception(), tmp_path / "net.pt")
-    found = load_inception(file, sha256=sha256_of(file))
+    found = load_inception(file, sha256=file_hash(file))
     pictures, _ = images((3, 3, 3))
     features = found.features(pictures)
     np.testing.assert_allclose(features, np.repeat(pictures.mean(axis=(1, 2)) / 255, 3, axis=1), rtol=1e-5)
@@ -113,17 +114,17 @@ def test_inception_gives_features_and_probabilities_without_bias(tmp_path: Path)
 def test_inception_is_downloaded_once_with_its_checksum(tmp_path: Path):
     file = saved(LikeInception(), tmp_path / "net.pt")
     seen: list[int] = []
-    found = load_inception(sha256=sha256_of(file), url=file.as_uri(), progress=lambda _, done, total: seen.append(done))
+    found = load_inception(sha256=file_hash(file), url=file.as_uri(), progress=lambda _, done, total: seen.append(done))
     kept = cache_dir() / inception.FILE
     assert kept.read_bytes() == file.read_bytes()
     assert seen[-1] == file.stat().st_size
-    again = load_inception(sha256=sha256_of(file), url="file:///nowhere")
+    again = load_inception(sha256=file_hash(file), url="file:///nowhere")
     assert again.hash == found.hash
 
 
 def test_a_download_that_is_another_file_is_not_kept(tmp_path: Path):
     file = saved(LikeInception(), tmp_path / "net.pt")
-    with pytest.raises(InputError, match=r"expected 0000.*not kept.*TAILDIFF_INCEPTION"):
+    with pytest.raises(InputError, match=r"expected 0000.*discarded.*TAILDIFF_INCEPTION"):
         load_inception(sha256="0" * 64, url=file.as_uri())
     assert not list(cache_dir().iterdir())
 
@@ -138,7 +139,7 @@ def test_without_network_inception_says_where_to_get_it(tmp_path: Path):
 
 def test_another_inception_is_never_called_fid(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
     file = saved(LikeInception(), tmp_path / "net.pt")
-    with pytest.raises(InputError, match=r"not the Inception network that FID means.*torchscript:"):
+    with pytest.raises(InputError, match=r"not the Inception network of FID.*torchscript:"):
         extractor(f"inception:{file}", store)
     monkeypatch.setenv(inception.VARIABLE, str(file))
     with pytest.raises(InputError, match="not the Inception network"):
@@ -152,7 +153,7 @@ def test_another_inception_is_never_called_fid(tmp_path: Path, store: Store, mon
     [
         ("incepton", "unknown extractor 'incepton': did you mean 'inception'"),
         ("torchscript", "unknown extractor 'torchscript': did you mean 'torchscript:FILE'"),
-        ("torchscript:", "nothing follows the colon"),
+        ("torchscript:", "has nothing after the colon"),
         ("domain:x", "'domain' takes nothing after a colon"),
         ("", "unknown extractor ''"),
     ],
@@ -162,14 +163,14 @@ def test_names_that_mean_nothing(store: Store, name: str, message: str):
         extractor(name, store)
 
 
-def test_domain_tells_probabilities(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_domain_returns_probabilities(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(classifier_network, "_STEPS", (2, 2))
-    judge = extractor("domain", store)
-    features = judge.features(store.images)
-    probabilities = judge.probabilities(features)
+    classifier = extractor("domain", store)
+    features = classifier.features(store.images)
+    probabilities = classifier.probabilities(features)
     assert probabilities is not None
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    assert not judge.is_fid
+    assert not classifier.is_fid
 
 
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch, store: Store):

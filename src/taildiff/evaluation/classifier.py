@@ -1,8 +1,7 @@
-"""What turns images into features: one protocol, and the classifier of the dataset's own real images behind it."""
+"""The classifier of a dataset's real images: the extractor `domain`, and the reference for accuracy."""
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,11 +23,11 @@ _DAMAGE = (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeErr
 
 
 @dataclass(frozen=True)
-class Hits:
-    """How well a classifier does on real images that it was not trained on, by class."""
+class ClassifierAccuracy:
+    """Correct predictions per class on real images that the classifier was not trained on."""
 
     kind: str
-    """`test`: on the store's test column; `cross-fitted`: each third judged by one trained on the other two."""
+    """`test`: on the store's test column; `cross-fitted`: each third predicted by a network trained on the others."""
     correct: tuple[int, ...]
     total: tuple[int, ...]
 
@@ -37,12 +36,12 @@ class Hits:
 class DomainClassifier:
     """The extractor `domain`: penultimate features of a small classifier trained on the dataset's real images.
 
-    It also judges whether a generated image is of the class that was asked for.
+    It also decides whether a generated image shows the requested class.
     """
 
     network: classifier_network.Network
     hash: str
-    hits: Hits
+    accuracy: ClassifierAccuracy
     notes: tuple[str, ...] = ()
     device: str = "cpu"
     name: str = "domain"
@@ -52,7 +51,8 @@ class DomainClassifier:
     def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
         result = np.empty((len(images), self.dim), dtype=np.float32)
-        for part in _parts(len(images), 256):
+        for start in range(0, len(images), 256):
+            part = slice(start, min(start + 256, len(images)))
             with torch.inference_mode():
                 x = classifier_network.to_tensor(images[part], self.device)
                 result[part] = self.network.body(x).float().cpu().numpy()
@@ -74,7 +74,7 @@ class DomainClassifier:
 
 
 def domain_hash(store_hash: str, seed: int = 0) -> str:
-    """What names a domain classifier: the images, how it is trained, the seed."""
+    """Identity of a domain classifier: its images, its training, the seed."""
     values = [store_hash, classifier_network.VERSION, classifier_network.DIM, seed]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
 
@@ -82,41 +82,43 @@ def domain_hash(store_hash: str, seed: int = 0) -> str:
 def domain_classifier(
     store: Store, progress: Progress = silent, device: str = "cpu", seed: int = 0
 ) -> DomainClassifier:
-    """The classifier of a store: trained once on its train column (all classes equally often), then cached.
+    """The classifier of a store, trained once on its train column (all classes equally often), then cached.
 
-    The cache lies in the store's folder; a damaged file there is replaced, which a note tells. Raises `DataError` when
-    a class has no image to train on.
+    The cache is in the store's folder; a damaged file is replaced, with a note. Raises `DataError` if a class has no
+    image to train on.
     """
     key = domain_hash(store.meta.hash, seed)
     path = store.cache_dir / f"domain-{key}.safetensors"
     notes: list[str] = []
     if path.exists():
         try:
-            net, hits = _load(path, key, store, seed)
-            return DomainClassifier(net.to(device).eval(), key, hits, device=device)
+            network, accuracy = _load(path, key, store, seed)
+            return DomainClassifier(network.to(device).eval(), key, accuracy, device=device)
         except _DAMAGE as error:
-            notes.append(f"the cached classifier was damaged and has been trained again ({error})")
-    net = _empty(store, seed)
-    hits = _fit(net, store, seed, progress, device)
+            notes.append(f"the cached classifier was damaged and has been retrained ({error})")
+    network = _untrained(store, seed)
+    accuracy = _fit(network, store, seed, progress, device)
     try:
-        write_atomic(path, _pack(net, key, hits))
+        write_atomic(path, _pack(network, key, accuracy))
     except OSError as error:
-        notes.append(f"the classifier could not be kept beside the store ({error})")
-    return DomainClassifier(net, key, hits, tuple(notes), device)
+        notes.append(f"the classifier could not be cached beside the store ({error})")
+    return DomainClassifier(network, key, accuracy, tuple(notes), device)
 
 
-def _empty(store: Store, seed: int) -> classifier_network.Network:
+def _untrained(store: Store, seed: int) -> classifier_network.Network:
     return classifier_network.network(store.meta.channels, len(store.meta.class_names), seed)
 
 
-def _fit(network: classifier_network.Network, store: Store, seed: int, progress: Progress, device: str) -> Hits:
+def _fit(
+    network: classifier_network.Network, store: Store, seed: int, progress: Progress, device: str
+) -> ClassifierAccuracy:
     labels, classes = np.asarray(store.labels), len(store.meta.class_names)
     test = np.asarray(store.test)
     missing = [store.meta.class_names[c] for c in range(classes) if not (labels[~test] == c).any()]
     if missing:
-        raise DataError(f"no training images of {', '.join(missing)}: the classifier that judges needs every class")
+        raise DataError(f"no training images of {', '.join(missing)}; the classifier needs every class")
     classifier_network.train(
-        network, store.images, labels, np.flatnonzero(~test), seed, progress, "training the judge", device
+        network, store.images, labels, np.flatnonzero(~test), seed, progress, "training the classifier", device
     )
     if test.any():
         predicted = np.full(len(labels), -1)
@@ -125,37 +127,33 @@ def _fit(network: classifier_network.Network, store: Store, seed: int, progress:
     else:
         predicted = classifier_network.cross_fitted(store.images, labels, classes, seed, progress, device)
         kind, counted = "cross-fitted", np.ones(len(labels), dtype=bool)
-    right = np.bincount(labels[counted & (predicted == labels)], minlength=classes)
+    correct = np.bincount(labels[counted & (predicted == labels)], minlength=classes)
     total = np.bincount(labels[counted], minlength=classes)
-    return Hits(kind, tuple(right.tolist()), tuple(total.tolist()))
+    return ClassifierAccuracy(kind, tuple(correct.tolist()), tuple(total.tolist()))
 
 
-def _pack(network: classifier_network.Network, key: str, hits: Hits) -> bytes:
+def _pack(network: classifier_network.Network, key: str, accuracy: ClassifierAccuracy) -> bytes:
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    metadata = {"definition": key, "checksum": _checksum(tensors), "hits": json.dumps(asdict(hits))}
+    metadata = {"definition": key, "checksum": _checksum(tensors), "hits": json.dumps(asdict(accuracy))}
     return save(tensors, metadata)
 
 
-def _load(path: Path, key: str, store: Store, seed: int) -> tuple[classifier_network.Network, Hits]:
-    """A kept classifier; any damage raises one of `_DAMAGE`, flipped bits too."""
+def _load(path: Path, key: str, store: Store, seed: int) -> tuple[classifier_network.Network, ClassifierAccuracy]:
+    """A cached classifier; any damage, flipped bits included, raises one of `_DAMAGE`."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata["definition"] != key or metadata["checksum"] != _checksum(tensors):
-        raise ValueError("its checksum does not fit")
-    net = _empty(store, seed)
-    net.load_state_dict(tensors)
-    hits = json.loads(metadata["hits"])
-    return net, Hits(hits["kind"], tuple(hits["correct"]), tuple(hits["total"]))
+        raise ValueError("its checksum does not match")
+    network = _untrained(store, seed)
+    network.load_state_dict(tensors)
+    values = json.loads(metadata["hits"])
+    return network, ClassifierAccuracy(values["kind"], tuple(values["correct"]), tuple(values["total"]))
 
 
 def _checksum(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _parts(total: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+        sha256.update(name.encode())
+        sha256.update(tensors[name].numpy().tobytes())
+    return sha256.hexdigest()

@@ -1,8 +1,8 @@
-"""The small classifier of a dataset's own real images: its network and how it is trained.
+"""The network of the dataset's classifier, and its training.
 
-About 60,000 parameters and well under a minute of training on two cores, on purpose: it has to know the dataset, not to
-win on it. Features are the 32 rectified units before the last layer, so that a hundred images of a class are enough for
-a covariance. Images larger than 64 pixels are averaged down to 64 first: what it judges is content, not fine texture.
+About 60,000 parameters and well under a minute of training on two cores, on purpose: it must know the dataset, not win
+on it. Features are the 32 rectified units before the last layer, so that a hundred images of a class suffice for
+a covariance. Images larger than 64 pixels are first averaged down to 64: it rates content, not fine texture.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from taildiff.evaluation.images import Images, Pictures
 from taildiff.log import Progress, silent
 from taildiff.rng import seed_of, stream
 
-VERSION = 1  # raise it with every change here that changes features
+VERSION = 1  # raise it with every change that affects features
 DIM = 32
 _LONGEST = 64  # pixels
 _WIDTH = 16
@@ -64,7 +64,7 @@ def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
 
 
 def network(channels: int, classes: int, seed: int) -> Network:
-    """An untrained network; its initial weights depend on the seed alone, and no global random state moves."""
+    """An untrained network; its weights depend only on the seed, and no global random state changes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "evaluation/domain/init"))
         return Network(channels, classes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -83,7 +83,7 @@ def train(
 ) -> None:
     """Train on `images[index]`, every class equally often; leaves `net` on `device`, in eval mode.
 
-    `steps` of 128 images each; by default `steps_for` as many images as there are.
+    Takes `steps` of 128 images each, by default `steps_for(len(index))`.
     """
     by_class = [index[labels[index] == label] for label in np.unique(labels[index])]
     rng = stream(seed, "evaluation/domain/order")
@@ -104,24 +104,24 @@ def train(
 
 
 def steps_for(images: int) -> int:
-    """How long to train on so many images."""
+    """Training steps for this number of images."""
     return min(max(_STEPS[0], ceil(_EPOCHS * images / _BATCH)), _STEPS[1])
 
 
 def predict(net: Network, images: Pictures, index: NDArray[np.intp], device: str = "cpu") -> NDArray[np.int64]:
     """Labels (n,) of `images[index]`."""
-    found = [np.empty(0, dtype=np.int64)]
+    labels = [np.empty(0, dtype=np.int64)]
     with torch.inference_mode():
         for start in range(0, len(index), 256):
             scores = net(to_tensor(images[index[start : start + 256]], device))
-            found.append(scores.argmax(dim=1).cpu().numpy())
-    return np.concatenate(found)
+            labels.append(scores.argmax(dim=1).cpu().numpy())
+    return np.concatenate(labels)
 
 
 def cross_fitted(
     images: Images, labels: Labels, classes: int, seed: int, progress: Progress = silent, device: str = "cpu"
 ) -> NDArray[np.int64]:
-    """Labels (N,) of all images, each predicted by a network that was trained on the other two thirds."""
+    """Labels (N,) of all images, each predicted by a network trained on the other two thirds."""
     fold = _folds(labels, seed)
     predicted = np.empty(len(labels), dtype=np.int64)
     for number in range(_FOLDS):
@@ -129,7 +129,7 @@ def cross_fitted(
         if not len(held_out):
             continue
         net = network(images.shape[3], classes, seed)
-        stage = f"cross-fitting the judge {number + 1}/{_FOLDS}"
+        stage = f"cross-fitting the classifier {number + 1}/{_FOLDS}"
         train(net, images, labels, np.flatnonzero(fold != number), seed, progress, stage, device)
         predicted[held_out] = predict(net, images, held_out, device)
     return predicted
@@ -143,17 +143,17 @@ def to_tensor(images: Images, device: str) -> Tensor:
 
 def _draw(by_class: Sequence[NDArray[np.intp]], rng: np.random.Generator) -> NDArray[np.intp]:
     classes = rng.integers(0, len(by_class), _BATCH)
-    place = rng.random(_BATCH)
-    return np.array([by_class[c][int(u * len(by_class[c]))] for c, u in zip(classes, place, strict=True)])
+    position = rng.random(_BATCH)
+    return np.array([by_class[c][int(u * len(by_class[c]))] for c, u in zip(classes, position, strict=True)])
 
 
 def _augment(images: Images, rng: np.random.Generator) -> Images:
-    """Shift by up to 1/14 of the size, edges repeated; mirror colour images (grey ones may be digits or letters)."""
+    """Shift by up to 1/14 of the size, repeating edges; mirror colour images (grey ones may be digits or letters)."""
     count, height, width, channels = images.shape
-    far = max(1, min(height, width) // 14)
-    padded = np.pad(images, ((0, 0), (far, far), (far, far), (0, 0)), mode="edge")
+    reach = max(1, min(height, width) // 14)
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
-    down, right = rng.integers(0, 2 * far + 1, (2, count))
+    down, right = rng.integers(0, 2 * reach + 1, (2, count))
     shifted = windows[np.arange(count), down, right].transpose(0, 2, 3, 1)  # (N, C, H, W) -> (N, H, W, C)
     if channels == 1:
         return shifted
@@ -162,7 +162,7 @@ def _augment(images: Images, rng: np.random.Generator) -> Images:
 
 
 def _folds(labels: Labels, seed: int) -> NDArray[np.intp]:
-    """A fold for each image, so that every class is spread over the folds as evenly as it can be."""
+    """Fold of each image; every class is spread over the folds as evenly as possible."""
     rng = stream(seed, "evaluation/domain/folds")
     fold = np.empty(len(labels), dtype=np.intp)
     for label in np.unique(labels):

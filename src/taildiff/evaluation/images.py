@@ -1,4 +1,4 @@
-"""Images to be judged: arrays, or what is read a part at a time."""
+"""Sequences of images: arrays, or views that read a part at a time."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ Rows = slice | NDArray[np.intp]
 
 
 class Pictures(Protocol):
-    """Images (N, H, W, C) of which a part is read at a time: an array, or what need not fit into memory."""
+    """Images (N, H, W, C) read a part at a time: an array, or a view that need not fit into memory."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """Some rows of an array, of which a part is in memory at a time: a reference may have hundreds of gigabytes."""
+    """Selected rows of an array, read a part at a time: a reference may take hundreds of gigabytes."""
 
     images: Images
     index: NDArray[np.intp]
@@ -45,7 +45,7 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """First all images of one, then all of the other."""
+    """All images of `first`, then all of `second`."""
 
     first: Pictures
     second: Pictures
@@ -61,8 +61,8 @@ class Joined:
     def __getitem__(self, rows: Rows, /) -> Images:
         """A copy."""
         index = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
-        own = index < len(self.first)
-        found = np.empty((len(index), *self.shape[1:]), np.uint8)
-        found[own] = self.first[index[own]]
-        found[~own] = self.second[index[~own] - len(self.first)]
-        return found
+        in_first = index < len(self.first)
+        images = np.empty((len(index), *self.shape[1:]), np.uint8)
+        images[in_first] = self.first[index[in_first]]
+        images[~in_first] = self.second[index[~in_first] - len(self.first)]
+        return images

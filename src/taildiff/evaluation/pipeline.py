@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
 from taildiff.evaluation.cache import digest, kept_numbers
-from taildiff.evaluation.classifier import Hits
+from taildiff.evaluation.classifier import ClassifierAccuracy
 from taildiff.evaluation.images import Images
 from taildiff.evaluation.reference import Yardstick
 from taildiff.evaluation.replicates import write_replicates
@@ -95,7 +95,7 @@ def judge(
     progress: Progress = silent,
 ) -> Table:
     """Measure every set of images and write the table; sets of one guidance are seeds, whose values are averaged."""
-    judged = [(row, None) for row in _judged(yard.judge.hits, definition)]
+    judged = [(row, None) for row in _judged(yard.judge.accuracy, definition)]
     rows: list[tuple[Row, NDArray[np.float64] | None]] = list(judged)
     by_seed: list[Row] = []
     found = list(scopes(definition.counts, definition.class_names))
@@ -202,7 +202,7 @@ def _rows(
     return rows
 
 
-def _judged(hits: Hits, definition: Definition) -> Iterator[Row]:
+def _judged(hits: ClassifierAccuracy, definition: Definition) -> Iterator[Row]:
     for scope in scopes(definition.counts, definition.class_names):
         right = sum(hits.correct[label] for label in scope.labels)
         total = sum(hits.total[label] for label in scope.labels)

@@ -1,8 +1,8 @@
 """Pairwise distances in blocks, so that memory does not grow with N·M.
 
-A block is `|a|^2 + |b|^2 - 2ab` in float64, which is fast but inexact in the last digits if points (nearly) coincide. There,
-and where a distance almost equals a limit, it is recomputed from the difference. Copies are therefore at distance 0, and
-results do not depend on the block size.
+A block is `|a|^2 + |b|^2 - 2ab` in float64, which is fast but inexact in the last digits if points (nearly) coincide.
+There, and where a distance almost equals a limit, it is recomputed from the difference. Copies are therefore at
+distance 0, and results do not depend on the block size.
 """
 
 from collections.abc import Iterator

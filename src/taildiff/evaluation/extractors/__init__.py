@@ -1,13 +1,13 @@
-"""Extractors by name: what turns images into features, each with its preparation and a hash over all that decides them.
+"""Extractors by name; each has its own preparation and a hash over everything that determines its features.
 
-    domain                            a small classifier trained on the real images of the dataset
-    inception[:FILE]                  the Inception of 2015: its Fréchet distance alone is called FID
+    domain                            a small classifier trained on the dataset's real images
+    inception[:FILE]                  the Inception of 2015; only its Fréchet distance is called FID
     dinov2[:FOLDER or hub name]       self-supervised; extra `dinov2`
-    effnet-lite0                      ImageNet weights that come as a Python package; extra `offline`
-    torchscript:FILE[?size=224&…]     a TorchScript file of the user's own
-    MODULE:FUNCTION                   a Python function of the user's own
+    effnet-lite0                      ImageNet weights from a Python package; extra `offline`
+    torchscript:FILE[?size=224&…]     your own TorchScript file
+    MODULE:FUNCTION                   your own Python function
 
-What a name needs and lacks is an error that says how to get it; no name ever falls back to another one.
+A missing requirement is an error that says how to get it; no name ever falls back to another.
 """
 
 from pathlib import Path
@@ -26,14 +26,14 @@ NAMES = ("domain", "inception", "dinov2", "effnet-lite0", "torchscript:FILE", "M
 
 
 def extractor(name: str, store: Store, progress: Progress = silent, device: str = "cpu") -> Extractor:
-    """The extractor of a name (above), ready for the images of a store.
+    """The extractor called `name` (above), ready for the images of a store.
 
-    Only `domain` learns from the store; the others take the shape of its images. Raises `InputError` when the name is
-    unknown or what it needs is missing.
+    Only `domain` learns from the store; the others use the shape of its images. Raises `InputError` if the name is
+    unknown or a requirement is missing.
     """
     kind, colon, place = name.partition(":")
     if colon and not place:
-        raise InputError(f"nothing follows the colon of '{name}'. Choices: {', '.join(NAMES)}")
+        raise InputError(f"'{name}' has nothing after the colon. Choices: {', '.join(NAMES)}")
     if colon and kind in ("domain", "effnet-lite0"):
         raise InputError(f"'{kind}' takes nothing after a colon: --features {kind}")
     facts = store.facts

@@ -1,16 +1,33 @@
-"""What turns images into features."""
+"""The extractor protocol, and the pretrained networks that follow it: preparation of images, forward pass, identity.
 
-from typing import Protocol
+Sizes change as in Pillow (antialiased, bicubic with a = -0.5, 8 bits; Parmar et al. 2022, arXiv:2104.11222, measure how
+much another resize moves a Fréchet distance); value ranges change afterwards.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
-from taildiff.evaluation.images import Pictures
+from taildiff.errors import DataError
+from taildiff.evaluation.images import Images, Pictures
 from taildiff.log import Progress, silent
+
+Resize = Literal["bicubic", "bilinear"]
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class Extractor(Protocol):
-    """Images to features; `name` and `hash` are part of every number that is made with it."""
+    """Turns images into features; `name` and `hash` belong to every number computed on them."""
 
     @property
     def name(self) -> str:
@@ -24,17 +41,17 @@ class Extractor(Protocol):
 
     @property
     def hash(self) -> str:
-        """Covers everything that decides the features of an image."""
+        """Covers everything that determines an image's features."""
         ...
 
     @property
     def is_fid(self) -> bool:
-        """Whether the Fréchet distance of its features is what the literature calls FID."""
+        """Whether the Fréchet distance on its features is what the literature calls FID."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader has to know of it."""
+        """Caveats for readers of its numbers."""
         ...
 
     def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
@@ -42,5 +59,95 @@ class Extractor(Protocol):
         ...
 
     def probabilities(self, features: NDArray[np.float32], /) -> NDArray[np.float32] | None:
-        """Class probabilities (N, K) of its own features (N, D); None where it has no classes."""
+        """Class probabilities (N, K) of its own features (N, D); None if it has no classes."""
         ...
+
+
+def extractor_hash(*values: object) -> str:
+    """Twelve hexadecimal digits that identify an extractor."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an image is prepared for a network; part of the extractor's hash."""
+
+    size: int | None = None
+    """Pixels of both sides; None keeps the size."""
+    resize: Resize = "bicubic"
+    colour: bool = True
+    """Repeat grey images to three channels."""
+    eight_bit: bool = False
+    """Return uint8 instead of float32 `(value - mean) / std`, values in 0..255."""
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (255.0,)
+
+    def __call__(self, images: Images, device: str = "cpu") -> Tensor:
+        """Tensor (N, C, H, W) of 8-bit images (N, H, W, C)."""
+        x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)  # a copy: a mapped store is read-only
+        if self.size is not None and tuple(x.shape[-2:]) != (self.size, self.size):
+            # 8-bit interpolation exists on the CPU only; it rounds and clips after each direction, like Pillow
+            x = F.interpolate(x, (self.size, self.size), mode=self.resize, align_corners=False, antialias=True)
+        x = x.to(device)
+        if self.colour and x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        if self.eight_bit:
+            return x.contiguous()
+        mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (x.float() - mean) / std
+
+    @property
+    def identity(self) -> tuple[tuple[str, object], ...]:
+        """All fields by name, for the hash."""
+        return tuple(asdict(self).items())
+
+
+@dataclass(frozen=True)
+class NetworkExtractor:
+    """Features of a pretrained network; an `Extractor`."""
+
+    name: str
+    dim: int
+    hash: str
+    prepare: Preparation
+    forward: Callable[[Tensor], Tensor]
+    """Prepared images (B, C, H, W) to features (B, dim)."""
+    head: Callable[[Tensor], Tensor] | None = None
+    """Features (B, dim) to class scores (B, K), if it has classes."""
+    device: str = "cpu"
+    is_fid: bool = False
+    batch: int = 64
+    notes: tuple[str, ...] = ()
+
+    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
+        """Features (N, D) of 8-bit images (N, H, W, C)."""
+
+        def forward(part: Images) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                return self.forward(self.prepare(part, self.device)).float().cpu().numpy()
+
+        return in_batches(images, self.dim, self.batch, forward, progress)
+
+    def probabilities(self, features: NDArray[np.float32], /) -> NDArray[np.float32] | None:
+        """Class probabilities (N, K) of its own features (N, D); None without classes."""
+        if self.head is None:
+            return None
+        with torch.inference_mode():
+            return self.head(torch.from_numpy(features).to(self.device)).softmax(dim=1).cpu().numpy()
+
+
+def in_batches(
+    images: Pictures, dim: int, size: int, forward: Callable[[Images], NDArray[np.float32]], progress: Progress = silent
+) -> NDArray[np.float32]:
+    """Features (N, dim), `size` images at a time; `DataError` if `forward` returns a wrong shape or non-finite values."""
+    result = np.empty((len(images), dim), dtype=np.float32)
+    for start in range(0, len(images), size):
+        stop = min(start + size, len(images))
+        part = forward(images[start:stop])
+        if part.shape != (stop - start, dim):
+            raise DataError(f"the extractor returned {part.shape} for {stop - start} images, not {(stop - start, dim)}")
+        if not np.isfinite(part).all():
+            raise DataError("the extractor returned non-finite features: it does not suit these images")
+        result[start:stop] = part
+        progress("features", stop, len(images))
+    return result

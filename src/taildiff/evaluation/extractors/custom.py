@@ -1,13 +1,13 @@
-"""Extractors that the user brings: a TorchScript file, or a Python function.
+"""Your own extractors: a TorchScript file, or a Python function.
 
-TorchScript runs the code in the file, so a file is taken only because its user names it.
+TorchScript runs the code in the file, so only a file that the user names is loaded.
 """
 
 import inspect
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import cast, get_args
@@ -17,13 +17,20 @@ import torch
 from numpy.typing import NDArray
 
 from taildiff.errors import InputError, unknown
-from taildiff.evaluation.extractors.files import digest, sha256_of
-from taildiff.evaluation.extractors.network import ImageNetwork
-from taildiff.evaluation.extractors.preparing import IMAGENET_MEAN, IMAGENET_STD, Preparation, Resize, in_batches
+from taildiff.evaluation.extractors.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NetworkExtractor,
+    Preparation,
+    Resize,
+    extractor_hash,
+    in_batches,
+)
 from taildiff.evaluation.images import Images, Pictures
 from taildiff.log import Progress, silent
+from taildiff.run.weights import file_hash
 
-VERSION = 1  # raise it with every change here that changes features
+VERSION = 1  # raise it with every change that affects features
 _RANGES = {
     "uint8": Preparation(eight_bit=True),
     "unit": Preparation(),
@@ -33,36 +40,39 @@ _RANGES = {
 _OPTIONS = ("size", "resize", "input", "channels")
 
 
-def load_torchscript(place: str, shape: tuple[int, int, int], device: str = "cpu") -> ImageNetwork:
-    """The extractor of a TorchScript file, `module(images) -> (N, D)`; `place` is `FILE[?option=value[&option=value]]`.
+def load_torchscript(place: str, shape: tuple[int, int, int], device: str = "cpu") -> NetworkExtractor:
+    """The extractor in a TorchScript file, `module(images) -> (N, D)`; `place` is `FILE[?option=value[&option=value]]`.
 
-    Options: `size=224` (both sides; else as they are), `resize=bicubic|bilinear`, `input=uint8|unit|signed|imagenet`
-    (0..255 as 8 bits; [0, 1]; [-1, 1]; the mean and deviation of ImageNet), `channels=3|same` (grey repeated, or as it
-    is). `shape` is (H, W, C) of the images to come. Raises `InputError` for anything that does not fit.
+    Options: `size=224` (both sides; default: unchanged), `resize=bicubic|bilinear`, `input=uint8|unit|signed|imagenet`
+    (0..255 as 8 bits; [0, 1]; [-1, 1]; ImageNet's mean and deviation), `channels=3|same` (grey repeated, or unchanged).
+    `shape` is (H, W, C) of the images. Raises `InputError` if the file, an option or the output does not fit.
     """
     name, _, query = place.partition("?")
     path, prepare = Path(name).expanduser(), _preparation(query)
     if not path.is_file():
-        raise InputError(f"there is no TorchScript file {path}: --features torchscript:FILE")
+        raise InputError(f"there is no TorchScript file {path}; name one: --features torchscript:FILE")
     try:
         module = torch.jit.load(str(path), map_location=device).eval()
     except RuntimeError as error:
-        raise InputError(f"{path} is not a TorchScript file (torch.jit.save makes them): {_first(error)}") from None
+        raise InputError(f"{path} is not a TorchScript file (made by torch.jit.save): {_last_line(error)}") from None
     try:
         with torch.inference_mode():
-            found = module(prepare(np.zeros((2, *shape), dtype=np.uint8), device))
+            output = module(prepare(np.zeros((2, *shape), dtype=np.uint8), device))
     except RuntimeError as error:
-        raise InputError(f"{path} does not take such images ({query or 'no options'}): {_first(error)}") from None
-    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 2:
-        what = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-        raise InputError(f"{path} gave {what} for 2 images; a tensor (2, D) is wanted")
-    identity = digest("torchscript", VERSION, sha256_of(path), prepare.record)
-    return ImageNetwork(f"torchscript-{_plain(path.stem)}", found.shape[1], identity, prepare, module, device=device)
+        raise InputError(
+            f"{path} does not accept these images ({query or 'no options'}): {_last_line(error)}"
+        ) from None
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or len(output) != 2:
+        what = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise InputError(f"{path} returned {what} for 2 images; it must return a tensor (2, D)")
+    identity = extractor_hash("torchscript", VERSION, file_hash(path), prepare.identity)
+    name = f"torchscript-{_plain(path.stem)}"
+    return NetworkExtractor(name, output.shape[1], identity, prepare, module, device=device)
 
 
 @dataclass(frozen=True)
-class OwnFunction:
-    """Features of a user's function, `function(images uint8 (N, H, W, C)) -> (N, D)`, called with 256 at a time."""
+class FunctionExtractor:
+    """Features from a user's `function(images uint8 (N, H, W, C)) -> (N, D)`, called on 256 images at a time."""
 
     name: str
     dim: int
@@ -73,28 +83,28 @@ class OwnFunction:
 
     def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
-        return in_batches(images, self.dim, 256, lambda part: _called(self.function, part, self.name), progress)
+        return in_batches(images, self.dim, 256, lambda part: _call(self.function, part, self.name), progress)
 
     def probabilities(self, features: NDArray[np.float32], /) -> None:
-        """It has no classes."""
+        """None: a function has no classes."""
 
 
-def load_function(place: str, shape: tuple[int, int, int]) -> OwnFunction:
-    """The extractor `module:function`; modules of the current folder are found too.
+def load_function(place: str, shape: tuple[int, int, int]) -> FunctionExtractor:
+    """The extractor `module:function`; the module may lie in the current folder.
 
-    Its hash covers the file that the function is in and the function's attribute `version`, not what the file imports.
-    Raises `InputError` when there is no such function, or what it gives is not (N, D).
+    Its hash covers the function's file and its attribute `version`, not the modules that the file imports. Raises
+    `InputError` if there is no such function or it does not return (N, D).
     """
     module_name, _, attribute = place.partition(":")
     function = getattr(_imported(module_name), attribute, None)
     if not callable(function):
-        raise InputError(f"the module {module_name} has no function '{attribute}': --features MODULE:FUNCTION")
-    dim = _called(function, np.zeros((2, *shape), dtype=np.uint8), place).shape[1]
+        raise InputError(f"module {module_name} has no function '{attribute}'; name one: --features MODULE:FUNCTION")
+    dim = _call(function, np.zeros((2, *shape), dtype=np.uint8), place).shape[1]
     source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isroutine(function) else None
     file = source or sys.modules[module_name].__file__
-    content = sha256_of(Path(file)) if file else ""
-    identity = digest("function", VERSION, place, content, str(getattr(function, "version", "")))
-    return OwnFunction(_plain(place), dim, identity, function)
+    content = file_hash(Path(file)) if file else ""
+    identity = extractor_hash("function", VERSION, place, content, str(getattr(function, "version", "")))
+    return FunctionExtractor(_plain(place), dim, identity, function)
 
 
 def _imported(name: str) -> object:
@@ -102,16 +112,17 @@ def _imported(name: str) -> object:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"the module {name} of --features {name}:FUNCTION cannot be imported: {error}") from None
+        raise InputError(f"module {name} of --features {name}:FUNCTION cannot be imported: {error}") from None
     finally:
         sys.path.remove(str(Path.cwd()))
 
 
-def _called(function: Callable[[Images], object], images: Images, name: str) -> NDArray[np.float32]:
-    found = np.asarray(function(np.ascontiguousarray(images)))
-    if found.ndim != 2 or len(found) != len(images) or not np.issubdtype(found.dtype, np.number):
-        raise InputError(f"{name} gave {found.dtype} {found.shape} for {len(images)} images; numbers (N, D) are wanted")
-    return found.astype(np.float32)
+def _call(function: Callable[[Images], object], images: Images, name: str) -> NDArray[np.float32]:
+    output = np.asarray(function(np.ascontiguousarray(images)))
+    if output.ndim != 2 or len(output) != len(images) or not np.issubdtype(output.dtype, np.number):
+        given = f"{output.dtype} {output.shape}"
+        raise InputError(f"{name} returned {given} for {len(images)} images; it must return numbers (N, D)")
+    return output.astype(np.float32)
 
 
 def _preparation(query: str) -> Preparation:
@@ -123,7 +134,7 @@ def _preparation(query: str) -> Preparation:
     size, kind = options.get("size"), options.get("input", "uint8")
     resize, channels = options.get("resize", "bicubic"), options.get("channels", "3")
     if size is not None and not (size.isascii() and size.isdigit() and int(size) > 0):
-        raise InputError(f"size={size}: a number of pixels is wanted, as in size=224")
+        raise InputError(f"size={size} is not a number of pixels; write size=224")
     for name, value, choices in (
         ("resize", resize, get_args(Resize)),
         ("input", kind, tuple(_RANGES)),
@@ -131,22 +142,15 @@ def _preparation(query: str) -> Preparation:
     ):
         if value not in choices:
             raise InputError(unknown(name, value, choices))
-    base = _RANGES[kind]
-    return Preparation(
-        size=int(size) if size else None,
-        resize=cast(Resize, resize),
-        colour=channels == "3",
-        eight_bit=base.eight_bit,
-        mean=base.mean,
-        std=base.std,
-    )
+    side = int(size) if size else None
+    return replace(_RANGES[kind], size=side, resize=cast(Resize, resize), colour=channels == "3")
 
 
 def _plain(name: str) -> str:
-    """For folder names."""
+    """`name` with only characters that suit folder names."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", name)
 
 
-def _first(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

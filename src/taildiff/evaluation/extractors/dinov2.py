@@ -1,8 +1,8 @@
-"""DINOv2 (Oquab et al. 2023, arXiv:2304.07193): features of self-supervision, which follow human judgement of generated
-images better than Inception's (Stein et al. 2023, arXiv:2306.04675, whose preparation this is).
+"""DINOv2 (Oquab et al. 2023, arXiv:2304.07193): self-supervised features, which agree with human judgement of generated
+images better than Inception's (Stein et al. 2023, arXiv:2306.04675, whose preparation we use).
 
-Features are the class token after the last layer norm. The default is the large model, as in the papers that report a
-Fréchet distance on it; `dinov2:facebook/dinov2-small` is fifteen times cheaper, and another extractor.
+Features are the class token after the last layer norm. The default is the large model, as in papers that report a
+Fréchet distance on it; `dinov2:facebook/dinov2-small` is fifteen times cheaper, and a different extractor.
 """
 
 from importlib import import_module
@@ -13,20 +13,25 @@ from typing import Any
 from torch import Tensor
 
 from taildiff.errors import InputError
-from taildiff.evaluation.extractors.files import digest, sha256_of
-from taildiff.evaluation.extractors.network import ImageNetwork
-from taildiff.evaluation.extractors.preparing import IMAGENET_MEAN, IMAGENET_STD, Preparation
+from taildiff.evaluation.extractors.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NetworkExtractor,
+    Preparation,
+    extractor_hash,
+)
+from taildiff.run.weights import file_hash
 
-VERSION = 1  # raise it with every change here that changes features
+VERSION = 1  # raise it with every change that affects features
 DEFAULT = "facebook/dinov2-large"
 _FILES = ("config.json", "model.safetensors")
 _PACKAGES = "pip install 'taildiff[dinov2]' (or: pip install 'transformers>=4.45')"
 
 
-def load_dinov2(place: str = DEFAULT, device: str = "cpu") -> ImageNetwork:
-    """The extractor of a local folder (config.json, model.safetensors) or of a name on the Hugging Face hub.
+def load_dinov2(place: str = DEFAULT, device: str = "cpu") -> NetworkExtractor:
+    """The extractor in a local folder (config.json, model.safetensors) or of that name on the Hugging Face Hub.
 
-    Raises `InputError` when transformers is missing, or the weights are neither there nor to be had.
+    Raises `InputError` if transformers is missing or the weights are neither local nor downloadable.
     """
     if find_spec("transformers") is None:
         raise InputError(f"the extractor dinov2 needs the package transformers: {_PACKAGES}")
@@ -37,17 +42,17 @@ def load_dinov2(place: str = DEFAULT, device: str = "cpu") -> ImageNetwork:
             str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{folder} is not a DINOv2 model that transformers can read ({error}). {_advice()}") from None
+        raise InputError(f"{folder} is not a DINOv2 model that transformers can load ({error}). {_advice()}") from None
     if not module.config.model_type.startswith("dinov2"):
-        raise InputError(f"{folder} has a {module.config.model_type} model, not DINOv2. {_advice()}")
+        raise InputError(f"{folder} contains a {module.config.model_type} model, not DINOv2. {_advice()}")
     module.to(device).eval()
 
     def forward(images: Tensor) -> Tensor:
         return module(pixel_values=images).last_hidden_state[:, 0]
 
     prepare = Preparation(size=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    identity = digest("dinov2", VERSION, [sha256_of(folder / name) for name in _FILES], prepare.record)
-    return ImageNetwork("dinov2", module.config.hidden_size, identity, prepare, forward, device=device, batch=32)
+    identity = extractor_hash("dinov2", VERSION, [file_hash(folder / name) for name in _FILES], prepare.identity)
+    return NetworkExtractor("dinov2", module.config.hidden_size, identity, prepare, forward, device=device, batch=32)
 
 
 def _folder(place: str) -> Path:
@@ -73,6 +78,6 @@ def _downloaded(name: str) -> Path:
 
 def _advice() -> str:
     return (
-        f"On a machine with network: hf download {DEFAULT} {' '.join(_FILES)} --local-dir dinov2; "
-        "copy the folder here and name it: --features dinov2:FOLDER"
+        f"On a machine with internet access: hf download {DEFAULT} {' '.join(_FILES)} --local-dir dinov2; "
+        "copy the folder here and pass it: --features dinov2:FOLDER"
     )

@@ -1,7 +1,5 @@
-"""Weights from elsewhere: where they are kept, their checksums, how they are fetched once."""
+"""Weight files of other projects: where they are cached, and a download that is verified before it is kept."""
 
-import hashlib
-import json
 import os
 import tempfile
 import urllib.request
@@ -10,30 +8,20 @@ from pathlib import Path
 
 from taildiff.errors import InputError
 from taildiff.log import Progress, silent
+from taildiff.run.weights import file_hash
 
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 30
 
 
 def cache_dir() -> Path:
-    """`~/.cache/taildiff/extractors`, or below `XDG_CACHE_HOME`."""
+    """`~/.cache/taildiff/extractors`, or the same below `XDG_CACHE_HOME`."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "taildiff" / "extractors"
 
 
-def sha256_of(path: Path) -> str:
-    """Of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest(*values: object) -> str:
-    """Twelve hexadecimal digits for an extractor's identity."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def fetch(url: str, path: Path, sha256: str, advice: str, progress: Progress = silent) -> None:
-    """Download to `path`, which appears only when the checksum holds; `InputError` with `advice` when it fails."""
+    """Download to `path`, which appears only if the checksum matches; `InputError` with `advice` on failure."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -43,8 +31,8 @@ def fetch(url: str, path: Path, sha256: str, advice: str, progress: Progress = s
     try:
         with os.fdopen(handle, "wb") as out:
             _copy(url, out.write, progress)
-        if (found := sha256_of(temporary)) != sha256:
-            raise InputError(f"{url} gave a file with sha256 {found}, expected {sha256}; it was not kept. {advice}")
+        if (actual := file_hash(temporary)) != sha256:
+            raise InputError(f"{url} returned a file with sha256 {actual}, expected {sha256}; discarded. {advice}")
         temporary.replace(path)
     except OSError as error:  # urllib's errors are OSErrors
         raise InputError(f"{url} could not be downloaded ({error}). {advice}") from None

@@ -1,8 +1,8 @@
 """The Inception network of 2015 whose Fréchet distance is called FID (Heusel et al. 2017, arXiv:1706.08500).
 
 NVIDIA's TorchScript translation of the original TensorFlow graph, used by StyleGAN2-ADA, clean-fid and many others. It
-takes 8-bit images and resizes them to 299 pixels itself, as the original did; `return_features=True` gives the 2048
-features after the last pooling. Any other Inception gives other numbers, so the checksum is pinned.
+takes 8-bit images and resizes them to 299 pixels itself, like the original; `return_features=True` returns the 2048
+features after the last pooling. Any other Inception yields other numbers, so the checksum is pinned.
 """
 
 import os
@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from taildiff.errors import InputError
-from taildiff.evaluation.extractors.files import cache_dir, digest, fetch, sha256_of
-from taildiff.evaluation.extractors.network import ImageNetwork
-from taildiff.evaluation.extractors.preparing import Preparation
+from taildiff.evaluation.extractors.base import NetworkExtractor, Preparation, extractor_hash
+from taildiff.evaluation.extractors.files import cache_dir, fetch
 from taildiff.log import Progress, silent
+from taildiff.run.weights import file_hash
 
-VERSION = 1  # raise it with every change here that changes features
+VERSION = 1  # raise it with every change that affects features
 VARIABLE = "TAILDIFF_INCEPTION"
 FILE = "inception-2015-12-05.pt"
 URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{FILE}"
@@ -34,32 +34,32 @@ def load_inception(
     *,
     sha256: str = SHA256,
     url: str = URL,
-) -> ImageNetwork:
-    """The FID extractor from `file`, `$TAILDIFF_INCEPTION`, the cache, or downloaded once; always with its checksum.
+) -> NetworkExtractor:
+    """The FID extractor from `file`, `$TAILDIFF_INCEPTION`, the cache, or a one-time download; always checksum-verified.
 
-    Raises `InputError` when the file is missing, cannot be downloaded or is another one.
+    Raises `InputError` if the file is missing, cannot be downloaded or is a different one.
     """
-    path = _located(file, sha256, url, progress)
-    if (found := sha256_of(path)) != sha256:
+    path = _locate(file, sha256, url, progress)
+    if (actual := file_hash(path)) != sha256:
         raise InputError(
-            f"{path} is not the Inception network that FID means (sha256 {found}, expected {sha256}). "
-            f"{_advice(url)}. To use another network, under its own name: --features torchscript:{path}"
+            f"{path} is not the Inception network of FID (sha256 {actual}, expected {sha256}). "
+            f"{_advice(url)}. To use this network under its own name: --features torchscript:{path}"
         )
     module = torch.jit.load(str(path), map_location=device).eval()
     weight = cast(Tensor, module.state_dict()["output.weight"])  # (K, D)
 
     def head(features: Tensor) -> Tensor:
-        return F.linear(features, weight)  # no bias: the original Inception score left it out
+        return F.linear(features, weight)  # no bias, as in the original Inception score
 
     def forward(images: Tensor) -> Tensor:
         return module(images, return_features=True)
 
     prepare = Preparation(eight_bit=True)
-    identity = digest("inception", VERSION, sha256, prepare.record)
-    return ImageNetwork("inception", weight.shape[1], identity, prepare, forward, head, device, is_fid=True)
+    identity = extractor_hash("inception", VERSION, sha256, prepare.identity)
+    return NetworkExtractor("inception", weight.shape[1], identity, prepare, forward, head, device, is_fid=True)
 
 
-def _located(file: Path | None, sha256: str, url: str, progress: Progress) -> Path:
+def _locate(file: Path | None, sha256: str, url: str, progress: Progress) -> Path:
     named = file or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if named is not None:
         path = named.expanduser()
@@ -74,6 +74,6 @@ def _located(file: Path | None, sha256: str, url: str, progress: Progress) -> Pa
 
 def _advice(url: str) -> str:
     return (
-        f"Get {FILE} (95.6 MB) from {url} (linked from {PAGE}) on a machine that can, and name it by "
-        f"--features inception:FILE or {VARIABLE}=FILE, or put it at {cache_dir() / FILE}"
+        f"Download {FILE} (95.6 MB) from {url} (linked from {PAGE}) on another machine, then pass "
+        f"--features inception:FILE, set {VARIABLE}=FILE, or put it at {cache_dir() / FILE}"
     )
