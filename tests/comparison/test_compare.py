@@ -61,7 +61,7 @@ def test_the_best_is_marked_and_differences_have_intervals_where_both_have_repli
     assert accuracy.high is not None
     assert accuracy.high - accuracy.low < 1e-6  # the same images resampled alike: nothing is left of the noise
     assert accuracy.clear
-    assert all(line.metric != "judge_accuracy" for line in compared.lines)
+    assert all(line.metric != "classifier_accuracy" for line in compared.lines)
     replicate(runs[1], key=8)  # other images
     unpaired = compare(choose([run.root for run in runs]))
     cell = next(x for x in unpaired.lines if (x.metric, x.group, x.guidance) == ("accuracy", "all", 1.0)).cells[1]

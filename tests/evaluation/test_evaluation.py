@@ -67,7 +67,7 @@ def test_known_images_give_known_numbers(run: RunDir, store: Store, fake: Fake):
     assert good > 0.95
     assert wrong == pytest.approx(2 / 3, abs=0.05)
     assert table.value("accuracy", "class", 2.0, "left") == pytest.approx(0, abs=0.05)
-    (judged,) = table.select("judge_accuracy", "all")
+    (judged,) = table.select("classifier_accuracy", "all")
     assert (judged.guidance, judged.n_real, judged.n_generated) == (None, 60, 0)
     for group in ("all", "head"):  # the tail leaves most of the first class, so it is the head
         right, mixed = table.value("frechet", group, 1.0), table.value("frechet", group, 2.0)
@@ -79,7 +79,7 @@ def test_known_images_give_known_numbers(run: RunDir, store: Store, fake: Fake):
     frechet = table.select("frechet", "all", 1.0)[0]
     assert (frechet.n_real, frechet.n_generated) == (180, 120)
     assert table.groups == ("all", "head", "body", "tail", "medium", "few")
-    assert table.metrics == ("judge_accuracy", *CHEAP)
+    assert table.metrics == ("classifier_accuracy", *CHEAP)
     assert len(table.rows) == (1 + 2 * len(CHEAP)) * (6 + 3)
     assert len({(r.metric, r.group, r.class_name, r.guidance) for r in table.rows}) == len(table.rows)
 
@@ -174,7 +174,7 @@ def test_a_natural_folder_says_so(tmp_path: Path, fake: Fake):
     assert all(row.value is None and row.n_real == 12 for row in rare)
     assert table.value("frechet", "class", 1.0, "left") is not None
     assert table.select("frechet", "all", 1.0)[0].n_real == 142
-    assert table.select("judge_accuracy", "class", class_name="top")[0].n_real == 12  # cross-fitted
+    assert table.select("classifier_accuracy", "class", class_name="top")[0].n_real == 12  # cross-fitted
 
 
 def test_another_store_is_refused_unless_it_is_of_the_same_kind(tmp_path: Path, run: RunDir, fake: Fake):

@@ -34,7 +34,7 @@ def row(metric: Metric, group: Group, value: float | None, guidance: float | Non
 
 
 ROWS = (
-    row("judge_accuracy", "all", 0.9, guidance=None),
+    row("classifier_accuracy", "all", 0.9, guidance=None),
     row("accuracy", "all", 0.5),
     row("accuracy", "class", 1 / 3, class_name='dog, "big"'),
     row("frechet", "tail", None),

@@ -158,7 +158,7 @@ def _write_table(
         )
 
     ranks = np.argsort(np.argsort(-np.asarray(counts), kind="stable")) / max(len(counts) - 1, 1)
-    rows = [row("judge_accuracy", "all", 0.985, 1000, None)]
+    rows = [row("classifier_accuracy", "all", 0.985, 1000, None)]
     for at in guidance:
         groups: list[tuple[Group, Sequence[int]]] = [("all", range(len(counts)))]
         groups += [(group, labels) for group, labels in Groups.thirds(counts)]  # type: ignore[misc]

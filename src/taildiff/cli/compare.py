@@ -12,11 +12,12 @@ from rich.table import Table as Grid
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options
 from taildiff.comparison.compare import Compared, choose, compare
-from taildiff.comparison.render import change, metric_name, out_suffix, render, shown, titles, where
+from taildiff.comparison.render import change, out_suffix, render, shown, titles, where
 from taildiff.comparison.seeds import compare_seeds, only_seeds_differ
 from taildiff.errors import RunError
 from taildiff.io.atomic import write_atomic
 from taildiff.run.layout import RunDir
+from taildiff.spec import METRICS
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,5 @@ def grid(compared: Compared, classes: bool) -> Grid:
                 said = escape(change(line.metric, cell))
                 cells.append(said if cell.difference is None or cell.difference.clear else f"[dim]{said}[/]")
         guidance = "" if line.guidance is None else f"{line.guidance:g}"
-        table.add_row(metric_name(line.metric, compared.is_fid), escape(where(line)), guidance, *cells)
+        table.add_row(METRICS[line.metric].on(compared.is_fid).heading, escape(where(line)), guidance, *cells)
     return table

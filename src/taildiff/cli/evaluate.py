@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import tyro
 from rich import box
@@ -12,35 +12,23 @@ from rich.table import Table as Grid
 
 from taildiff.cli.common import command_line, console, guidances, next_steps, numbers, parse_options, progress_bar
 from taildiff.cli.judging import Asked, judge_images, judge_run
-from taildiff.errors import SpecError, unknown
-from taildiff.evaluation.table import Group, Metric, Table
+from taildiff.errors import SpecError
+from taildiff.evaluation.table import Group, Table
 from taildiff.run.layout import EvalDir, RunDir
-from taildiff.spec import CHEAP, EvalSpec, MetricName, SamplingSpec, parse
+from taildiff.spec import CHEAP, METRICS, EvalSpec, SamplingSpec, parse
+from taildiff.spec.metrics import requestable, requested
 
 _SHOWN: tuple[Group, ...] = ("all", "head", "body", "tail")
-_TITLES: dict[Metric, str] = {
-    "accuracy": "accuracy ↑",
-    "frechet": "Fréchet ↓",
-    "kernel_distance": "kernel ↓",
-    "precision": "precision ↑",
-    "recall": "recall ↑",
-    "density": "density ↑",
-    "coverage": "coverage ↑",
-    "prd_f8": "F8 ↑",
-    "prd_f1_8": "F1/8 ↑",
-    "diversity": "diversity",
-    "vendi": "Vendi",
-    "memorized": "memorised ↓",
-    "inception_score": "IS ↑",
-    "utility_real": "utility: real",
-    "utility_completed": "completed",
-    "utility_generated": "generated",
-    "utility_gain": "gain ↑",
-}
-_PLAIN = ("density", "prd_f8", "prd_f1_8", "diversity", "vendi", "inception_score")
 _COLUMNS = 6
 """Metrics a terminal has room for side by side."""
 _Values = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="G[,G…]")]
+_Metrics = Annotated[
+    tuple[str, ...] | None,
+    tyro.conf.arg(
+        metavar="A[,B…]",
+        help=f"What to measure: {', '.join(requestable())}; cheap (default): the first {len(CHEAP)}; all: every one.",
+    ),
+]
 _List = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="A[,B…]")]
 
 
@@ -62,9 +50,7 @@ class Evaluate:
     features: str = "domain"
     """domain: a small classifier, trained once on the dataset's own real images; inception, dinov2, effnet-lite0,
     torchscript:FILE, MODULE:FUNCTION."""
-    metrics: _List = None
-    """What to measure; default: all that are cheap. Also prd_f8, prd_f1_8, diversity, vendi, memorized,
-    inception_score; `all` is everything."""
+    metrics: _Metrics = None
     per_class: int | None = None
     """Images of each class; default: 100 to sample, or as many as the rarest class of a folder has."""
     seeds: _List = None
@@ -148,27 +134,27 @@ def show(folder: EvalDir) -> None:
         console.print(summary(table, shown[start : start + _COLUMNS]))
     for note in table.notes:
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
-    judged = table.select("judge_accuracy", "all")
+    judged = table.select("classifier_accuracy", "all")
     if judged and judged[0].value is not None:
         text = f"The judge itself is right on {judged[0].value:.1%} of {judged[0].n_real} real images it never saw."
         console.print(text, highlight=False)
     console.print(f"\ntable:  {folder.table_csv}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _shown(table: Table) -> list[Metric]:
-    hidden: tuple[Metric, ...] = ("judge_accuracy",)
-    if table.definition.spec.metrics == CHEAP:
-        hidden += ("kernel_distance", "density", "coverage")  # in the file; the rest fits a terminal
-    return [metric for metric in table.metrics if metric not in hidden]
+def _shown(table: Table) -> list[str]:
+    default = table.definition.spec.metrics == CHEAP
+    of_images = (METRICS[name] for name in table.metrics if METRICS[name].option)
+    return [metric.name for metric in of_images if metric.overview or not default]
 
 
-def summary(table: Table, metrics: Sequence[Metric]) -> Grid:
+def summary(table: Table, metrics: Sequence[str]) -> Grid:
     """Guidance and group by metric."""
     definition = table.definition
     title = f"{escape(definition.run)}" + (f", step {definition.step}" if definition.source == "run" else "")
     grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
-    swept = definition.source == "run"
-    for name in (*(["guidance"] if swept else []), "classes", *(_title(metric, table) for metric in metrics)):
+    swept, is_fid = definition.source == "run", definition.extractor.is_fid
+    headings = [METRICS[metric].on(is_fid).short_heading for metric in metrics]
+    for name in (*(["guidance"] if swept else []), "classes", *headings):
         grid.add_column(name, justify="left" if name == "classes" else "right")
     groups: list[Group] = [group for group in _SHOWN if group in table.groups]
     for guidance in table.guidances if swept else (None,):
@@ -180,21 +166,9 @@ def summary(table: Table, metrics: Sequence[Metric]) -> Grid:
     return grid
 
 
-def _title(metric: Metric, table: Table) -> str:
-    if table.definition.extractor.is_fid and metric in ("frechet", "kernel_distance"):
-        return "FID ↓" if metric == "frechet" else "KID ↓"
-    return _TITLES[metric]
-
-
-def _cell(table: Table, metric: Metric, group: Group, guidance: float | None) -> str:
+def _cell(table: Table, metric: str, group: Group, guidance: float | None) -> str:
     value = table.value(metric, group, guidance)
-    if value is None:
-        return "–"
-    if metric == "kernel_distance":
-        return f"{value:.3g}"
-    if metric in _PLAIN:
-        return f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
-    return f"{value:.1f}" if metric == "frechet" else f"{value:.0%}"
+    return "–" if value is None else METRICS[metric].rounded(value)
 
 
 def _spec(options: Evaluate, column: str) -> EvalSpec:
@@ -212,18 +186,11 @@ def _spec(options: Evaluate, column: str) -> EvalSpec:
     return parse(EvalSpec, values)
 
 
-def _metrics(texts: tuple[str, ...] | None) -> tuple[MetricName, ...]:
-    known: tuple[MetricName, ...] = get_args(MetricName)
-    names = " ".join(texts or ()).replace(",", " ").split()
-    for name in names:
-        if name not in (*known, "all", "cheap"):
-            raise SpecError(unknown("metric", name, (*known, "all", "cheap")))
-    if "all" in names:
-        return known
-    wanted: set[str] = set(names)
-    if "cheap" in names or not names:
-        wanted.update(CHEAP)
-    return tuple(name for name in known if name in wanted)
+def _metrics(texts: tuple[str, ...] | None) -> tuple[str, ...]:
+    try:
+        return requested(" ".join(texts or ()).replace(",", " ").split())
+    except ValueError as error:
+        raise SpecError(str(error)) from None
 
 
 def _whole(texts: tuple[str, ...] | None) -> list[int]:

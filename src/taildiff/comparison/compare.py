@@ -11,14 +11,14 @@ from typing import Literal
 
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import key_of, read_replicates
-from taildiff.evaluation.table import LOWER_IS_BETTER, Group, Metric, Row, Table
+from taildiff.evaluation.table import Group, Metric, Row, Table
 from taildiff.metrics.intervals import Interval, percentiles
 from taildiff.run.layout import EvalDir, RunDir
+from taildiff.spec import METRICS
 
 At = Literal["time", "steps", "images"]
 CLOSE = 0.1
 """Relative difference of training steps, images or seconds, up to which they count as equal."""
-_NO_BEST: frozenset[Metric] = frozenset(("judge_accuracy", "diversity", "vendi"))
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def compare(subjects: Sequence[Subject]) -> Compared:
     lines: list[Line] = []
     for key, row in rows[0].items():
         own = [known.get(key) for known in rows]
-        if row.metric == "judge_accuracy" or sum(r is not None and r.value is not None for r in own) < 2:
+        if not METRICS[row.metric].option or sum(r is not None and r.value is not None for r in own) < 2:
             continue
         best = best_of(row.metric, own)
         cells = [Cell(own[0], 0 in best)]
@@ -175,9 +175,9 @@ def _difference(first: Row | None, other: Row | None, interval: Interval | None)
 def best_of(metric: Metric, rows: Sequence[Row | None]) -> set[int]:
     """Places of the best values; none where all are equal, or a metric has no better direction."""
     known = {place: row.value for place, row in enumerate(rows) if row is not None and row.value is not None}
-    if metric in _NO_BEST or len(set(known.values())) < 2:
+    if len(set(known.values())) < 2:
         return set()
-    top = (min if metric in LOWER_IS_BETTER else max)(known.values())
+    top = METRICS[metric].best(known.values())
     return {place for place, value in known.items() if value == top}
 
 

@@ -7,27 +7,8 @@ from pathlib import Path
 
 from taildiff.comparison.compare import Cell, Compared, Line
 from taildiff.errors import InputError
-from taildiff.evaluation.table import LOWER_IS_BETTER, Metric
+from taildiff.spec import METRICS
 
-SHARES: tuple[Metric, ...] = (
-    "accuracy",
-    "precision",
-    "recall",
-    "coverage",
-    "memorized",
-    "utility_real",
-    "utility_completed",
-    "utility_generated",
-    "utility_gain",
-)
-_NAMES: dict[Metric, str] = {
-    "frechet": "Fréchet distance",
-    "kernel_distance": "kernel distance",
-    "prd_f8": "F8",
-    "prd_f1_8": "F1/8",
-    "inception_score": "Inception score",
-    "memorized": "memorised",
-}
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     mark: f"\\{mark}" for mark in "&%$#_{}"
 }
@@ -48,27 +29,9 @@ def out_suffix(out: Path) -> str:
     return out.suffix
 
 
-def metric_name(metric: Metric, is_fid: bool) -> str:
-    """As a reader knows it, with the direction that is better; FID and KID only of the network they are named for."""
-    name = _NAMES.get(metric, metric.replace("_", ": ", 1) if metric.startswith("utility") else metric)
-    if is_fid:
-        name = {"frechet": "FID", "kernel_distance": "KID"}.get(metric, name)
-    if metric in ("diversity", "vendi"):
-        return name
-    return f"{name} {'↓' if metric in LOWER_IS_BETTER else '↑'}"
-
-
 def where(line: Line) -> str:
     """The classes of a line."""
     return line.class_name or {"all": "all classes"}.get(line.group, line.group)
-
-
-def number(metric: Metric, value: float, sign: bool = False) -> str:
-    """A value as text: shares in percent, distances with what digits they deserve."""
-    plus = "+" if sign else ""
-    if metric in SHARES:
-        return f"{100 * value:{plus}.1f} %"
-    return f"{value:{plus}.3g}" if abs(value) < 100 else f"{value:{plus}.0f}"
 
 
 def titles(compared: Compared) -> list[str]:
@@ -78,30 +41,30 @@ def titles(compared: Compared) -> list[str]:
     return [f"{name} ({n} seed{'' if n == 1 else 's'})" for name, n in zip(compared.names, compared.seeds, strict=True)]
 
 
-def shown(metric: Metric, cell: Cell, seeds: int | None = None) -> str:
+def shown(metric: str, cell: Cell, seeds: int | None = None) -> str:
     """The value; of a mean over seeds with half its interval, and their number where it is not that of the column."""
     row = cell.row
-    text = "–" if row is None or row.value is None else number(metric, row.value)
+    text = "–" if row is None or row.value is None else METRICS[metric].text(row.value)
     if cell.seeds is None or row is None or row.value is None:
         return text
     if row.high is not None:
         half = row.high - row.value
-        if metric in SHARES:
+        if METRICS[metric].unit == "share":
             text = f"{100 * row.value:.1f} ± {100 * half:.1f} %"
         else:
             text += f" ± {half:.2g}" if half < 99.5 else f" ± {half:.0f}"
     return text if cell.seeds == seeds else f"{text} (n = {cell.seeds})"
 
 
-def change(metric: Metric, cell: Cell) -> str:
+def change(metric: str, cell: Cell) -> str:
     """The difference to the first subject with its interval, or nothing."""
     if cell.difference is None:
         return ""
     d = cell.difference
-    text = number(metric, d.value, sign=True)
+    text = METRICS[metric].text(d.value, sign=True)
     if d.low is None or d.high is None:
         return text
-    return f"{text} [{number(metric, d.low, sign=True)}, {number(metric, d.high, sign=True)}]"
+    return f"{text} [{METRICS[metric].text(d.low, sign=True)}, {METRICS[metric].text(d.high, sign=True)}]"
 
 
 def to_csv(compared: Compared) -> str:
@@ -149,7 +112,7 @@ def _head(compared: Compared, minus: str, plain: Callable[[str], str]) -> list[s
 
 def _cells(line: Line, compared: Compared, bold: Callable[[str], str], plain: Callable[[str], str]) -> list[str]:
     guidance = "" if line.guidance is None else f"{line.guidance:g}"
-    cells = [plain(metric_name(line.metric, compared.is_fid)), plain(where(line)), guidance]
+    cells = [plain(METRICS[line.metric].on(compared.is_fid).heading), plain(where(line)), guidance]
     for place, cell in enumerate(line.cells):
         text = plain(shown(line.metric, cell, compared.seeds[place] if compared.seeds else None))
         cells.append(bold(text) if cell.best else text)

@@ -32,6 +32,7 @@ from taildiff.evaluation.table import Row
 from taildiff.metrics.intervals import Interval
 from taildiff.run.info import MAY_CHANGE, RunInfo, changed
 from taildiff.run.layout import RunDir
+from taildiff.spec import METRICS
 
 _APART = "-_. /="
 _NUMBERING = re.compile(rf"[{_APART}]*((?<![A-Za-z0-9])(seed|s))?[{_APART}]*$")
@@ -75,7 +76,7 @@ def compare_seeds(paths: Sequence[Path], at: At | None = None) -> Compared:
         _setting(name, group, [subjects[run.path] for run in group], at)
         for name, group in zip(_names(groups), groups, strict=True)
     ]
-    keys = dict.fromkeys(key for rows in settings[0].rows for key in rows if key[0] != "judge_accuracy")
+    keys = dict.fromkeys(key for rows in settings[0].rows for key in rows if METRICS[key[0]].option)
     lines = [line for key in keys if (line := _line(key, settings)) is not None]
     if not lines:
         raise RunError("nothing to compare: no number is known of two settings at the same guidance and class")

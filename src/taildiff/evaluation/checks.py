@@ -32,7 +32,7 @@ def _unsaid(rows: Sequence[Row]) -> list[str]:
     """Scopes without any value, whose real images are too few."""
     scopes: dict[str, list[Row]] = {}
     for row in rows:
-        if row.metric != "judge_accuracy" and not row.metric.startswith("utility"):
+        if row.metric != "classifier_accuracy" and not row.metric.startswith("utility"):
             scopes.setdefault(row.class_name or row.group, []).append(row)
     return [
         name

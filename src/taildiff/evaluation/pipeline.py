@@ -206,8 +206,8 @@ def _judged(hits: ClassifierAccuracy, definition: Definition) -> Iterator[Row]:
     for scope in scopes(definition.counts, definition.class_names):
         right = sum(hits.correct[label] for label in scope.labels)
         total = sum(hits.total[label] for label in scope.labels)
-        none = Number("judge_accuracy", None, total, 0)
-        number = share("judge_accuracy", right / total, total, total, 0) if total else none
+        none = Number("classifier_accuracy", None, total, 0)
+        number = share("classifier_accuracy", right / total, total, total, 0) if total else none
         yield to_row(definition, None, definition.spec.sampling.seed, scope, number)
 
 

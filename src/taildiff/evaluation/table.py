@@ -19,10 +19,7 @@ from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse, read_json
 
 Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]
-Metric = (
-    MetricName | Literal["judge_accuracy", "utility_real", "utility_completed", "utility_generated", "utility_gain"]
-)
-LOWER_IS_BETTER: frozenset[Metric] = frozenset(("frechet", "kernel_distance", "memorized"))
+Metric = MetricName
 
 
 class Row(Spec):
@@ -35,8 +32,7 @@ class Row(Spec):
     step: int
     """Of the weights."""
     metric: Metric
-    """`accuracy`: share of generated images recognised as what was asked for; `judge_accuracy`: the judge's own, on
-    real images it was not trained on."""
+    """One of the catalogue (`spec/metrics.py`)."""
     group: Group
     """`head`, `body`, `tail` are thirds of the classes by training count; `many`, `medium`, `few` go by shots."""
     class_name: str = Field(default="", validation_alias="class", serialization_alias="class")

@@ -196,7 +196,7 @@ def _sizes(evaluation: Evaluation) -> list[str]:
     if row is not None:
         dim = evaluation.table.definition.extractor.dim
         said.append(f"Judged on {row.n_generated} generated against {row.n_real} real images, by {dim} features.")
-    judge = next((r for r in evaluation.table.select("judge_accuracy", "all") if r.value is not None), None)
+    judge = next((r for r in evaluation.table.select("classifier_accuracy", "all") if r.value is not None), None)
     if judge is not None:
         said.append(f"The classifier that judges recognises {show(judge.value, 'percent')} of unseen real images.")
     if any(r.low is not None for r in evaluation.table.select("accuracy")):

@@ -6,7 +6,8 @@ so `taildiff --help` and reading a run are fast.
 
 from taildiff.spec.base import Spec, explain, field_names, flatten, parse, read_json
 from taildiff.spec.data import CodecFacts, DataFacts, DataSpec
-from taildiff.spec.evaluation import CHEAP, EvalSpec, MetricName
+from taildiff.spec.evaluation import CHEAP, EvalSpec
+from taildiff.spec.metrics import METRICS, Metric, MetricName
 from taildiff.spec.model import ModelSpec, SiTSpec, UNetSpec
 from taildiff.spec.objective import (
     ALSpec,
@@ -25,6 +26,7 @@ from taildiff.spec.sampling import SamplingSpec
 
 __all__ = [
     "CHEAP",
+    "METRICS",
     "ALSpec",
     "CBDMSpec",
     "CORALSpec",
@@ -39,6 +41,7 @@ __all__ = [
     "FlowSpec",
     "IntervalSpec",
     "LabelDropSpec",
+    "Metric",
     "MetricName",
     "ModelSpec",
     "ObjectiveSpec",

@@ -5,34 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from taildiff.spec.base import Spec
+from taildiff.spec.metrics import RequestedMetric, cheap
 from taildiff.spec.sampling import SamplingSpec
 
-MetricName = Literal[
-    "accuracy",
-    "frechet",
-    "kernel_distance",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "prd_f8",
-    "prd_f1_8",
-    "diversity",
-    "vendi",
-    "memorized",
-    "inception_score",
-]
-
-
-CHEAP: tuple[MetricName, ...] = (
-    "accuracy",
-    "frechet",
-    "kernel_distance",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-)
+CHEAP = cheap()
 
 
 class EvalSpec(Spec):
@@ -40,7 +16,7 @@ class EvalSpec(Spec):
 
     features: Annotated[str, Field(min_length=1)] = "domain"
     """The extractor; `domain`: a small classifier trained on the real images of the dataset."""
-    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = CHEAP
+    metrics: Annotated[tuple[RequestedMetric, ...], Field(min_length=1)] = CHEAP
     """What is measured."""
     guidance: tuple[Annotated[float, Field(ge=0)], ...] = (1.0, 1.5, 2.0)
     """All of these are sampled and judged; none for images that are there already."""

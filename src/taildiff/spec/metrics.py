@@ -1,0 +1,334 @@
+"""The catalogue of metrics: one record for every number that an evaluation can report. Nothing is computed here.
+
+Everything that must know a metric reads its record: which names `--metrics` takes, what is measured, the bounds of
+intervals, which value is best, and how numbers are titled and printed in tables, files and reports. A new metric per
+class is a record in `_RECORDS` and a function in `evaluation/scores.py`; neither can be forgotten without an error.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from taildiff.errors import unknown
+
+Better = Literal["lower", "higher", "none"]
+Need = Literal["training images", "class probabilities"]
+
+_ARROWS: dict[Better, str] = {"lower": " ↓", "higher": " ↑", "none": ""}
+_RENAMED = {"judge_accuracy": "classifier_accuracy"}  # names in older tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What is known of a metric before anything is measured."""
+
+    name: str
+    title: str
+    family: str
+    """Metrics of one family are computed together, by one function."""
+    better: Better
+    bounds: tuple[float, float]
+    """The lowest and highest value there can be; infinite where there is no limit."""
+    description: str
+    """One sentence; shown under charts and in the help."""
+    short: str = ""
+    """The title of a narrow column, where it is another."""
+    unit: Literal["", "share"] = ""
+    """A share is printed in per cent."""
+    digits: int | None = 2
+    """Decimals in an overview, none in per cent; None: three significant digits."""
+    needs: frozenset[Need] = frozenset()
+    cheap: bool = False
+    """Measured by default."""
+    overview: bool = True
+    """Printed in the terminal where the default metrics are measured; files hold all."""
+    option: Literal["metrics", "utility", ""] = "metrics"
+    """The option that requests it; empty: always measured, and of the classifier instead of generated images."""
+    fid_title: str = ""
+    """The title with features of the FID network."""
+
+    @property
+    def heading(self) -> str:
+        """The title with an arrow towards better values."""
+        return self.title + _ARROWS[self.better]
+
+    @property
+    def short_heading(self) -> str:
+        """The short title with an arrow towards better values."""
+        return (self.short or self.title) + _ARROWS[self.better]
+
+    def on(self, is_fid: bool) -> "Metric":
+        """The record under its name in the literature (FID, KID) where the features are those of the FID network."""
+        return replace(self, title=self.fid_title, short=self.fid_title) if is_fid and self.fid_title else self
+
+    def clamp(self, value: float) -> float:
+        """The nearest possible value."""
+        low, high = self.bounds
+        return min(max(value, low), high)
+
+    def best(self, values: Iterable[float]) -> float | None:
+        """The best of the values; None without any, and for a metric without a better direction."""
+        if self.better == "none":
+            return None
+        return (min if self.better == "lower" else max)(values, default=None)
+
+    def rounded(self, value: float) -> str:
+        """A value for an overview: '93%', '1.3', '0.52'."""
+        if self.unit == "share":
+            return f"{value:.0%}"
+        if self.digits is None:
+            return f"{value:.3g}"
+        return f"{value:.{self.digits if self.digits < 2 or abs(value) < 10 else 0}f}"
+
+    def text(self, value: float, sign: bool = False) -> str:
+        """A value with three significant digits, or one decimal of a per cent; `sign` shows a plus."""
+        plus = "+" if sign else ""
+        if self.unit == "share":
+            return f"{100 * value:{plus}.1f} %"
+        return f"{value:{plus}.3g}" if abs(value) < 100 else f"{value:{plus}.0f}"
+
+
+_RECORDS = (
+    Metric(
+        name="classifier_accuracy",
+        title="classifier accuracy",
+        short="classifier",
+        family="classifier",
+        unit="share",
+        better="higher",
+        bounds=(0.0, 1.0),
+        option="",
+        description="Share of real images not used in its training that the classifier recognises.",
+    ),
+    Metric(
+        name="accuracy",
+        title="accuracy",
+        family="accuracy",
+        unit="share",
+        better="higher",
+        bounds=(0.0, 1.0),
+        cheap=True,
+        description="Samples that a classifier trained on real images takes for the class they were made for.",
+    ),
+    Metric(
+        name="frechet",
+        title="Fréchet distance",
+        short="Fréchet",
+        fid_title="FID",
+        family="frechet",
+        better="lower",
+        bounds=(0.0, inf),
+        digits=1,
+        cheap=True,
+        description="Distance between the distributions of generated and balanced real images.",
+    ),
+    Metric(
+        name="kernel_distance",
+        title="kernel distance",
+        short="kernel",
+        fid_title="KID",
+        family="kernel_distance",
+        better="lower",
+        bounds=(-inf, inf),  # unbiased, so below 0 for equal distributions
+        digits=None,
+        cheap=True,
+        overview=False,
+        description="Unbiased distance between the distributions (MMD² with a cubic kernel); may fall below 0.",
+    ),
+    Metric(
+        name="precision",
+        title="precision",
+        family="neighbours",
+        unit="share",
+        better="higher",
+        bounds=(0.0, 1.0),
+        cheap=True,
+        description="Share of the generated images inside the balls around real ones.",
+    ),
+    Metric(
+        name="recall",
+        title="recall",
+        family="neighbours",
+        unit="share",
+        better="higher",
+        bounds=(0.0, 1.0),
+        cheap=True,
+        description="Part of the real images' variety that the samples cover. Wrong-class samples raise it too: read "
+        "it beside the accuracy.",
+    ),
+    Metric(
+        name="density",
+        title="density",
+        family="balls",
+        better="higher",
+        bounds=(0.0, inf),
+        cheap=True,
+        overview=False,
+        description="How many balls around real images hold a generated one, relative to the 5 expected.",
+    ),
+    Metric(
+        name="coverage",
+        title="coverage",
+        family="balls",
+        unit="share",
+        better="higher",
+        bounds=(0.0, 1.0),
+        cheap=True,
+        overview=False,
+        description="Share of the balls around real images (5 neighbours) that hold a generated one.",
+    ),
+    Metric(
+        name="prd_f8",
+        title="F8",
+        family="prd",
+        better="higher",
+        bounds=(0.0, 1.0),
+        description="F score of clustered histograms that weighs recall 8 times.",
+    ),
+    Metric(
+        name="prd_f1_8",
+        title="F1/8",
+        family="prd",
+        better="higher",
+        bounds=(0.0, 1.0),
+        description="F score of clustered histograms that weighs precision 8 times.",
+    ),
+    Metric(
+        name="diversity",
+        title="diversity",
+        family="diversity",
+        better="none",
+        bounds=(0.0, inf),
+        description="Mean distance between generated images of one class.",
+    ),
+    Metric(
+        name="vendi",
+        title="Vendi score",
+        short="Vendi",
+        family="diversity",
+        better="none",
+        bounds=(1.0, inf),
+        description="Effective number of different images among the generated ones of a class.",
+    ),
+    Metric(
+        name="memorized",
+        title="memorised",
+        family="memorized",
+        unit="share",
+        bounds=(0.0, 1.0),
+        better="lower",
+        needs=frozenset({"training images"}),
+        description="Share of generated images nearer to a training image than any held-out real image is.",
+    ),
+    Metric(
+        name="inception_score",
+        title="Inception score",
+        short="IS",
+        family="inception_score",
+        better="higher",
+        bounds=(1.0, inf),
+        needs=frozenset({"class probabilities"}),
+        description="How sure the extractor is of each image's class and how evenly the classes occur.",
+    ),
+    Metric(
+        name="utility_real",
+        title="utility: real",
+        family="utility",
+        unit="share",
+        better="higher",
+        bounds=(0.0, 1.0),
+        option="utility",
+        needs=frozenset({"training images"}),
+        description="Accuracy on held-out real images of a classifier trained on the run's real images.",
+    ),
+    Metric(
+        name="utility_completed",
+        title="utility: completed",
+        short="completed",
+        family="utility",
+        unit="share",
+        better="higher",
+        bounds=(0.0, 1.0),
+        option="utility",
+        needs=frozenset({"training images"}),
+        description="The same after rare classes were completed with generated images.",
+    ),
+    Metric(
+        name="utility_generated",
+        title="utility: generated",
+        short="generated",
+        family="utility",
+        unit="share",
+        better="higher",
+        bounds=(0.0, 1.0),
+        option="utility",
+        needs=frozenset({"training images"}),
+        description="The same after training on generated images alone.",
+    ),
+    Metric(
+        name="utility_gain",
+        title="utility: gain",
+        short="gain",
+        family="utility",
+        unit="share",
+        better="higher",
+        option="utility",
+        bounds=(-1.0, 1.0),
+        needs=frozenset({"training images"}),
+        description="Accuracy that completing the rare classes adds to training on real images.",
+    ),
+)
+METRICS: dict[str, Metric] = {record.name: record for record in _RECORDS}
+"""Every record by name, in the order of tables."""
+
+
+def requestable() -> tuple[str, ...]:
+    """Names that `--metrics` takes."""
+    return tuple(record.name for record in METRICS.values() if record.option == "metrics")
+
+
+def cheap() -> tuple[str, ...]:
+    """The default of `--metrics`."""
+    return tuple(record.name for record in METRICS.values() if record.cheap)
+
+
+def requested(names: Iterable[str]) -> tuple[str, ...]:
+    """The metrics that names, `cheap` and `all` stand for, in the catalogue's order; `ValueError` for unknown ones."""
+    wanted, known = set(names) or {"cheap"}, requestable()
+    for name in sorted(wanted - {*known, "cheap", "all"}):
+        raise ValueError(_refusal(name) if name in METRICS else unknown("metric", name, (*known, "cheap", "all")))
+    wanted.update(known if "all" in wanted else cheap() if "cheap" in wanted else ())
+    return tuple(name for name in known if name in wanted)
+
+
+def families() -> dict[str, tuple[str, ...]]:
+    """The metrics of each family, in the catalogue's order."""
+    names = dict.fromkeys(record.family for record in METRICS.values())
+    return {family: tuple(r.name for r in METRICS.values() if r.family == family) for family in names}
+
+
+def _any(name: str) -> str:
+    name = _RENAMED.get(name, name)
+    if name not in METRICS:
+        raise ValueError(unknown("metric", name, METRICS))
+    return name
+
+
+def _requestable(name: str) -> str:
+    if _any(name) not in requestable():
+        raise ValueError(_refusal(name))
+    return name
+
+
+def _refusal(name: str) -> str:
+    option = METRICS[name].option
+    return f"{name} is measured {f'with --{option}' if option else 'always'}; remove it from the metrics"
+
+
+MetricName = Annotated[str, AfterValidator(_any)]
+"""The name of a record."""
+RequestedMetric = Annotated[str, AfterValidator(_requestable)]
+"""The name of a metric that `--metrics` takes."""
