@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,6 +36,12 @@ settings.load_profile("taildiff")
 def _few_threads():
     """Small tensors gain nothing from threads, and the sums of one thread are the same everywhere."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _log_all():
+    """Tests read what the library logs from `caplog.messages`."""
+    logging.getLogger("taildiff").setLevel(logging.INFO)
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
 """Who started this process, as which of how many: torchrun, SLURM's srun, or the user alone.
 
-    torchrun    TORCHELASTIC_RUN_ID; WORLD_SIZE processes, LOCAL_WORLD_SIZE on each node; RANK, LOCAL_RANK
-    SLURM       SLURM_NTASKS > 1 tasks on SLURM_NNODES nodes; SLURM_PROCID, SLURM_LOCALID; not in a job that is named
-                bash or interactive
-    neither     the engine starts the other processes of this machine, and tells them LOCAL_RANK
+    torchrun    TORCHELASTIC_RUN_ID; WORLD_SIZE processes, LOCAL_WORLD_SIZE per node; RANK, LOCAL_RANK
+    SLURM       SLURM_NTASKS > 1 tasks on SLURM_NNODES nodes; SLURM_PROCID, SLURM_LOCALID; jobs named bash or
+                interactive do not count
+    neither     the engine starts the other processes of this machine and sets their LOCAL_RANK
 
-Read from the environment alone, so that it is known before torch is imported.
+Everything is read from the environment, before torch is imported.
 """
 
 import os
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from taildiff.errors import SpecError
-from taildiff.spec import RunSpec, parse
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,11 @@ class Launcher:
     rank: int
     """0..processes-1."""
     local_rank: int
-    """On the own node."""
+    """On this node."""
 
     @property
     def devices(self) -> int:
-        """Processes a node; `SpecError` when they are not equally many on each."""
+        """Processes per node; `SpecError` when the nodes have different numbers."""
         if self.processes % self.nodes:
             raise SpecError(
                 f"{self.name} started {self.processes} processes on {self.nodes} nodes: "
@@ -41,7 +40,7 @@ class Launcher:
 
 
 def launcher() -> Launcher | None:
-    """What started this process, where it was not the user or the engine; `SpecError` for variables of no sense."""
+    """What started this process; None for the user or the engine; `SpecError` for malformed variables."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         processes = _number("WORLD_SIZE", 1)
         nodes = _number("GROUP_WORLD_SIZE", max(1, processes // _number("LOCAL_WORLD_SIZE", processes)))
@@ -60,37 +59,36 @@ def _number(name: str, default: int, least: int = 1) -> int:
     return int(text)
 
 
-def is_first() -> bool:
-    """Whether this is the process that speaks to the user."""
-    found = launcher()
-    return found.rank == 0 if found else is_first_here()
+def is_rank_zero() -> bool:
+    """Whether this is the process that reports to the user."""
+    started_by = launcher()
+    return started_by.rank == 0 if started_by else is_local_rank_zero()
 
 
-def is_first_here() -> bool:
-    """Whether this is the first process of its node, or one that cannot know."""
+def is_local_rank_zero() -> bool:
+    """Whether this is the first process of its node; True where the environment does not tell."""
     try:
-        found = launcher()
+        started_by = launcher()
     except SpecError:
         return True
-    return found.local_rank == 0 if found else os.environ.get("LOCAL_RANK", "0") in ("0", "")
+    return started_by.local_rank == 0 if started_by else os.environ.get("LOCAL_RANK", "0") in ("0", "")
 
 
-def fitted(spec: RunSpec) -> RunSpec:
-    """The spec with the launcher's numbers of devices and nodes; `SpecError` where it says something else (not 1)."""
-    found = launcher()
-    if found is None:
-        if spec.nodes > 1:
+def devices_and_nodes(devices: int, nodes: int) -> tuple[int, int]:
+    """Processes per node and nodes, from the launcher where there is one; `SpecError` where the request differs."""
+    started_by = launcher()
+    if started_by is None:
+        if nodes > 1:
             raise SpecError(
-                f"--nodes {spec.nodes}, but nobody started the others. On each node: torchrun --nnodes {spec.nodes} "
-                f"--nproc-per-node {spec.devices} --node-rank RANK --master-addr FIRST_NODE -m taildiff train …; "
+                f"--nodes {nodes}, but no launcher started the other processes. On each node: torchrun --nnodes "
+                f"{nodes} --nproc-per-node {devices} --node-rank RANK --master-addr FIRST_NODE -m taildiff train …; "
                 "or srun in a SLURM job (docs/scaling.md)"
             )
-        return spec
-    if spec.devices not in (1, found.devices) or spec.nodes not in (1, found.nodes):
+        return devices, nodes
+    if devices not in (1, started_by.devices) or nodes not in (1, started_by.nodes):
         raise SpecError(
-            f"--devices {spec.devices} --nodes {spec.nodes} does not fit {found.name}, which started "
-            f"{found.processes} processes, {found.devices} on each of {found.nodes} nodes: "
-            f"give --devices {found.devices} --nodes {found.nodes}, or neither"
+            f"--devices {devices} --nodes {nodes} does not fit {started_by.name}, which started "
+            f"{started_by.processes} processes, {started_by.devices} on each of {started_by.nodes} nodes: "
+            f"give --devices {started_by.devices} --nodes {started_by.nodes}, or neither"
         )
-    values = spec.model_dump() | {"devices": found.devices, "nodes": found.nodes}
-    return parse(RunSpec, values, f"{found.name} started {found.processes} processes")
+    return started_by.devices, started_by.nodes

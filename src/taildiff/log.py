@@ -1,13 +1,38 @@
-"""How long work tells how far it is, without knowing who shows it."""
+"""How library code reports: the logger `taildiff`, and progress callbacks.
 
+The library prints nothing and writes plain text; the command line installs a handler. Of several processes that train
+together, only rank zero's records pass.
+"""
+
+import logging
 from typing import Protocol
+
+from taildiff.distributed import is_rank_zero
+from taildiff.errors import SpecError
+
+log = logging.getLogger("taildiff")
+
+
+class RankZeroFilter(logging.Filter):
+    """Drops the records of every process but rank zero; outside a launcher, all pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this process reports, by the launcher's environment variables."""
+        try:
+            return is_rank_zero()
+        except SpecError:  # a malformed variable; training refuses it
+            return True
+
+
+log.addFilter(RankZeroFilter())
+log.addHandler(logging.NullHandler())
 
 
 class Progress(Protocol):
-    """Called with the stage's name, the units done so far and their total; must be cheap and never raise."""
+    """Called with a stage's name, the units done so far and their total; must be cheap and never raise."""
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
-        """Take note of `done` of `total`."""
+        """Show that `done` of `total` units are done."""
         ...
 
 

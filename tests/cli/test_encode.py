@@ -93,7 +93,7 @@ def test_stopped_by_hand_it_says_how_to_go_on(photos, tiny_vae, tmp_path, capsys
     monkeypatch.setattr(VAE, "moments", moments)
     assert call(*words) == 130
     rest = tmp_path / ".latents.partial"
-    assert f"the same command goes on from here. To give up, remove {rest}" in said(capsys)
+    assert f"rerun the same command to resume. To give up, remove {rest}" in said(capsys)
     assert rest.is_dir()
     assert call(*words) == 0
     assert len(calls) == 5 + 4  # two batches and their mirrors were left

@@ -122,7 +122,7 @@ def test_stopped_by_hand_it_says_how_to_go_on(places, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         verb.main(words)
     said = re.sub(r"\s+", " ", capsys.readouterr().err)
-    assert "Stopped; the same command goes on from here. To give up, remove" in said
+    assert "Stopped; rerun the same command to resume. To give up, remove" in said
     monkeypatch.undo()
     assert verb.main(words) == 0
 

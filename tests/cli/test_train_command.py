@@ -54,7 +54,7 @@ def test_a_dry_run_looks_whether_the_data_fit(tiny_store: Store, capsys: pytest.
     assert "class 1 would keep no image" in said(capsys)
     assert call("train", "mnist5k-plain", "--data", tiny_store.root, "--data.ratio", 0.5, "--dry-run") == 0
     assert call("train", "mnist5k-plain", "--data", tiny_store.root / "none", "--dry-run") == 0
-    assert "none is not there: whether these settings fit it was not looked at" in said(capsys)
+    assert "none does not exist; whether these settings fit it was not checked" in said(capsys)
 
 
 def test_help_of_an_auto_recipe_needs_no_data(tiny_store: Store, capsys: pytest.CaptureFixture[str]):

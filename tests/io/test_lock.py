@@ -25,7 +25,7 @@ import sys, time
 from pathlib import Path
 from taildiff.run.layout import RunDir
 from taildiff.io.lock import locked
-with locked(RunDir(Path(sys.argv[1])), print):
+with locked(RunDir(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -57,7 +57,7 @@ def test_the_second_process_is_refused_and_told_who_is_first(tiny_store, tiny_sp
 
 def test_a_thread_of_the_same_process_is_a_second_one_too(tmp_path):
     run = RunDir(tmp_path / "run")
-    with locked(run, print), pytest.raises(RunError, match=f"process {os.getpid()} "), locked(run, print):
+    with locked(run), pytest.raises(RunError, match=f"process {os.getpid()} "), locked(run):
         pass
     assert not run.root.exists()
 
@@ -68,7 +68,7 @@ def test_only_one_of_many_gets_in_however_they_come_and_go(tmp_path):
     def work():
         for _ in range(60):
             try:
-                with locked(run, print):
+                with locked(run):
                     inside.append(1)
                     most.append(len(inside))
                     time.sleep(0.0002)
@@ -87,24 +87,24 @@ def test_only_one_of_many_gets_in_however_they_come_and_go(tmp_path):
     assert not run.lock.exists()
 
 
-def test_where_nothing_can_be_locked_training_goes_on_with_a_note(tmp_path, monkeypatch):
+def test_where_nothing_can_be_locked_training_goes_on_with_a_note(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    run, said = RunDir(tmp_path / "run"), []
-    with locked(run, said.append):
-        assert "cannot be locked here" in said[0]
+    run = RunDir(tmp_path / "run")
+    with locked(run):
+        assert "cannot be locked here" in caplog.messages[0]
         assert not run.lock.exists()
     monkeypatch.setattr(lock, "fcntl", None)  # Windows
-    with locked(run, said.append):
-        assert len(said) == 2
+    with locked(run):
+        assert len(caplog.messages) == 2
 
 
 def test_reading_a_run_in_training(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store, StopRule(step=4))
-    with locked(run, print):
+    with locked(run):
         model = load_model(run)
         assert generate(model, np.array([0]), SamplingSpec(steps=2), 1.0).shape == (1, 8, 8, 1)
         assert run.info().spec == tiny_spec

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch._dynamo.utils import counters
 
 from taildiff import engine
-from taildiff.distributed import fitted, is_first, is_first_here, launcher
+from taildiff.distributed import is_local_rank_zero, is_rank_zero, launcher
 from taildiff.errors import NonFiniteError, RunError, SpecError
 from taildiff.objectives.objective import Objective, StepLoss
 from taildiff.run.layout import RunDir
@@ -31,7 +31,7 @@ from taildiff.spec import (
 )
 from taildiff.training.loop import StopRule
 from taildiff.training.resume import check_same
-from taildiff.training.session import compared_in_parts, run_training
+from taildiff.training.session import compared_in_parts, fit_to_launcher, run_training
 
 UNET = UNetSpec(channels=(8, 16))
 SIT = SiTSpec(depth=2, width=24, heads=2, patch=4)
@@ -87,11 +87,10 @@ def test_a_cheap_null_pass_draws_its_rows_in_each_part(spec, tiny_store, tmp_pat
     assert lines(run)[-1]["terms"]["ucl"] > 0
 
 
-def test_the_terms_that_see_only_a_part_are_named_once(spec, tiny_store, tmp_path):
-    said = []
+def test_the_terms_that_see_only_a_part_are_named_once(spec, tiny_store, tmp_path, caplog):
     fields = {"batch_size": 12, "accumulate": 3, "objective": CCUA}
-    run_training(RunDir(tmp_path / "run"), spec.model_copy(update=fields), tiny_store, say=said.append)
-    assert said == ["[yellow]--accumulate 3:[/] UCL compares 4 samples instead of 12"]
+    run_training(RunDir(tmp_path / "run"), spec.model_copy(update=fields), tiny_store)
+    assert caplog.messages == ["--accumulate 3: UCL compares 4 samples instead of 12"]
     fields["objective"] = ObjectiveSpec(
         ucl=UCLSpec(weight=1, gather=True), dispersive=DispersiveSpec(weight=1), transfer=TransferSpec(mode="t2h")
     )
@@ -99,12 +98,12 @@ def test_the_terms_that_see_only_a_part_are_named_once(spec, tiny_store, tmp_pat
     assert "UCL compares 4 samples instead of 12" in two
     assert "DISPERSIVE and transfer compare 2 samples instead of 6" in two
     apart = compared_in_parts(spec.model_copy(update={"batch_size": 12, "objective": CCUA, "devices": 2}))
-    assert apart == "[yellow]2 processes:[/] UCL compares 6 samples instead of 12 (--objective.ucl.gather: all)"
+    assert apart == "2 processes: UCL compares 6 samples instead of 12 (--objective.ucl.gather: all)"
     assert compared_in_parts(spec.model_copy(update={"objective": UNCOUPLED, "accumulate": 2})) == ""
     assert compared_in_parts(spec.model_copy(update={"objective": CCUA})) == ""
 
 
-def test_a_part_that_is_not_finite_costs_the_whole_step(spec, tiny_store, tmp_path, monkeypatch):
+def test_a_part_that_is_not_finite_costs_the_whole_step(spec, tiny_store, tmp_path, monkeypatch, caplog):
     """And is found at its place in the batch, behind the parts before it."""
     forward, calls = Objective.forward, []
 
@@ -118,10 +117,12 @@ def test_a_part_that_is_not_finite_costs_the_whole_step(spec, tiny_store, tmp_pa
         return StepLoss(loss.total * float("nan"), values)
 
     monkeypatch.setattr(Objective, "forward", spoilt)
-    said: list[str] = []
     skipping = spec.model_copy(update={"accumulate": 2, "skip_nonfinite": 1, "objective": UNCOUPLED})
-    run_training(RunDir(tmp_path / "skips"), skipping, tiny_store, say=said.append)
-    assert f"left out step 2:[/] term 'al' is not finite for 1 of 8 samples (noise levels {calls[3][2]:.3f}" in said[0]
+    run_training(RunDir(tmp_path / "skips"), skipping, tiny_store)
+    assert (
+        f"skipped step 2: term 'al' is not finite for 1 of 8 samples (noise levels {calls[3][2]:.3f}"
+        in caplog.messages[0]
+    )
     calls.clear()
     with pytest.raises(NonFiniteError, match="term 'al' is not finite for 1 of 8"):
         trained(tmp_path / "stops", skipping, tiny_store, skip_nonfinite=0)
@@ -157,42 +158,44 @@ class TestLaunchers:
 
     def test_nobody(self, spec, monkeypatch):
         assert launcher() is None
-        assert fitted(spec.model_copy(update={"devices": 2})).devices == 2
-        assert is_first()
+        assert fit_to_launcher(spec.model_copy(update={"devices": 2})).devices == 2
+        assert is_rank_zero()
         monkeypatch.setenv("LOCAL_RANK", "1")  # as the engine tells the processes that it starts
-        assert not is_first()
-        with pytest.raises(SpecError, match=r"--nodes 2, but nobody started the others.*torchrun --nnodes 2"):
-            fitted(spec.model_copy(update={"nodes": 2}))
+        assert not is_rank_zero()
+        with pytest.raises(
+            SpecError, match=r"--nodes 2, but no launcher started the other processes.*torchrun --nnodes 2"
+        ):
+            fit_to_launcher(spec.model_copy(update={"nodes": 2}))
 
     def test_torchrun(self, spec, monkeypatch):
         self.given(monkeypatch, TORCHRUN | {"LOCAL_RANK": "1"})
         for devices, nodes in ((1, 1), (2, 1), (1, 2), (2, 2)):
-            found = fitted(spec.model_copy(update={"devices": devices, "nodes": nodes}))
+            found = fit_to_launcher(spec.model_copy(update={"devices": devices, "nodes": nodes}))
             assert (found.devices, found.nodes) == (2, 2)
-        assert not is_first()
-        assert not is_first_here()
+        assert not is_rank_zero()
+        assert not is_local_rank_zero()
         with pytest.raises(SpecError, match=r"--devices 4 --nodes 1 does not fit torchrun, which started 4 processes"):
-            fitted(spec.model_copy(update={"devices": 4}))
+            fit_to_launcher(spec.model_copy(update={"devices": 4}))
         with pytest.raises(SpecError, match="torchrun started 4 processes: batch_size 10 does not divide over 2 dev"):
-            fitted(spec.model_copy(update={"batch_size": 10}))
+            fit_to_launcher(spec.model_copy(update={"batch_size": 10}))
         monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
         with pytest.raises(SpecError, match="4 processes on 3 nodes: each node must have the same number"):
-            fitted(spec)
+            fit_to_launcher(spec)
         monkeypatch.setenv("WORLD_SIZE", "four")
         with pytest.raises(SpecError, match="WORLD_SIZE is 'four', not a whole number from 1 up"):
-            fitted(spec)
+            fit_to_launcher(spec)
 
     def test_slurm(self, spec, monkeypatch):
         self.given(monkeypatch, SLURM)
-        found = fitted(spec)
-        assert (found.devices, found.nodes, is_first()) == (2, 2, True)
+        found = fit_to_launcher(spec)
+        assert (found.devices, found.nodes, is_rank_zero()) == (2, 2, True)
         monkeypatch.setenv("SLURM_PROCID", "2")
-        assert is_first_here()
-        assert not is_first()
+        assert is_local_rank_zero()
+        assert not is_rank_zero()
         for name, value in (("SLURM_JOB_NAME", "interactive"), ("SLURM_NTASKS", "1")):
             with monkeypatch.context() as patch:  # one task: the engine starts the others itself
                 patch.setenv(name, value)
-                assert fitted(spec.model_copy(update={"devices": 2})).devices == 2
+                assert fit_to_launcher(spec.model_copy(update={"devices": 2})).devices == 2
                 assert launcher() is None
 
 

@@ -52,14 +52,14 @@ def without_time(run):
     return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in lines(run)]
 
 
-def test_left_out_steps_are_counted_told_and_kept(tiny_store, tiny_spec, tmp_path, poisoned):
+def test_left_out_steps_are_counted_told_and_kept(tiny_store, tiny_spec, tmp_path, poisoned, caplog):
     poisoned(float("nan"))
     spec = tiny_spec.model_copy(update={"skip_nonfinite": 2})
-    run, said = RunDir(tmp_path / "run"), []
-    assert run_training(run, spec, tiny_store, say=said.append).reason == "finished"
-    assert "left out step 3:" in said[0]
-    assert "term 'denoising' is not finite for 8 of 8 samples" in said[0]
-    assert said[-1] == "left out 2 whose loss or gradient was not a number, of 12 steps"
+    run = RunDir(tmp_path / "run")
+    assert run_training(run, spec, tiny_store).reason == "finished"
+    assert "skipped step 3:" in caplog.messages[0]
+    assert "term 'denoising' is not finite for 8 of 8 samples" in caplog.messages[0]
+    assert caplog.messages[-1] == "skipped 2 whose loss or gradient was not a number, of 12 steps"
     assert state(run)["skipped"] == {"nonfinite": 2, "spikes": 0, "norms": []}
     assert [line["skipped"]["nonfinite"] for line in lines(run)] == [1, 1, 1, 2, 2, 2]
     assert all(line["loss"] is not None for line in lines(run))
@@ -81,15 +81,14 @@ def test_a_left_out_step_moves_neither_weights_nor_average_nor_optimiser(tiny_st
 
 
 @pytest.mark.parametrize(("factor", "options"), [(float("nan"), {"skip_nonfinite": 5}), (1e4, {"skip_spikes": 20.0})])
-def test_resuming_is_bitwise_with_left_out_steps(tiny_store, tiny_spec, tmp_path, poisoned, factor, options):
+def test_resuming_is_bitwise_with_left_out_steps(tiny_store, tiny_spec, tmp_path, poisoned, caplog, factor, options):
     poisoned(factor, steps=(18, 21))
     whole, parts = RunDir(tmp_path / "whole"), RunDir(tmp_path / "parts")
     spec = RunSpec.model_validate(tiny_spec.model_dump() | options | {"steps": 24})
     run_training(whole, spec, tiny_store)
-    said = []
     for stop in (StopRule(step=8), StopRule(step=20), StopRule()):
-        run_training(parts, spec, tiny_store, stop, say=said.append)
-    assert any("continuing" in line and "left out so far: 1 " in line for line in said)
+        run_training(parts, spec, tiny_store, stop)
+    assert any("resuming" in line and "skipped so far: 1 " in line for line in caplog.messages)
     assert state(whole)["skipped"] == state(parts)["skipped"]
     assert sum(state(whole)["skipped"][kind] for kind in ("nonfinite", "spikes")) == 2
     for kind in ("raw", "ema"):

@@ -1,5 +1,6 @@
 """What all verbs share: the console, progress, options from specs, and errors as one message."""
 
+import logging
 import shlex
 import sys
 import time
@@ -11,7 +12,6 @@ from typing import Any, TypeVar
 import tyro
 from pydantic import ValidationError
 from rich.console import Console
-from rich.errors import MarkupError
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -25,9 +25,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from taildiff.distributed import is_first, is_first_here
+from taildiff.distributed import is_local_rank_zero, is_rank_zero
 from taildiff.errors import SpecError
 from taildiff.log import Progress as Report
+from taildiff.log import log
 from taildiff.spec import explain
 
 console = Console()
@@ -43,7 +44,7 @@ def parse_options(
     """Options from a dataclass or spec; a wrong one prints what is wrong and exits with 2."""
     config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
-        with nullcontext() if is_first_here() else redirect_stderr(StringIO()):
+        with nullcontext() if is_local_rank_zero() else redirect_stderr(StringIO()):
             parsed = tyro.cli(
                 options, prog=prog, args=list(args), default=default, description=description, config=config
             )
@@ -139,18 +140,20 @@ def _lines() -> Callable[[str, int, int], None]:
     return report
 
 
-def speak_alone() -> None:
-    """Of several processes that train together only the first one speaks."""
-    console.quiet = not is_first()
+def report_on_rank_zero() -> None:
+    """Print what the library logs, on stderr; of several processes that train together, only rank zero prints."""
+    console.quiet = not is_rank_zero()
+    log.setLevel(logging.INFO)
+    if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):
+        log.addHandler(_ConsoleHandler())
 
 
-def say(message: str) -> None:
-    """A line for the person at the terminal; may hold rich's markup."""
-    try:
-        text = Text.from_markup(message)
-    except MarkupError:  # a path with brackets
-        text = Text(message)
-    errors.print(text, soft_wrap=True)
+class _ConsoleHandler(logging.Handler):
+    """A plain line per record, warnings in yellow."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else ""
+        errors.print(Text(record.getMessage(), style), soft_wrap=True)
 
 
 def fail(message: str) -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
+from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, encode
 from taildiff.errors import InputError, unknown
+from taildiff.log import log
 
 if TYPE_CHECKING:
     from taildiff.data.source import Found
@@ -254,5 +255,5 @@ def _import(options: Prepare, found: "Found") -> "Store":
             )
     except KeyboardInterrupt:
         if (rest := lasting_partial(options.out)).exists():
-            say(f"Stopped; the same command goes on from here. To give up, remove {rest}")
+            log.info(f"Stopped; rerun the same command to resume. To give up, remove {rest}")
         raise

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
+from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar
 from taildiff.cli.report import verdict_table
 from taildiff.data.locate import embedded_digits
 from taildiff.data.longtail import Split
@@ -89,7 +89,7 @@ def train(run: RunDir, spec: RunSpec, store: Store, command: list[str], progress
     """Train to the end, or go on; the exit code of a signal, else 0."""
     from taildiff.training.session import run_training
 
-    outcome = run_training(run, spec, store, command=command, progress=progress, say=say)
+    outcome = run_training(run, spec, store, command=command, progress=progress)
     return 128 + outcome.signal if outcome.signal else 0
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from taildiff.cli.common import command_line, console, next_steps, progress_bar, say
+from taildiff.cli.common import command_line, console, next_steps, progress_bar
 from taildiff.errors import InputError
+from taildiff.log import log
 from taildiff.recipes.latents import OLTR_IMAGES
 from taildiff.spec import DataFacts
 
@@ -56,7 +57,7 @@ def encode(options: Encode) -> None:
         _tell("Already encoded" if done else "Would encode", done.info if done else info, options.out)
         return
     if done is None and not affordable(store):
-        say(f"{store.root} is too large to be checked each time; to check it: taildiff data show PATH --verify")
+        log.info(f"{store.root} is too large to check each time; to check it: taildiff data show PATH --verify")
     latents = done or _encode(options, store, vae)
     _tell("Already encoded" if done else "Encoded", latents.info, options.out)
     next_steps(
@@ -82,7 +83,7 @@ def _encode(options: Encode, store: "Store", vae: "VAE") -> "LatentStore":
             )
     except KeyboardInterrupt:
         if (rest := lasting_partial(options.out)).exists():
-            say(f"Stopped; the same command goes on from here. To give up, remove {rest}")
+            log.info(f"Stopped; rerun the same command to resume. To give up, remove {rest}")
         raise
 
 

@@ -69,12 +69,12 @@ def _interrupted(error: BaseException) -> bool:
 def _fail(error: Exception, message: str) -> None:
     """Tell of an error; of several processes that train together one does, and before they met one on each node."""
     from taildiff.cli.common import fail
-    from taildiff.distributed import is_first_here, launcher
+    from taildiff.distributed import is_local_rank_zero, launcher
 
     torch = sys.modules.get("torch")
     met = torch is not None and torch.distributed.is_initialized()
     if isinstance(error, FollowerError):
-        if launcher() or not is_first_here():  # who started the others itself would be killed with them meanwhile
+        if launcher() or not is_local_rank_zero():  # who started the others itself would be killed with them meanwhile
             time.sleep(GRACE)
     elif met or _let_the_first_speak():
         fail(message)
@@ -85,9 +85,9 @@ def _let_the_first_speak() -> bool:
 
     Launchers end all processes as soon as one fails: whoever is still there after a while failed alone.
     """
-    from taildiff.distributed import is_first_here, launcher
+    from taildiff.distributed import is_local_rank_zero, launcher
 
-    if is_first_here():
+    if is_local_rank_zero():
         return True
     time.sleep(GRACE)
     found = launcher()
@@ -116,9 +116,9 @@ def _dispatch(args: list[str]) -> int:
         print(f"taildiff {__version__}")
         return 0
     _refuse_empty(args)
-    from taildiff.cli.common import speak_alone
+    from taildiff.cli.common import report_on_rank_zero
 
-    speak_alone()
+    report_on_rank_zero()
     verb, rest = args[0], args[1:]
     if verb not in VERBS:
         raise SpecError(unknown("verb", verb, VERBS))

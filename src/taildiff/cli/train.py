@@ -11,11 +11,12 @@ from typing import Annotated
 import tyro
 from rich.markup import escape
 
-from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar, say
+from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar
 from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.locate import default_store
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
+from taildiff.log import log
 from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data, recipe, with_method
 from taildiff.run.layout import RunDir
 from taildiff.spec import DataFacts, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec, parse, read_json
@@ -86,7 +87,7 @@ def _would_fit(spec: RunSpec, place: Path) -> None:
     from taildiff.data.longtail import Split
 
     if not place.exists():
-        say(f"[yellow]{escape(str(place))} is not there[/]: whether these settings fit it was not looked at")
+        log.warning(f"{place} does not exist; whether these settings fit it was not checked")
         return
     data = open_data(place)
     check_data(spec, data.facts)
@@ -145,7 +146,7 @@ def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> i
 
     with progress_bar() as progress:
         stop = StopRule(*limits(options))
-        outcome = run_training(run, spec, store, stop, options.start_from, command, progress, say)
+        outcome = run_training(run, spec, store, stop, options.start_from, command, progress)
     if not outcome.first:
         return 0
     place = escape(str(run.root))

@@ -6,11 +6,12 @@ The lock is flock's, on `RunDir.lock`, which also says who holds it. Readers (sa
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taildiff.errors import RunError
+from taildiff.log import log
 from taildiff.run.layout import RunDir
 
 try:
@@ -20,15 +21,15 @@ except ImportError:  # no flock on Windows
 
 
 @contextmanager
-def locked(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the run; `RunError` names the process that has it. Where there are no locks, `say` tells, and that is all.
+def locked(run: RunDir) -> Iterator[None]:
+    """Hold the run; `RunError` names the process that has it. A warning is logged where locks do not work.
 
     A run's folder that was made for the lock alone is gone afterwards.
     """
     made = [folder for folder in (run.root, *run.root.parents) if not folder.exists()]
     run.root.mkdir(parents=True, exist_ok=True)
     try:
-        handle = _acquire(run, say)
+        handle = _acquire(run)
     except OSError:
         _remove_empty(made)
         raise
@@ -41,7 +42,7 @@ def locked(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
         _remove_empty(made)
 
 
-def _acquire(run: RunDir, say: Callable[[str], None]) -> int | None:
+def _acquire(run: RunDir) -> int | None:
     """The open file that the lock hangs on; it is never inherited by programs that are started."""
     while fcntl is not None:
         try:
@@ -64,7 +65,7 @@ def _acquire(run: RunDir, say: Callable[[str], None]) -> int | None:
             os.close(handle)
             run.lock.unlink(missing_ok=True)
             break
-    say(f"{run.root} cannot be locked here: make sure yourself that no other process trains it")
+    log.warning(f"{run.root} cannot be locked here: make sure that no other process trains it")
     return None
 
 

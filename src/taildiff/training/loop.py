@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from taildiff.data.batches import Batch, Batches
 from taildiff.engine import Engine
 from taildiff.errors import NonFiniteError
 from taildiff.io.png import grid, write_png
-from taildiff.log import Progress
+from taildiff.log import Progress, log
 from taildiff.models.codec import Codec
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.rng import seed_of
@@ -28,9 +28,6 @@ from taildiff.training.checkpoint import Position, Trainable, prune, save_checkp
 from taildiff.training.schedule import learning_rate
 from taildiff.training.skip_steps import Skipped
 from taildiff.training.tracking import Tracker, guilty
-
-Say = Callable[[str], None]
-"""Told what a person should know, a line at a time."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,6 @@ class Training:
     skipped: Skipped
     """Steps left out; changes as training goes."""
     progress: Progress
-    say: Say
     codec: Codec | None
     """For grids of samples; None where the VAE of the latents is not at hand."""
 
@@ -187,7 +183,7 @@ def _leave_out(t: Training, step: int, why: str) -> None:
     if t.skipped.nonfinite > t.spec.skip_nonfinite:
         raise NonFiniteError(_what_broke(t, step, why))
     t.tracker.leave_out()
-    t.say(f"[yellow]left out step {step + 1}:[/] {why}; left out so far: {t.skipped}")
+    log.warning(f"skipped step {step + 1}: {why}; skipped so far: {t.skipped}")
 
 
 def _cuda(engine: Engine) -> list[torch.device]:

@@ -9,11 +9,11 @@ from taildiff.data.store import Store
 from taildiff.engine import Engine
 from taildiff.errors import CheckpointError, RunError
 from taildiff.io.atomic import write_json
+from taildiff.log import log
 from taildiff.run.info import MAY_CHANGE, RunInfo, changed, seal_info
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, set_aside, tidy
-from taildiff.training.loop import Say
 
 
 def check_begun(
@@ -68,12 +68,12 @@ def check_same(run: RunDir, old: RunSpec, new: RunSpec) -> None:
         )
 
 
-def resume(run: RunDir, trainable: Trainable, engine: Engine, say: Say) -> Position:
+def resume(run: RunDir, trainable: Trainable, engine: Engine) -> Position:
     """Restore in every process; the first one cleans up before and sets damaged checkpoints aside after."""
     if engine.first:
         tidy(run)
     engine.barrier()
-    position = restore(run, trainable, say)
+    position = restore(run, trainable)
     if engine.any(position.step != engine.largest(position.step)):
         raise RunError(
             f"the processes do not see the same checkpoints in {run.states} (this one: step {position.step}): "
@@ -87,20 +87,20 @@ def resume(run: RunDir, trainable: Trainable, engine: Engine, say: Say) -> Posit
     return position
 
 
-def restore(run: RunDir, trainable: Trainable, say: Say) -> Position:
+def restore(run: RunDir, trainable: Trainable) -> Position:
     """The newest checkpoint that is whole; damaged ones are named and passed over."""
     damaged = 0
     for folder in newest(run):
         try:
             position = load_checkpoint(folder, trainable)
         except CheckpointError as error:
-            say(f"[yellow]passed over a checkpoint:[/] {error}")
+            log.warning(f"ignored a damaged checkpoint: {error}")
             damaged += 1
             continue
         if (run.metrics.stat().st_size if run.metrics.is_file() else 0) < position.metrics_bytes:
-            say(f"[yellow]{run.metrics} is shorter than at the checkpoint; its lost lines stay lost[/]")
-        left_out = f"; left out so far: {position.skipped}" if str(position.skipped) else ""
-        say(f"continuing {run.root} after step {position.step}{left_out}")
+            log.warning(f"{run.metrics} is shorter than at the checkpoint; the lost lines cannot be recovered")
+        skipped = f"; skipped so far: {position.skipped}" if str(position.skipped) else ""
+        log.info(f"resuming {run.root} after step {position.step}{skipped}")
         return position
     if damaged:
         raise CheckpointError(

@@ -12,19 +12,19 @@ from taildiff.data.longtail import Groups, Split, class_law_of
 from taildiff.data.order import Order
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
-from taildiff.distributed import fitted
+from taildiff.distributed import devices_and_nodes, launcher
 from taildiff.engine import Engine, compile_in_place
 from taildiff.errors import InputError
 from taildiff.io.lock import locked
-from taildiff.log import Progress, silent
+from taildiff.log import Progress, log, silent
 from taildiff.models.codec import Codec, codec
 from taildiff.run.layout import RunDir
-from taildiff.spec import DataFacts, RunSpec
+from taildiff.spec import DataFacts, RunSpec, parse
 from taildiff.training.checkpoint import Trainable, prune
 from taildiff.training.ema import averaged
 from taildiff.training.environment import describe
 from taildiff.training.initialise import fresh
-from taildiff.training.loop import Outcome, Say, StopRule, Training, save_weights, train
+from taildiff.training.loop import Outcome, StopRule, Training, save_weights, train
 from taildiff.training.resume import check_begun, record, resume
 from taildiff.training.tracking import Tracker
 
@@ -37,7 +37,6 @@ def run_training(
     start_from: Path | None = None,
     command: list[str] | None = None,
     progress: Progress = silent,
-    say: Say = lambda _: None,
 ) -> Outcome:
     """Train `run`, from the start or from its newest good checkpoint, and leave a checkpoint and weights behind.
 
@@ -45,14 +44,23 @@ def run_training(
     Under torchrun or SLURM, `devices` and `nodes` are theirs. Where several processes train, all call this.
     Raises RunError when the run exists and is another one, DataError for data that do not fit, NonFiniteError.
     """
-    spec = fitted(spec)
+    spec = fit_to_launcher(spec)
     engine = Engine(spec.devices, spec.nodes)
     if not engine.first:
-        progress, say = silent, lambda _: None
+        progress = silent
     with engine.one_voice():
-        outcome = _run(run, spec, store, stop, start_from, command or [], engine, progress, say)
+        outcome = _run(run, spec, store, stop, start_from, command or [], engine, progress)
         engine.part()
     return replace(outcome, first=engine.first)
+
+
+def fit_to_launcher(spec: RunSpec) -> RunSpec:
+    """The spec with the launcher's devices and nodes; `SpecError` where it requests others (not 1)."""
+    devices, nodes = devices_and_nodes(spec.devices, spec.nodes)
+    if (started_by := launcher()) is None:
+        return spec
+    values = spec.model_dump() | {"devices": devices, "nodes": nodes}
+    return parse(RunSpec, values, f"{started_by.name} started {started_by.processes} processes")
 
 
 def _run(
@@ -64,27 +72,26 @@ def _run(
     command: list[str],
     engine: Engine,
     progress: Progress,
-    say: Say,
 ) -> Outcome:
     """`run_training` in one of the processes, once they have met."""
     if not verify(store):
-        say(f"{store.root} is too large to be checked at every start; to check it: taildiff data show PATH --verify")
+        log.info(f"{store.root} is too large to check at every start; to check it: taildiff data show PATH --verify")
     split = Split.cut(store, spec.data)
     check_begun(run, spec, store, split, start_from)  # a run that is refused is left as it is, without a lock
     with ExitStack() as held:
-        engine.alone(lambda: held.enter_context(locked(run, say)))
+        engine.alone(lambda: held.enter_context(locked(run)))
         begun = check_begun(run, spec, store, split, start_from)
         start_from = start_from or (Path(begun.start_from) if begun and begun.start_from else None)
-        training = open_training(run, spec, store, split, start_from, engine, progress, say)
+        training = open_training(run, spec, store, split, start_from, engine, progress)
         held.callback(training.tracker.close)
         info = describe(spec, store, split, command, engine)
         # only now: a run that cannot be built leaves nothing behind
         engine.alone(lambda: record(run, info, split, start_from, begun))
         if parts := compared_in_parts(spec):
-            say(parts)
+            log.warning(parts)
         outcome = _train_on(training, stop)
         if str(training.skipped):
-            say(f"left out {training.skipped}, of {outcome.step} steps")
+            log.info(f"skipped {training.skipped}, of {outcome.step} steps")
         return outcome
 
 
@@ -111,7 +118,6 @@ def open_training(
     start_from: Path | None,
     engine: Engine,
     progress: Progress,
-    say: Say,
 ) -> Training:
     """Build everything and restore the newest checkpoint that is whole."""
     order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
@@ -122,12 +128,12 @@ def open_training(
     ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
     if spec.compile:
         compile_in_place(learner.denoiser, engine.device)  # the objective's draws and tables stay outside
-        say("the network is compiled in the first step, which takes a while")
+        log.info("compiling the network in the first step, which takes a while")
     module = engine.setup(learner)
     o = spec.optimizer
     optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
     trainable = Trainable(learner, ema, optimizer)
-    position = resume(run, trainable, engine, say)
+    position = resume(run, trainable, engine)
     tracker = Tracker(
         run.metrics if engine.first else None,
         objective.names,
@@ -150,12 +156,11 @@ def open_training(
         position,
         position.skipped,
         progress,
-        say,
-        _codec(spec, store.facts, engine, say),
+        _codec(spec, store.facts, engine),
     )
 
 
-def _codec(spec: RunSpec, facts: DataFacts, engine: Engine, say: Say) -> Codec | None:
+def _codec(spec: RunSpec, facts: DataFacts, engine: Engine) -> Codec | None:
     """What shows samples during training; without the VAE of the latents there are none, and training goes on."""
     if not (spec.every.samples and engine.first):
         return None
@@ -163,9 +168,9 @@ def _codec(spec: RunSpec, facts: DataFacts, engine: Engine, say: Say) -> Codec |
         return codec(facts, device=engine.device)
     except InputError:
         assert facts.codec
-        say(
-            f"[yellow]no grids of samples during training:[/] the VAE {facts.codec.source} is not at hand, or another "
-            "one by now (taildiff sample and evaluate need it: --vae PATH)"
+        log.warning(
+            f"no sample grids during training: the VAE {facts.codec.source} was not found or has changed "
+            "(taildiff sample and evaluate need it: --vae PATH)"
         )
         return None
 
@@ -183,12 +188,10 @@ def compared_in_parts(spec: RunSpec) -> str:
     whole = {gather: spec.batch_size // (1 if gather else spec.processes) for gather in by_gather}
     if spec.processes > 1 and (alone := by_gather.get(False)):
         options = " ".join(f"--objective.{name.lower()}.gather" for name in alone)
-        lines.append(
-            f"[yellow]{spec.processes} processes:[/] {_compare(alone, whole[False], spec.batch_size)} ({options}: all)"
-        )
+        lines.append(f"{spec.processes} processes: {_compare(alone, whole[False], spec.batch_size)} ({options}: all)")
     if spec.accumulate > 1 and by_gather:
         found = [_compare(named, whole[key] // spec.accumulate, whole[key]) for key, named in by_gather.items()]
-        lines.append(f"[yellow]--accumulate {spec.accumulate}:[/] {'; '.join(found)}")
+        lines.append(f"--accumulate {spec.accumulate}: {'; '.join(found)}")
     return "\n".join(lines)
 
 
