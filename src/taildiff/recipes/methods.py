@@ -6,61 +6,76 @@
 | SiT | 0.05 | the paper |
 | U-Net that predicts a velocity (flow) | 0.2 | ours, chosen on long-tailed digits: no paper has this pair |
 
-Class resampling is no part of a method but of the recipe's data, so that methods are compared under the same images.
+Class resampling belongs to the recipe's data, not to a method, so that methods are compared on the same images.
 """
+
+from collections.abc import Callable, Mapping
 
 from taildiff.errors import SpecError, unknown
 from taildiff.spec import (
     ALSpec,
     CBDMSpec,
     CORALSpec,
-    DDPMSpec,
     DiffROPSpec,
     DispersiveSpec,
     ObjectiveSpec,
     RunSpec,
-    SiTSpec,
     TransferSpec,
     UCLSpec,
     parse,
 )
 
-METHODS = ("plain", "ccua", "cbdm", "t2h", "dispersive", "diffrop", "coral")
+_CCUA_WEIGHTS = {("unet", "ddpm"): 1.0, ("unet", "flow"): 0.2, ("sit", "ddpm"): 0.05, ("sit", "flow"): 0.05}
+_DISPERSIVE_TAPS = {"unet": "middle", "sit": "depth.1"}
+"""The PyTorch release is about transformers and takes the last block."""
 
 
 def with_method(spec: RunSpec, method: str) -> RunSpec:
-    """`spec` with the objective of `method`, one of `METHODS`; all else stays, also how labels are dropped.
+    """`spec` with the objective of `method`, one of `METHODS`; everything else stays, including how labels are dropped.
 
-    Raises SpecError for another name, or when the method compares samples and the batch has one only.
+    Raises SpecError for an unknown method, for a network that the method has no setting for, and when the method
+    compares samples and the batch has only one.
     """
-    objective = _objective(spec, method).model_copy(update={"drop": spec.objective.drop})
+    if method not in METHODS:
+        raise SpecError(unknown("method", method, METHODS))
+    objective = METHODS[method](spec).model_copy(update={"drop": spec.objective.drop})
     return parse(RunSpec, spec.model_dump() | {"objective": objective.model_dump()})
-
-
-def _objective(spec: RunSpec, method: str) -> ObjectiveSpec:
-    match method:
-        case "plain":
-            return ObjectiveSpec()
-        case "ccua":
-            weight = ccua_weight(spec)
-            return ObjectiveSpec(ucl=UCLSpec(weight=weight), al=ALSpec(weight=weight))
-        case "cbdm":
-            return ObjectiveSpec(cbdm=CBDMSpec(weight=1.0))
-        case "t2h":
-            return ObjectiveSpec(transfer=TransferSpec(mode="t2h"))
-        case "dispersive":  # the PyTorch release is about transformers and takes the last block
-            tap = "depth.1" if isinstance(spec.model, SiTSpec) else "middle"
-            return ObjectiveSpec(dispersive=DispersiveSpec(weight=0.25, tap=tap))
-        case "diffrop":
-            return ObjectiveSpec(diffrop=DiffROPSpec(weight=0.1))
-        case "coral":
-            return ObjectiveSpec(coral=CORALSpec(weight=0.5, scaling="release"))
-        case _:
-            raise SpecError(unknown("method", method, METHODS))
 
 
 def ccua_weight(spec: RunSpec) -> float:
     """Alpha and gamma of CCUA, which are equal in every setting."""
-    if isinstance(spec.model, SiTSpec):
-        return 0.05
-    return 1.0 if isinstance(spec.path, DDPMSpec) else 0.2
+    weight = _CCUA_WEIGHTS.get((spec.model.kind, spec.path.kind))
+    if weight is None:
+        raise _no_setting("ccua", spec)
+    return weight
+
+
+def _ccua(spec: RunSpec) -> ObjectiveSpec:
+    weight = ccua_weight(spec)
+    return ObjectiveSpec(ucl=UCLSpec(weight=weight), al=ALSpec(weight=weight))
+
+
+def _dispersive(spec: RunSpec) -> ObjectiveSpec:
+    tap = _DISPERSIVE_TAPS.get(spec.model.kind)
+    if tap is None:
+        raise _no_setting("dispersive", spec)
+    return ObjectiveSpec(dispersive=DispersiveSpec(weight=0.25, tap=tap))
+
+
+def _no_setting(method: str, spec: RunSpec) -> SpecError:
+    return SpecError(
+        f"method {method} has no setting for the network '{spec.model.kind}' with the process '{spec.path.kind}': "
+        "use --method plain and set --objective.* yourself, or add the setting to taildiff/recipes/methods.py"
+    )
+
+
+METHODS: Mapping[str, Callable[[RunSpec], ObjectiveSpec]] = {
+    "plain": lambda _: ObjectiveSpec(),
+    "ccua": _ccua,
+    "cbdm": lambda _: ObjectiveSpec(cbdm=CBDMSpec(weight=1.0)),
+    "t2h": lambda _: ObjectiveSpec(transfer=TransferSpec(mode="t2h")),
+    "dispersive": _dispersive,
+    "diffrop": lambda _: ObjectiveSpec(diffrop=DiffROPSpec(weight=0.1)),
+    "coral": lambda _: ObjectiveSpec(coral=CORALSpec(weight=0.5, scaling="release")),
+}
+"""Name -> the objective for a run's network and process."""

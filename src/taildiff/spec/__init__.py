@@ -17,12 +17,13 @@ from taildiff.spec.objective import (
     DispersiveSpec,
     LabelDropSpec,
     ObjectiveSpec,
+    TermSpec,
     TransferSpec,
     UCLSpec,
 )
 from taildiff.spec.process import DDPMSpec, FlowSpec, PathSpec
 from taildiff.spec.run import EMASpec, IntervalSpec, OptimizerSpec, RunSpec
-from taildiff.spec.sampling import SamplingSpec
+from taildiff.spec.sampling import SamplerName, SamplingSpec
 
 __all__ = [
     "CHEAP",
@@ -48,9 +49,11 @@ __all__ = [
     "OptimizerSpec",
     "PathSpec",
     "RunSpec",
+    "SamplerName",
     "SamplingSpec",
     "SiTSpec",
     "Spec",
+    "TermSpec",
     "TransferSpec",
     "UCLSpec",
     "UNetSpec",

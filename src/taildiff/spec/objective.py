@@ -1,6 +1,6 @@
-"""The specs of the objective: a target rule, denoising, and one block a term; formulas are in `taildiff.objectives`."""
+"""The objective's specs: a target rule, denoising, and one block per term; formulas are in `taildiff.objectives`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,9 +16,28 @@ class LabelDropSpec(Spec):
     """`per_batch`: one coin for the whole batch, as the DDPM family of long-tail releases does."""
 
 
-class UCLSpec(Spec):
+class TermSpec(Spec):
+    """One term of the loss; weight 0 disables it. `build.term` makes the term."""
+
+    compares_samples: ClassVar[bool]
+    """Whether the term compares the samples of a batch, so that it needs at least two; every subclass must state it."""
+    weight: Weight = 0.0
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "compares_samples" not in vars(cls):
+            raise TypeError(f"{cls.__name__} must set compares_samples: True if its loss compares samples of the batch")
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether these settings compare the samples of a batch."""
+        return self.compares_samples
+
+
+class UCLSpec(TermSpec):
     """Unsupervised contrastive loss (CCUA): repels the features of the unconditional pass from each other."""
 
+    compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
     """alpha in the paper; 0 leaves the term out."""
     temperature: Positive = 0.1
@@ -40,9 +59,10 @@ class UCLSpec(Spec):
     """Take negatives from all ranks, not only from the own part of the batch."""
 
 
-class ALSpec(Spec):
+class ALSpec(TermSpec):
     """Alignment loss (CCUA): draws the conditional and the unconditional prediction together where noise is large."""
 
+    compares_samples: ClassVar[bool] = False
     weight: Weight = 0.0
     """gamma in the paper; 0 leaves the term out."""
     noise_weight: NoiseWeight = "noise"
@@ -54,9 +74,10 @@ class ALSpec(Spec):
     """The unconditional side is a fixed target (the release: no)."""
 
 
-class CBDMSpec(Spec):
+class CBDMSpec(TermSpec):
     """CBDM: pulls predictions under the given and a drawn label together."""
 
+    compares_samples: ClassVar[bool] = False
     weight: Weight = 0.0
     """tau in the paper (1); 0 leaves the term out."""
     law: Literal["frequency", "uniform"] = "frequency"
@@ -80,9 +101,10 @@ class TransferSpec(Spec):
     """Draw from the images of all ranks."""
 
 
-class DispersiveSpec(Spec):
+class DispersiveSpec(TermSpec):
     """Dispersive loss: spreads the features of the conditional pass."""
 
+    compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
     """0.25 in the PyTorch release, 0.5 in the JAX one; 0 leaves the term out."""
     temperature: Positive = 1.0
@@ -92,9 +114,10 @@ class DispersiveSpec(Spec):
     """Over the batch of all ranks."""
 
 
-class DiffROPSpec(Spec):
+class DiffROPSpec(TermSpec):
     """DiffROP: pushes predictions of different classes apart."""
 
+    compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
     """0.1 in CCUA's release; 0 leaves the term out."""
     form: Literal["pairs", "permuted"] = "pairs"
@@ -106,10 +129,16 @@ class DiffROPSpec(Spec):
     gather: bool = False
     """Permute the batch of all ranks (`permuted`; `pairs` compares no samples)."""
 
+    @property
+    def needs_pairs(self) -> bool:
+        """Only the permuted form compares samples."""
+        return self.form == "permuted"
 
-class CORALSpec(Spec):
+
+class CORALSpec(TermSpec):
     """CORAL: supervised contrast on a projection of the middle block."""
 
+    compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
     """0.5 in the paper; 0 leaves the term out."""
     temperature: Positive = 0.1
@@ -142,8 +171,11 @@ class ObjectiveSpec(Spec):
     coral: CORALSpec = CORALSpec()
 
     @property
+    def terms(self) -> dict[str, TermSpec]:
+        """The blocks of the enabled terms, by name."""
+        return {name: block for name, block in self if isinstance(block, TermSpec) and block.weight > 0}
+
+    @property
     def compares_samples(self) -> tuple[str, ...]:
-        """The blocks that are on and need more than one sample on each device."""
-        blocks = {name: getattr(self, name).weight for name in ("ucl", "dispersive", "coral")}
-        blocks["diffrop"] = self.diffrop.weight if self.diffrop.form == "permuted" else 0
-        return tuple(name for name, weight in blocks.items() if weight > 0)
+        """The enabled terms that need more than one sample on each device."""
+        return tuple(name for name, block in self.terms.items() if block.needs_pairs)

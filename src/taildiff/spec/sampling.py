@@ -6,11 +6,14 @@ from pydantic import Field
 
 from taildiff.spec.base import Spec
 
+SamplerName = Literal["ancestral", "ddim", "euler", "heun"]
+"""The samplers; `build.sampler` makes them."""
+
 
 class SamplingSpec(Spec):
     """How images are drawn from a trained model; the guidance is given beside it, because it is swept."""
 
-    sampler: Literal["ancestral", "ddim", "euler", "heun"] = "heun"
+    sampler: SamplerName = "heun"
     """ancestral: DDPM's own random steps; ddim = euler; heun: second order, two network calls a step."""
     steps: Annotated[int, Field(ge=1)] = 20
     seed: int = 0
