@@ -1,4 +1,4 @@
-"""Between images and what the network works on: nothing (pixels), or a VAE (Rombach et al. 2022, section 3.1).
+"""The map between images and the network's space: the identity (pixels) or a VAE (Rombach et al. 2022, section 3.1).
 
 A VAE encodes an image x in [-1, 1] as a normal distribution N(mean, std^2) over codes. The network sees
 z = (code - shift) scaling, which has about unit variance; an image is decoded from code = z / scaling + shift.
@@ -21,13 +21,13 @@ from taildiff.run.weights import content_hash
 from taildiff.spec import CodecFacts, DataFacts, explain
 
 CHUNK_PIXELS = 4 * 256 * 256
-"""Pixels that a VAE sees at once: 4 images of 256x256."""
+"""Pixels that a VAE processes at once: 4 images of 256x256."""
 _NO_EFFECT = {"sample_size", "force_upcast", "latent_magnitude", "latent_shift", "block_out_channels"}
-"""Entries of a config that change no number of `encode` and `decode` beyond what the parameters' shapes say."""
+"""Config entries that do not affect `encode` and `decode`, or only through the parameters' shapes."""
 
 
 class Codec(Protocol):
-    """The way back to images."""
+    """Decodes the network's output to images."""
 
     def decode(self, z: Tensor) -> Tensor:
         """(b, c, h, w), on any device -> (b, C, H, W) float32 in [-1, 1]."""
@@ -38,12 +38,12 @@ class Pixels:
     """The network works on the images themselves."""
 
     def decode(self, z: Tensor) -> Tensor:
-        """What is given."""
+        """The input, unchanged."""
         return z
 
 
 class VAE:
-    """Encodes and decodes in small chunks in float32, whatever surrounds it; `load_vae` makes one."""
+    """Encodes and decodes in small chunks and always in float32; `load_vae` makes one."""
 
     def __init__(self, network: Any, facts: CodecFacts, size: tuple[int, int], channels: int):
         self.facts = facts
@@ -55,7 +55,7 @@ class VAE:
     def moments(self, images: np.ndarray) -> np.ndarray:
         """uint8 (b, H, W, 3 or 1) -> float16 (b, 2, c, h, w): mean and std of the codes, before shift and scaling.
 
-        `DataError` for images of another size and for codes that float16 cannot hold.
+        `DataError` for images of another size and for codes beyond the range of float16.
         """
         if images.shape[1:3] != self.size or images.shape[3] not in (1, self._network.config.in_channels):
             raise DataError(
@@ -63,17 +63,17 @@ class VAE:
                 f"{self.size[0]}x{self.size[1]} pixels and {self._network.config.in_channels} channels"
             )
         facts = self.facts
-        found = np.empty((len(images), 2, facts.channels, facts.height, facts.width), np.float16)
+        moments = np.empty((len(images), 2, facts.channels, facts.height, facts.width), np.float16)
         for part in self._parts(len(images)):
             with _exact(self._device), np.errstate(over="ignore"):
-                found[part] = self._encode(to_tensor(images[part])).cpu().numpy()
-        bad = ~np.isfinite(found).all(axis=(1, 2, 3, 4))
+                moments[part] = self._encode(to_tensor(images[part])).cpu().numpy()
+        bad = ~np.isfinite(moments).all(axis=(1, 2, 3, 4))
         if bad.any():
             raise DataError(
-                f"the VAE {facts.source} gives codes that are no numbers or beyond float16's 65504 for {bad.sum()} of "
-                f"{len(images)} images: it is damaged, or not made for such images; use another VAE"
+                f"the VAE {facts.source} gives codes that are not finite in float16 for {bad.sum()} of {len(images)} "
+                "images: it is damaged or not made for such images; use another VAE"
             )
-        return found
+        return moments
 
     def decode(self, z: Tensor) -> Tensor:
         """(b, c, h, w), on any device -> (b, C, H, W) float32 in [-1, 1] on the VAE's device."""
@@ -94,48 +94,48 @@ class VAE:
         return torch.stack([encoded.latent_dist.mean, encoded.latent_dist.std], dim=1)
 
     def _parts(self, count: int) -> Iterator[slice]:
-        """Chunks of what is given, so that memory does not grow with it."""
+        """Chunks of `count` items, so that memory does not grow with their number."""
         return (slice(start, start + self._chunk) for start in range(0, count, self._chunk))
 
 
 def load_vae(source: str, size: tuple[int, int], device: str | torch.device = "cpu", channels: int = 3) -> VAE:
-    """The VAE of a folder or of a name on the Hugging Face hub, for images of `size` (H, W) and 1 or 3 `channels`.
+    """The VAE in a folder or on the Hugging Face Hub, for images of `size` (H, W) with 1 or 3 `channels`.
 
-    A folder has `config.json` and `diffusion_pytorch_model.safetensors`, or is a pipeline's with these in `vae/`. Grey
-    images are repeated for a VAE of colours, whose answer is then averaged. Raises `InputError` (nothing to read,
-    another kind of model, a size that does not fit) and `CheckpointError` (damaged).
+    A folder holds `config.json` and `diffusion_pytorch_model.safetensors`, or is a pipeline with these in `vae/`. Grey
+    images are repeated for a colour VAE, and its output is averaged. Raises `InputError` (nothing to read, another kind
+    of model, a size that does not fit) and `CheckpointError` (damaged).
     """
-    found = read_autoencoder(source, size)
-    config = found.module.config
+    net = read_autoencoder(source, size)
+    config = net.module.config
     if getattr(config, "latents_mean", None) is not None or getattr(config, "latents_std", None) is not None:
         raise InputError(
-            f"{source} has statistics for each latent channel (latents_mean, latents_std), which are not supported: "
+            f"{source} has statistics per latent channel (latents_mean, latents_std), which are not supported: "
             "use a VAE with one scaling_factor"
         )
     if config.in_channels != config.out_channels or config.in_channels not in (1, 3):
-        raise InputError(f"{source} takes {config.in_channels} channels and gives {config.out_channels}: 1 or 3 work")
+        raise InputError(f"{source} maps {config.in_channels} to {config.out_channels} channels: use one with 1 or 3")
     if config.in_channels < channels:
-        raise InputError(f"{source} is a VAE for grey images, and these have colours: use one with 3 channels")
-    c, h, w = found.latent_shape
+        raise InputError(f"{source} is a VAE for grey images, but these are in colour: use one with 3 channels")
+    c, h, w = net.latent_shape
     scaling, shift = config.scaling_factor, 0.0 if config.shift_factor is None else config.shift_factor
     try:
         facts = CodecFacts(
-            source=found.source, kind=found.kind, hash="", channels=c, height=h, width=w, scaling=scaling, shift=shift
+            source=net.source, kind=net.kind, hash="", channels=c, height=h, width=w, scaling=scaling, shift=shift
         )
     except ValidationError as error:
         raise CheckpointError(explain(error, f"{source}: config.json")) from None
-    facts = facts.model_copy(update={"hash": _hash(found, facts)})
-    return VAE(found.module.to(device), facts, size, channels)
+    facts = facts.model_copy(update={"hash": _hash(net, facts)})
+    return VAE(net.module.to(device), facts, size, channels)
 
 
 def codec(facts: DataFacts, source: str | None = None, device: str | torch.device = "cpu") -> Codec:
-    """What decodes for a network trained on this data: with its VAE from `source`, or from where it was first loaded.
+    """The codec of a network trained on this data, its VAE read from `source` or from where it was first loaded.
 
-    `CheckpointError` for another VAE, `InputError` where there is none, or where one is named and none is needed.
+    `CheckpointError` for another VAE; `InputError` when it is missing, or given but not needed.
     """
     if facts.codec is None:
         if source is not None:
-            raise InputError(f"--vae {source} has no meaning for a run on pixels: leave it out")
+            raise InputError(f"--vae {source} does not apply to a pixel-space run; remove it")
         return Pixels()
     size = facts.height, facts.width
     if source is not None:
@@ -145,26 +145,26 @@ def codec(facts: DataFacts, source: str | None = None, device: str | torch.devic
             vae = load_vae(facts.codec.source, size, device, facts.channels)
         except InputError as error:
             raise type(error)(
-                f"the VAE of these latents cannot be loaded: {error}. If it is elsewhere now: --vae PATH"
+                f"the VAE of these latents cannot be loaded: {error}. If it has moved: --vae PATH"
             ) from None
     if vae.facts.hash != facts.codec.hash:
         raise CheckpointError(
-            f"{vae.facts.source} is another VAE (sha256 {vae.facts.hash[:12]}) than the latents were made with "
+            f"{vae.facts.source} is another VAE (sha256 {vae.facts.hash[:12]}) than the one that made the latents "
             f"({facts.codec.source}, sha256 {facts.codec.hash[:12]}): give that one with --vae PATH"
         )
     return vae
 
 
-def _hash(found: Autoencoder, facts: CodecFacts) -> str:
-    """sha256 over class, entries of the config that count, and parameters (float32, by their names of today)."""
-    entries = {name: value for name, value in found.entries.items() if name not in _NO_EFFECT}
-    entries |= {"scaling_factor": facts.scaling, "shift_factor": facts.shift}  # None and 0, 1 and 1.0 are the same
-    return content_hash(found.module.state_dict(), {"class": found.kind, "config": entries})
+def _hash(network: Autoencoder, facts: CodecFacts) -> str:
+    """sha256 over class, relevant config entries and parameters (float32, under current names)."""
+    entries = {name: value for name, value in network.entries.items() if name not in _NO_EFFECT}
+    entries |= {"scaling_factor": facts.scaling, "shift_factor": facts.shift}  # None equals 0, and 1 equals 1.0
+    return content_hash(network.module.state_dict(), {"class": network.kind, "config": entries})
 
 
 @contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
-    """Float32 in the same way each time: no gradients, no autocast around us, no TF32, no search for fast kernels."""
+    """Reproducible float32: no gradients, no outer autocast, no TF32, no search for fast kernels."""
     with (
         torch.inference_mode(),
         torch.autocast(device.type, enabled=False),

@@ -1,8 +1,8 @@
-"""What every network looks like from outside.
+"""The interface of networks.
 
-Labels are 0..C-1; C is the learned null label, "no label". A *tap* is a place inside the network whose activation can
-be asked for. Rows from `full` on are wanted for their taps only, and stop at the deepest one: that makes a second
-view of the batch cheap when a loss needs features alone.
+Labels are 0..C-1; C is the learned null label, "no label". A *tap* is a named place inside the network whose activation
+a loss can request. Rows from `full` on are needed for their taps only and stop at the deepest one: that makes a second
+view of the batch cheap when a loss needs features alone. `TapRecorder` does the bookkeeping.
 """
 
 from abc import ABC, abstractmethod
@@ -15,12 +15,53 @@ from taildiff.errors import SpecError, unknown
 
 
 class Output(NamedTuple):
-    """A network's answer for n rows."""
+    """What a network returns for n rows."""
 
     prediction: Tensor | None
-    """(full, C, H, W); None when no row was to be predicted."""
+    """(full, C, H, W); None if full is 0."""
     features: tuple[Tensor, ...]
-    """One a tap, in the order asked for, (n, ...)."""
+    """One per requested tap, in that order, (n, ...)."""
+
+
+class TapRecorder:
+    """Collects the requested taps during one forward pass and drops the rows that need nothing deeper.
+
+    After each place of the network, in the order of the forward pass:
+
+        if recorder.record("block.3", x):
+            return recorder.output()
+        x, c = recorder.keep(x, c)
+
+    and at the end `return recorder.output(prediction)`.
+    """
+
+    def __init__(self, places: Sequence[str], full: int):
+        """`places`: the requested taps; rows from `full` on are needed for these only."""
+        self._places, self._full = places, full
+        self._features: dict[str, Tensor] = {}
+
+    def record(self, place: str, activation: Tensor) -> bool:
+        """Keep the activation (n, ...) if it is requested; True when no row needs anything deeper."""
+        if place in self._places:
+            self._features[place] = activation
+        return self._full == 0 and not self._missing
+
+    def keep(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The tensors (n, ...), cut to the rows that are still needed.
+
+        A slice of all rows is still taken: it fixes the order in which autograd adds up gradients.
+        """
+        return tensors if self._missing else tuple(t[: self._full] for t in tensors)
+
+    @property
+    def _missing(self) -> list[str]:
+        return [place for place in self._places if place not in self._features]
+
+    def output(self, prediction: Tensor | None = None) -> Output:
+        """The result of the pass; `SpecError` if a requested tap was never recorded."""
+        if self._missing:
+            raise SpecError(f"forward never recorded the tap '{self._missing[0]}': call recorder.record with its name")
+        return Output(prediction, tuple(self._features[place] for place in self._places))
 
 
 class Denoiser(nn.Module, ABC):
@@ -31,7 +72,7 @@ class Denoiser(nn.Module, ABC):
 
     @property
     def null_label(self) -> int:
-        """The label that means none."""
+        """The label that means "no label"."""
         return self.classes
 
     @abstractmethod
@@ -51,8 +92,17 @@ class Denoiser(nn.Module, ABC):
     def width(self, tap: str) -> int:
         """Channels at a tap; `SpecError` when it does not exist."""
 
+    def place(self, tap: str) -> str:
+        """Where `forward` records this tap; `SpecError` lists the taps that exist."""
+        if tap not in self.tap_names:
+            raise SpecError(unknown("tap", tap, self.tap_names))
+        return tap
+
     def check_taps(self, taps: Iterable[str]) -> None:
         """`SpecError` when a tap does not exist in this network."""
         for tap in taps:
-            if tap not in self.tap_names:
-                raise SpecError(unknown("tap", tap, self.tap_names))
+            self.place(tap)
+
+    def recorder(self, taps: Sequence[str], rows: int, full: int | None) -> TapRecorder:
+        """The bookkeeping of one forward pass over `rows` rows."""
+        return TapRecorder([self.place(tap) for tap in taps], rows if full is None else full)

@@ -1,7 +1,7 @@
 """SiT and DiT: a transformer on patches, conditioned by adaLN-Zero (Peebles & Xie 2023, sec. 3; Ma et al. 2024).
 
     tokens = Linear(patches) + fixed 2-D sin-cos positions
-    c = MLP(sinusoids of t) + table[y], a row for each class and one for "no label"
+    c = MLP(sinusoids of t) + table[y], one row per class and one for "no label"
     block: x += gate1 * Attention(norm(x)(1 + scale1) + shift1); x += gate2 * MLP(norm(x)(1 + scale2) + shift2),
            shifts, scales and gates from Linear(SiLU(c)), zero at the start
     out = Linear(norm(x)(1 + scale) + shift), unpatchified; with `learn_sigma` only its first half of channels is used
@@ -12,7 +12,7 @@ so that ours is its negative; DiT embeds the integer t = 1000 s.
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -27,9 +27,9 @@ FREQUENCIES = 256
 
 
 class SiT(Denoiser):
-    """Taps: `block.i` are the tokens (n, N, D) that leave block i (from 0), `depth.f` those of block floor(f depth).
+    """Taps: `block.i` are the output tokens (n, N, D) of block i (from 0), `depth.f` those of block floor(f depth).
 
-    `middle` is the block that CCUA's release takes, number depth // 4.
+    `middle` is block depth // 4, as in CCUA's release.
     """
 
     def __init__(
@@ -67,13 +67,12 @@ class SiT(Denoiser):
         self.check_taps([tap])
         return self.pos_embed.shape[-1]
 
-    def check_taps(self, taps: Iterable[str]) -> None:
-        """See `Denoiser.check_taps`."""
-        for tap in taps:
-            self.block_of(tap)
+    def place(self, tap: str) -> str:
+        """See `Denoiser.place`."""
+        return f"block.{self.block_of(tap)}"
 
     def block_of(self, tap: str) -> int:
-        """Which block's output a tap is."""
+        """The number of the block whose output a tap is."""
         depth = len(self.blocks)
         if tap == "middle":
             return depth // 4
@@ -86,24 +85,16 @@ class SiT(Denoiser):
 
     def forward(self, x_s: Tensor, s: Tensor, y: Tensor, taps: Sequence[str] = (), full: int | None = None) -> Output:
         """See `Denoiser.forward`."""
-        full = len(x_s) if full is None else full
-        wanted = [self.block_of(tap) for tap in taps]
+        recorder = self.recorder(taps, len(x_s), full)
         time = 1000 * s if self.embed == "dit" else 1 - s
         c = self.t_embedder(time) + self.y_embedder(y)  # (n, D)
         x = self.x_embedder(x_s) + self.pos_embed  # (n, N, D)
-        found: dict[int, Tensor] = {}
-        if not wanted:
-            x, c = x[:full], c[:full]
         for i, block in enumerate(self.blocks):
+            x, c = recorder.keep(x, c)
             x = checkpoint(block, x, c, use_reentrant=False) if self._checkpoints() else block(x, c)
-            if i in wanted:
-                found[i] = x
-            if i == max(wanted, default=-1):
-                x, c = x[:full], c[:full]
-                if full == 0:
-                    break
-        features = tuple(found[i] for i in wanted)
-        return Output(self._image(self.final_layer(x, c)) if full else None, features)
+            if recorder.record(f"block.{i}", x):
+                return recorder.output()
+        return recorder.output(self._image(self.final_layer(*recorder.keep(x, c))))
 
     def _checkpoints(self) -> bool:
         return self.checkpointing and self.training and torch.is_grad_enabled()
@@ -116,7 +107,7 @@ class SiT(Denoiser):
         return -image if self.embed == "sit" else image
 
     def _initialise(self) -> None:
-        """As the official code: Xavier for linear maps, N(0, 0.02²) for embeddings, zero where the residuals begin."""
+        """As the official code: Xavier for linear maps, N(0, 0.02²) for embeddings, zero at the end of residuals."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

@@ -1,7 +1,7 @@
-"""The U-Net of DDPM (Ho et al. 2020, appendix B): diffusers' UNet2DModel behind our protocol.
+"""The U-Net of DDPM (Ho et al. 2020, appendix B): diffusers' UNet2DModel as a `Denoiser`.
 
-Its forward pass is walked here block by block, because UNet2DModel.forward can neither return what is inside nor stop
-early; the parameters and their names are those of UNet2DModel. It embeds 1000 s in float32.
+The forward pass is written out block by block, because UNet2DModel.forward can neither return inner activations nor
+stop early; parameters have the names of UNet2DModel. The noise level is embedded as 1000 s in float32.
 """
 
 import math
@@ -16,7 +16,7 @@ from taildiff.models.denoiser import Denoiser, Output
 
 
 class UNet(Denoiser):
-    """Taps: `down.i` and `up.i` are what level i (0 = full resolution) ends with, `middle` the block between."""
+    """Taps: `down.i` and `up.i` are the output of level i (0 = full resolution), `middle` that of the middle block."""
 
     def __init__(
         self,
@@ -62,59 +62,26 @@ class UNet(Denoiser):
 
     def forward(self, x_s: Tensor, s: Tensor, y: Tensor, taps: Sequence[str] = (), full: int | None = None) -> Output:
         """See `Denoiser.forward`."""
-        net, walk = self.net, _Walk(self.tap_names, taps, len(x_s) if full is None else full)
+        net, recorder = self.net, self.recorder(taps, len(x_s), full)
         embedding = net.time_embedding(net.time_proj(1000 * s.float()).to(x_s.dtype)) + net.class_embedding(y)
         h = net.conv_in(x_s)
-        skips: tuple[Tensor, ...] = (h,)
+        skips = [h]
         for level, block in enumerate(net.down_blocks):
             h, passed = block(h, embedding)
             skips += passed
-            # the last one is already downsampled for the next level, where there is one
-            walk.record(f"down.{level}", passed[-1 if block.downsamplers is None else -2])
-            if walk.finished:
-                return walk.output(None)
-            h, embedding, *kept = walk.cut(h, embedding, *skips)
-            skips = tuple(kept)
+            # all levels but the last end with a downsampled activation for the next one
+            if recorder.record(f"down.{level}", passed[-1 if block.downsamplers is None else -2]):
+                return recorder.output()
+            h, embedding, *skips = recorder.keep(h, embedding, *skips)
         h = net.mid_block(h, embedding)
-        walk.record("middle", h)
-        if walk.finished:
-            return walk.output(None)
-        h, embedding, *kept = walk.cut(h, embedding, *skips)
-        skips = tuple(kept)
+        if recorder.record("middle", h):
+            return recorder.output()
+        h, embedding, *skips = recorder.keep(h, embedding, *skips)
         for level, block in zip(reversed(range(len(net.up_blocks))), net.up_blocks, strict=True):
             n = len(block.resnets)
             skips, passed = skips[:-n], skips[-n:]
-            h = block(h, passed, embedding)
-            walk.record(f"up.{level}", h)
-            if walk.finished:
-                return walk.output(None)
-            h, embedding, *kept = walk.cut(h, embedding, *skips)
-            skips = tuple(kept)
-        return walk.output(net.conv_out(net.conv_act(net.conv_norm_out(h))))
-
-
-class _Walk:
-    """Collects taps on the way and drops the rows that need nothing deeper."""
-
-    def __init__(self, names: Sequence[str], taps: Sequence[str], full: int):
-        self.taps, self.full = taps, full
-        self.deepest = max(taps, key=names.index) if taps else None
-        self.found: dict[str, Tensor] = {}
-
-    def record(self, name: str, activation: Tensor) -> None:
-        if name in self.taps:
-            self.found[name] = activation
-
-    @property
-    def passed_deepest(self) -> bool:
-        return self.deepest is None or self.deepest in self.found
-
-    @property
-    def finished(self) -> bool:
-        return self.full == 0 and self.passed_deepest
-
-    def cut(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(t[: self.full] for t in tensors) if self.passed_deepest else tensors
-
-    def output(self, prediction: Tensor | None) -> Output:
-        return Output(prediction, tuple(self.found[tap] for tap in self.taps))
+            h = block(h, tuple(passed), embedding)
+            if recorder.record(f"up.{level}", h):
+                return recorder.output()
+            h, embedding, *skips = recorder.keep(h, embedding, *skips)
+        return recorder.output(net.conv_out(net.conv_act(net.conv_norm_out(h))))
