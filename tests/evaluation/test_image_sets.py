@@ -1,4 +1,4 @@
-"""Folders and npz files that taildiff did not make: each scores as it should, and traps are told."""
+"""Folders and npz files from any source: each scores as it should, and pitfalls are noted."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter
 from taildiff.data.prepare import mnist5k
 from taildiff.errors import DataError, InputError
 from taildiff.evaluation import classifier_network
-from taildiff.evaluation.image_sets import TrainedOn, evaluate_images, evaluate_statistics
-from taildiff.evaluation.image_sources import Given, given, statistics, to_store
+from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
+from taildiff.evaluation.image_sources import ImageSource, open_images, read_statistics, to_store
 from taildiff.evaluation.pipeline import Evaluations
 from taildiff.evaluation.table import Table
 from taildiff.metrics import GaussianStatistics
@@ -19,7 +19,7 @@ from taildiff.spec import EvalSpec
 
 N = 60
 SPEC = EvalSpec(guidance=(), per_class=0)
-PLACES = tuple("0123456789")
+FOLDERS = tuple("0123456789")
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +52,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def judged(source: Path, real: Path, cache: Path, spec: EvalSpec = SPEC) -> tuple[EvalDir, Table]:
+def evaluated(source: Path, real: Path, cache: Path, spec: EvalSpec = SPEC) -> tuple[EvalDir, Table]:
     store, _ = to_store(real, cache)
     home = Evaluations(source.with_name(f"{source.name}-evals"))
-    folder = evaluate_images(given(source, store, PLACES, home.cache), store, spec, home)
+    folder = evaluate_images(open_images(source, store, FOLDERS, home.cache), store, spec, home)
     return folder, Table.read(folder)
 
 
@@ -67,9 +67,11 @@ def test_real_blurred_and_repeated_images_score_as_they_should(
     tmp_path: Path, digits: np.ndarray, real: Path, cache: Path
 ):
     other = digits[:, N:]
-    _, half = judged(write(tmp_path / "half", other), real, cache)
-    _, blurred = judged(write(tmp_path / "blurred", np.array([[blur(i) for i in own] for own in other])), real, cache)
-    _, repeated = judged(write(tmp_path / "repeated", np.repeat(other[:, :1], N, axis=1)), real, cache)
+    _, half = evaluated(write(tmp_path / "half", other), real, cache)
+    _, blurred = evaluated(
+        write(tmp_path / "blurred", np.array([[blur(i) for i in own] for own in other])), real, cache
+    )
+    _, repeated = evaluated(write(tmp_path / "repeated", np.repeat(other[:, :1], N, axis=1)), real, cache)
 
     def values(table: Table) -> dict[str, float]:
         return {row.metric: row.value for row in table.select(group="all") if row.value is not None}
@@ -85,44 +87,44 @@ def test_real_blurred_and_repeated_images_score_as_they_should(
     assert same["coverage"] < 0.2
     assert half.guidances == ()
     assert half.definition.drawn == (N,) * 10
-    assert half.groups == ("all",)  # nobody said what it was trained on
+    assert half.groups == ("all",)  # the training set is unknown
 
 
-def test_a_second_evaluation_works_out_nothing_and_an_interrupted_one_goes_on(
+def test_a_second_evaluation_reuses_cached_results_and_an_interrupted_one_resumes(
     tmp_path: Path, digits: np.ndarray, real: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
     source = write(tmp_path / "half", digits[:, N:])
-    folder, first = judged(source, real, cache)
-    told: list[str] = []
+    folder, first = evaluated(source, real, cache)
+    stages: list[str] = []
     store, _ = to_store(real, cache)
     home = Evaluations(folder.root.parent)
-    subject = given(source, store, PLACES, home.cache)
+    subject = open_images(source, store, FOLDERS, home.cache)
     folder.table_json.unlink()
     part = min(home.cache.glob("part-*.npz"))
     part.unlink()  # stopped before this family of metrics
 
     def note(stage: str, done: int, total: int, /) -> None:
-        told.append(stage)
+        stages.append(stage)
 
     evaluate_images(subject, store, SPEC, home, progress=note)
     assert Table.read(folder) == first
-    assert set(told) == {"metrics of the images"}
-    assert len(told) == 11  # one family of six, in each scope
-    told.clear()
+    assert set(stages) == {"metrics of the images"}
+    assert len(stages) == 11  # one family of six, in each scope
+    stages.clear()
     evaluate_images(subject, store, SPEC, home, progress=note)
-    assert not told
+    assert not stages
     fewer = SPEC.model_copy(update={"metrics": ("recall",)})
     evaluate_images(subject, store, fewer, home, progress=note)
-    assert not told
+    assert not stages
 
 
 def test_what_a_model_was_trained_on_decides_the_groups(tmp_path: Path, digits: np.ndarray, real: Path, cache: Path):
     source = write(tmp_path / "half", digits[:, N : N + 30])
     store, _ = to_store(real, cache)
     home = Evaluations(tmp_path / "evals")
-    subject = given(source, store, PLACES, home.cache)
+    subject = open_images(source, store, FOLDERS, home.cache)
     index = np.concatenate([np.flatnonzero(store.labels == label)[: 30 - 3 * label] for label in range(10)])
-    trained = TrainedOn(tuple(30 - 3 * label for label in range(10)), index)
+    trained = TrainingImages(tuple(30 - 3 * label for label in range(10)), index)
     spec = EvalSpec(per_class=20, metrics=("accuracy", "memorized"))
     table = Table.read(evaluate_images(subject, store, spec, home, trained))
     assert {"head", "tail", "many", "few"} - set(table.groups) == {"many"}
@@ -130,15 +132,15 @@ def test_what_a_model_was_trained_on_decides_the_groups(tmp_path: Path, digits: 
     copied = table.value("memorized", "all")
     assert copied is not None
     assert copied < 0.1
-    with pytest.raises(InputError, match="30 images of a class"):
+    with pytest.raises(InputError, match="only 30 images of a class"):
         evaluate_images(subject, store, EvalSpec(per_class=31), home)
 
 
-def test_unequal_classes_are_told(tmp_path: Path, digits: np.ndarray, real: Path, cache: Path):
+def test_unequal_classes_get_a_note(tmp_path: Path, digits: np.ndarray, real: Path, cache: Path):
     source = write(tmp_path / "unequal", digits[:, N:])
     for file in sorted((source / "3").iterdir())[10:]:
         file.unlink()
-    _, table = judged(source, real, cache)
+    _, table = evaluated(source, real, cache)
     assert any(note.startswith("label priors differ") for note in table.notes)
     assert table.definition.drawn == (60, 60, 60, 10, 60, 60, 60, 60, 60, 60)
 
@@ -164,14 +166,14 @@ def test_npz_files_of_all_kinds_give_the_same_images(tmp_path: Path, change, sai
     assert bool(notes) == bool(said)
 
 
-def test_other_sizes_are_resized_once_and_told(tmp_path: Path):
+def test_other_sizes_are_resized_once_with_a_note(tmp_path: Path):
     np.savez(tmp_path / "x.npz", images=np.zeros((4, 16, 16), np.uint8), labels=[0, 0, 1, 1])
     store, notes = to_store(tmp_path / "x.npz", tmp_path / "cache", 8)
     assert store.images.shape == (4, 8, 8, 1)
-    assert "resized twice" in notes[0]
+    assert "resize them a second time" in notes[0]
     folder = write(tmp_path / "folder", np.zeros((2, 3, 16, 16), np.uint8))
     store, notes = to_store(folder, tmp_path / "cache", 8)
-    assert "resized twice" in notes[0]
+    assert "resize them a second time" in notes[0]
     assert to_store(folder, tmp_path / "cache")[0].meta.height == 16
 
 
@@ -180,12 +182,12 @@ def test_other_sizes_are_resized_once_and_told(tmp_path: Path):
     [
         ({"pictures": np.zeros(3)}, "has no arr_0"),
         ({"images": np.zeros((2, 4, 4, 5), np.uint8), "labels": np.zeros(2, int)}, "images must be"),
-        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros(3, int)}, "one whole label an image"),
-        ({"images": np.full((2, 4, 4), 900.0), "labels": np.zeros(2, int)}, r"give 8 bits"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros(3, int)}, "one integer per image"),
+        ({"images": np.full((2, 4, 4), 900.0), "labels": np.zeros(2, int)}, r"use 8 bits"),
         ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0, 7])}, "labels 0..7"),
     ],
 )
-def test_an_npz_that_cannot_be_judged_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], message: str):
+def test_an_npz_that_cannot_be_evaluated_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], message: str):
     np.savez(tmp_path / "x.npz", **arrays)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match=message):
         to_store(tmp_path / "x.npz", tmp_path / "cache", None, ("a", "b"))
@@ -195,33 +197,33 @@ def test_an_unknown_class_is_named(tmp_path: Path, digits: np.ndarray, real: Pat
     source = write(tmp_path / "odd", digits[:2, :3])
     (source / "1").rename(source / "one")
     with pytest.raises(DataError, match="unknown class 'one'"):
-        given(source, to_store(real, cache)[0], PLACES, cache)
+        open_images(source, to_store(real, cache)[0], FOLDERS, cache)
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """An extractor of the user's own: means of four quarters, and of the whole."""
+    """A custom extractor: means of four quarters, and of the whole."""
     x = images.astype(np.float32).mean(axis=3) / 255
     a, b = x[:, :14], x[:, 14:]
     return np.stack([part.mean(axis=(1, 2)) for part in (a[..., :14], a[..., 14:], b[..., :14], b[..., 14:])], axis=1)
 
 
-def test_statistics_made_elsewhere_give_the_frechet_distance_alone(
+def test_statistics_of_other_tools_give_the_frechet_distance_alone(
     tmp_path: Path, digits: np.ndarray, real: Path, cache: Path
 ):
     source = write(tmp_path / "half", digits[:, N:])
     store, _ = to_store(real, cache)
     features = pixels(np.asarray(store.images))
     np.savez(tmp_path / "s.npz", mu=features.mean(axis=0), sigma=np.cov(features, rowvar=False))
-    known = statistics(tmp_path / "s.npz")
+    known = read_statistics(tmp_path / "s.npz")
     assert known is not None
     mine, notes = to_store(source, cache)
-    subject = Given("half", mine, np.asarray(mine.labels), notes)
-    spec = EvalSpec(features="evaluation.test_foreign:pixels")
+    subject = ImageSource("half", mine, np.asarray(mine.labels), notes)
+    spec = EvalSpec(features="evaluation.test_image_sets:pixels")
     table = Table.read(evaluate_statistics(subject, known, spec, Evaluations(tmp_path / "evals")))
     (row,) = table.rows
     assert row.value is not None
     assert row.value < 0.01
-    assert any("statistics alone" in note for note in table.notes)
+    assert any("only statistics" in note for note in table.notes)
     with pytest.raises(InputError, match="name it, as in --features inception"):
         evaluate_statistics(subject, known, EvalSpec(), Evaluations(tmp_path / "evals"))
     wrong = GaussianStatistics(np.zeros(3), np.eye(3), 9)

@@ -64,31 +64,31 @@ def judge_images(asked: Asked, progress: Progress) -> EvalDir:
     """Judge images that are there already."""
     if asked.data is None:
         raise SpecError(f"what is {asked.source} to be held against? Name the real images: --data STORE, FOLDER or NPZ")
-    from taildiff.evaluation.image_sets import TrainedOn, evaluate_images, evaluate_statistics
-    from taildiff.evaluation.image_sources import Given, given, is_npz, statistics, to_store
+    from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
+    from taildiff.evaluation.image_sources import ImageSource, is_npz, open_images, read_statistics, to_store
     from taildiff.evaluation.pipeline import Evaluations
     from taildiff.sampling.generate import best_device
 
     home = Evaluations(asked.out or evals_of(asked.source))
-    if is_npz(asked.data) and (known := statistics(asked.data)) is not None:
+    if is_npz(asked.data) and (known := read_statistics(asked.data)) is not None:
         store, notes = to_store(asked.source, home.cache, progress=progress)
-        subject = Given(asked.source.resolve().name, store, np.asarray(store.labels), notes)
+        subject = ImageSource(asked.source.resolve().name, store, np.asarray(store.labels), notes)
         return evaluate_statistics(subject, known, asked.spec, home, progress, best_device())
     beside = Evaluations(evals_of(asked.data))  # what judges is trained once, whatever it judges
     real, about = to_store(asked.data, beside.cache, progress=progress)
-    subject = given(asked.source, real, folder_names(real.meta.class_names), home.cache, progress)
-    subject = Given(subject.name, subject.store, subject.labels, (*about, *subject.notes))
+    subject = open_images(asked.source, real, folder_names(real.meta.class_names), home.cache, progress)
+    subject = ImageSource(subject.name, subject.store, subject.labels, (*about, *subject.notes))
     trained = None
     if asked.trained_on:
         counts, index = _trained_on(asked.trained_on, real, home.cache, progress)
-        trained = TrainedOn(counts, index)
+        trained = TrainingImages(counts, index)
     spec = asked.spec.model_copy(update={"per_class": asked.per_class})
     return evaluate_images(subject, real, spec, home, trained, progress, best_device())
 
 
 def _trained_on(path: Path, real: Store, cache: Path, progress: Progress) -> tuple[tuple[int, ...], np.ndarray | None]:
     """Training images by class, and where in the real images' store they are, if that is known."""
-    from taildiff.evaluation.image_sources import given
+    from taildiff.evaluation.image_sources import open_images
 
     run = RunDir(path)
     if run.exists():
@@ -98,7 +98,7 @@ def _trained_on(path: Path, real: Store, cache: Path, progress: Progress) -> tup
                 f"--trained-on {path}: {len(split.counts)} classes, the real images have {len(real.meta.class_names)}"
             )
         return split.counts, split.index if split.store_hash == real.meta.hash else None
-    found = given(path, real, folder_names(real.meta.class_names), cache, progress)
+    found = open_images(path, real, folder_names(real.meta.class_names), cache, progress)
     kept = found.labels[~np.asarray(found.store.test)]
     counts = np.bincount(kept, minlength=len(real.meta.class_names))
     return tuple(counts.tolist()), found.store.train_index if found.store.meta.hash == real.meta.hash else None

@@ -1,4 +1,4 @@
-"""Judge images that are there already, whoever made them, against a store, or against statistics made elsewhere."""
+"""Evaluate existing images from any source against a store, or against statistics of another tool."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from taildiff.errors import InputError
 from taildiff.evaluation import checks
 from taildiff.evaluation.cache import digest, kept_features
 from taildiff.evaluation.extractors import extractor
-from taildiff.evaluation.image_sources import Given
+from taildiff.evaluation.image_sources import ImageSource
 from taildiff.evaluation.pipeline import Drawn, Evaluations, finished, judge, to_row
 from taildiff.evaluation.reference import record, yardstick
 from taildiff.evaluation.scopes import Scope
@@ -26,86 +26,88 @@ VERSION = 2  # raise it with every change that changes numbers
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedOn:
-    """What is known of the training set of the model that made the images."""
+class TrainingImages:
+    """Known facts about the training set of the model that generated the images."""
 
     counts: tuple[int, ...] = ()
-    """Images of each class, which decide head, body and tail; empty: unknown."""
+    """Images per class, which decide head, body and tail; empty if unknown."""
     index: NDArray[np.intp] | None = None
-    """Positions in the reference's store, where they are known."""
+    """Positions in the reference's store, if known."""
 
 
 def evaluate_images(
-    subject: Given,
+    source: ImageSource,
     store: Store,
     spec: EvalSpec,
     home: Evaluations,
-    trained: TrainedOn | None = None,
+    trained: TrainingImages | None = None,
     progress: Progress = silent,
     device: str = "cpu",
 ) -> EvalDir:
-    """Judge images against the real ones of a store; gives the folder with the table.
+    """Compare images with the real ones of a store; returns the folder with the table.
 
-    Equally many of each class are taken: `spec.per_class`, or with 0 as many as the rarest has, unless the classes are
-    too unequal for that. Raises `InputError` where a class has fewer images than asked for.
+    Takes equal numbers per class: `spec.per_class`, or with 0 as many as the rarest has, unless the classes are too
+    unequal for that. Raises `InputError` if a class has fewer than `spec.per_class` images.
     """
-    trained = trained or TrainedOn(_long_tail(store))
+    trained = trained or TrainingImages(_long_tail(store))
     classes = store.meta.class_names
-    index = _chosen(subject, len(classes), spec.per_class)
-    labels = subject.labels[index]
+    index = _select(source, len(classes), spec.per_class)
+    labels = source.labels[index]
     drawn = tuple(np.bincount(labels, minlength=len(classes)).tolist())
     spec = spec.model_copy(update={"guidance": (), "seeds": (), "per_class": drawn[0] if len(set(drawn)) == 1 else 0})
     found = record(spec.features, store, progress, device)
-    key = digest(subject.store.meta.hash, index.tolist())
-    definition = _definition(subject.name, spec, found, store.meta.hash, key, classes, trained.counts, drawn)
+    key = digest(source.store.meta.hash, index.tolist())
+    definition = _definition(source.name, spec, found, store.meta.hash, key, classes, trained.counts, drawn)
     folder = home.evaluation(definition.name)
     if finished(folder, definition):
         return folder
     yard = yardstick(store, spec, trained.index, progress, device)
     real = np.bincount(yard.real.labels, minlength=len(classes)).tolist()
-    notes = (*subject.notes, *checks.priors(drawn, real))
-    images = Drawn(None, None, labels, key, lambda: subject.images(index, store.meta.channels))
+    notes = (*source.notes, *checks.priors(drawn, real))
+    images = Drawn(None, None, labels, key, lambda: source.images(index, store.meta.channels))
     judge(home, definition, yard, [images], notes, progress)
     return folder
 
 
 def evaluate_statistics(
-    subject: Given,
+    source: ImageSource,
     real: GaussianStatistics,
     spec: EvalSpec,
     home: Evaluations,
     progress: Progress = silent,
     device: str = "cpu",
 ) -> EvalDir:
-    """The Fréchet distance of all images to a mean and covariance; nothing else can be had of those.
+    """The Fréchet distance of all images to a mean and covariance, the only metric that these allow.
 
     Raises `InputError` for features of another dimension, and for `domain`, which learns from the real images.
     """
     if spec.features == "domain":
-        raise InputError("statistics are of some pretrained network: name it, as in --features inception")
-    by = extractor(spec.features, subject.store, progress, device)
+        raise InputError("statistics belong to a pretrained network; name it, as in --features inception")
+    by = extractor(spec.features, source.store, progress, device)
     if len(real.mean) != by.dim:
-        raise InputError(f"the statistics have {len(real.mean)} dimensions, {by.name} has {by.dim}: name another")
+        raise InputError(
+            f"the statistics have {len(real.mean)} dimensions, {by.name} has {by.dim}; choose another extractor"
+        )
     store_hash = digest(real.mean.tolist(), float(real.cov.sum()), float(np.abs(real.cov).sum()))
-    key, count = subject.store.meta.hash, len(subject.labels)
+    key, count = source.store.meta.hash, len(source.labels)
     spec = spec.model_copy(update={"guidance": (), "seeds": (), "per_class": 0, "metrics": ("frechet",)})
     found = ExtractorRecord(name=by.name, dim=by.dim, hash=by.hash, is_fid=by.is_fid)
-    names = subject.store.meta.class_names
-    definition = _definition(subject.name, spec, found, store_hash, key, names, (), (count,))
+    names = source.store.meta.class_names
+    definition = _definition(source.name, spec, found, store_hash, key, names, (), (count,))
     folder = home.evaluation(definition.name)
     if finished(folder, definition):
         return folder
 
     def make() -> NDArray[np.float32]:
-        images = subject.store.images
+        images = source.store.images
         return by.features(images, lambda _, done, total: progress("features of the images", done, total))
 
     features = kept_features(home.cache, digest(by.hash, key), make)
     enough = count > by.dim
     value = frechet_from_statistics(real, GaussianStatistics.of(features)) if enough else None
     row = to_row(definition, None, None, Scope("all", ()), Number("frechet", value, real.n, count))
-    notes = [*subject.notes, "the reference is statistics alone: no other metric, no classes, no interval"]
-    notes += [] if real.n else ["the statistics do not tell over how many images they were taken"]
+    notes = [*source.notes, "the reference is only statistics: no other metric, no classes, no interval"]
+    notes += [] if real.n else ["the statistics do not state their number of images"]
     notes += [*checks.missing((row,), by.dim), *checks.few_images((row,), by.dim)]
     Table((row,), definition, tuple(notes)).write(folder)
     return folder
@@ -139,20 +141,16 @@ def _definition(
 
 
 def _long_tail(store: Store) -> tuple[int, ...]:
-    """Training counts of a store, where they are long-tailed: a balanced one says nothing of head and tail."""
+    """Training counts of a long-tailed store; empty for a balanced one, which has no head and tail."""
     counts = store.facts.counts
     return counts if max(counts) > NEARLY_EQUAL * min(counts) else ()
 
 
-def _chosen(subject: Given, classes: int, per_class: int) -> NDArray[np.intp]:
-    """Positions of the first images of each class, equally many where that can be."""
-    counts = np.bincount(subject.labels, minlength=classes)
-    there = counts[counts > 0]
-    if per_class and there.min() < per_class:
-        name = subject.store.meta.class_names
-        raise InputError(
-            f"{subject.name} has {there.min()} images of a class ({len(name)} classes), not {per_class}: "
-            f"give --per-class {there.min()} or less"
-        )
-    n = per_class or (int(there.min()) if there.max() <= NEARLY_EQUAL * there.min() else int(there.max()))
-    return np.sort(np.concatenate([np.flatnonzero(subject.labels == label)[:n] for label in range(classes)]))
+def _select(source: ImageSource, classes: int, per_class: int) -> NDArray[np.intp]:
+    """Positions of the first images of each class, in equal numbers if possible."""
+    counts = np.bincount(source.labels, minlength=classes)
+    least, most = int(counts[counts > 0].min()), int(counts.max())
+    if per_class > least:
+        raise InputError(f"{source.name} has only {least} images of a class; use --per-class {least} or less")
+    n = per_class or (least if most <= NEARLY_EQUAL * least else most)
+    return np.sort(np.concatenate([np.flatnonzero(source.labels == label)[:n] for label in range(classes)]))

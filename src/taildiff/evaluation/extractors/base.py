@@ -139,7 +139,7 @@ class NetworkExtractor:
 def in_batches(
     images: Pictures, dim: int, size: int, forward: Callable[[Images], NDArray[np.float32]], progress: Progress = silent
 ) -> NDArray[np.float32]:
-    """Features (N, dim), `size` images at a time; `DataError` if `forward` returns a wrong shape or non-finite values."""
+    """Features (N, dim), `size` images at a time; `DataError` if `forward` gives a wrong shape or non-finite values."""
     result = np.empty((len(images), dim), dtype=np.float32)
     for start in range(0, len(images), size):
         stop = min(start + size, len(images))

@@ -35,7 +35,7 @@ def load_inception(
     sha256: str = SHA256,
     url: str = URL,
 ) -> NetworkExtractor:
-    """The FID extractor from `file`, `$TAILDIFF_INCEPTION`, the cache, or a one-time download; always checksum-verified.
+    """The FID extractor from `file`, `$TAILDIFF_INCEPTION`, the cache or a one-time download; its checksum is verified.
 
     Raises `InputError` if the file is missing, cannot be downloaded or is a different one.
     """
