@@ -29,7 +29,7 @@ def test_a_store_goes_through_the_vae(photos, tiny_vae, tmp_path, capsys):
     out = tmp_path / "latents"
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", out, "--batch-size", 3) == 0
     told = said(capsys)
-    assert f"Encoded: 8 training images and their mirrors as latents of 4×2×2, 1.0 kB, in {out}" in told
+    assert f"Encoded: 8 training images and their mirror images as latents of 4×2×2, 1.0 kB, in {out}" in told
     assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215, sha256 " in told
     assert f"taildiff data show {out}" in told
     assert f"taildiff train auto-sit-ccua --data {out}" in told
@@ -64,7 +64,7 @@ def test_a_dry_run_does_nothing(photos, tiny_vae, tmp_path, capsys):
     before = tree(tmp_path)
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", tmp_path / "latents", "--dry-run") == 0
     told = said(capsys)
-    assert "Would encode: 8 training images and their mirrors as latents of 4×2×2" in told
+    assert "Would encode: 8 training images and their mirror images as latents of 4×2×2" in told
     assert "AutoencoderKL" in told
     assert "next" not in told
     assert tree(tmp_path) == before
@@ -136,16 +136,16 @@ def test_show_says_what_latents_are_and_where_their_images(photos, tiny_vae, tmp
     capsys.readouterr()
     assert call("data", "show", latents, "--verify") == 0
     told = said(capsys)
-    assert "pets: latents of 10 images, 2 classes, 16×16 colour; verified: as it was written" in told
-    assert "8 training images and their mirrors as latents of 4×2×2" in told
+    assert "pets: latents of 10 images, 2 classes, 16×16 colour; verified" in told
+    assert "8 training images and their mirror images as latents of 4×2×2" in told
     assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215" in told
-    assert f"Images: {photos.root}, still there" in told
+    assert f"Images: {photos.root}, available" in told
     assert f"taildiff train auto-sit-ccua --data {latents}" in told
     assert call("data", "show", latents, "--tail", "exp", "--ratio", 0.5) == 0
     assert "cut to 6 (exp, ratio 0.5)" in said(capsys)
     shutil.rmtree(photos.root)
     assert call("data", "show", latents) == 0
-    assert "no longer there; training does without it, evaluating needs --data STORE" in said(capsys)
+    assert "not found; training does not need it, evaluation needs --data STORE" in said(capsys)
     data = bytearray((latents / "moments.npy").read_bytes())
     data[-1] ^= 1
     (latents / "moments.npy").write_bytes(data)

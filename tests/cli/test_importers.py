@@ -81,17 +81,20 @@ def test_options_of_importers(run, places):
     ("words", "message"),
     [
         (["mnist", "x", "--labels", "coarse"], "--labels is for cifar100, not mnist"),
-        (["csv", "x", "--names", "n"], "--names is for mnist and npz and list, not csv"),
+        (["csv", "x", "--names", "n"], "--names is for list, npz and mnist, not csv"),
         (["folder", "x", "--image-column", "n"], "--image-column is for parquet and hf, not folder"),
-        (["cifar10", "x", "--test", "n"], "--test is for folder and list and imagenet, not cifar10"),
-        (
-            ["cifar10", "x", "--partial"],
-            "--partial is for tinyimagenet and imagenet and places365 and inaturalist2018, not",
-        ),
+        (["cifar10", "x", "--test", "n"], "--test is for folder, list and imagenet, not cifar10"),
+        (["cifar10", "x", "--partial"], "--partial is for tinyimagenet, imagenet, places365 and inaturalist2018, not"),
         (["folder", "x", "--expect", "places-lt"], "--expect is for list, not folder"),
-        (["imagenet"], r"which folder\? (.|\n)*image-net\.org(.|\n)*Expected in SOURCE(.|\n)*LOC_val_solution\.csv"),
+        (
+            ["imagenet"],
+            r"imagenet needs a SOURCE(.|\n)*image-net\.org(.|\n)*Expected in SOURCE(.|\n)*LOC_val_solution\.csv",
+        ),
         (["places365", "nowhere"], r"nowhere does not exist(.|\n)*places365standard_easyformat\.tar"),
-        (["cifar10"], r"which folder or \.tar\.gz\? taildiff data prepare cifar10 SOURCE"),
+        (
+            ["cifar10"],
+            r"cifar10 needs a SOURCE, a folder or \.tar\.gz:\ntaildiff data prepare cifar10 SOURCE --out STORE$",
+        ),
         (["mnst", "x"], "did you mean 'mnist'"),
         (["npz", "nowhere"], "nowhere does not exist"),
     ],
@@ -103,8 +106,11 @@ def test_options_that_do_not_go_together(words, message, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_name_of_a_published_dataset_alone_gets_instructions(capsys):
-    with pytest.raises(InputError, match=r"which folder\? (.|\n)*Tiny ImageNet: tiny-imagenet-200\.zip"):
+def test_an_importer_alone_is_explained():
+    with pytest.raises(
+        InputError,
+        match=r"tinyimagenet needs a SOURCE, a folder(.|\n)*\[--partial\]\nTiny ImageNet: tiny-imagenet-200\.zip",
+    ):
         verb.main(["prepare", "tinyimagenet"])
 
 
@@ -113,16 +119,15 @@ def test_notes_are_told(run, places):
     assert "120 images; the published CIFAR has 50,000 and 10,000" in text
 
 
-def test_stopped_by_hand_it_says_how_to_go_on(places, monkeypatch, capsys):
+def test_ctrl_c_logs_how_to_resume(places, monkeypatch, caplog):
     from taildiff.data import prepare
 
     monkeypatch.setattr(prepare, "_SHARD_ITEMS", 64)
     monkeypatch.setattr(prepare.StoreWriter, "close", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     words = ["prepare", "cifar10", str(places / "cifar10"), "--out", str(places / "s")]
-    with pytest.raises(KeyboardInterrupt):
+    with caplog.at_level("INFO", "taildiff"), pytest.raises(KeyboardInterrupt):
         verb.main(words)
-    said = re.sub(r"\s+", " ", capsys.readouterr().err)
-    assert "Stopped; rerun the same command to resume. To give up, remove" in said
+    assert "Stopped; rerun the same command to resume. To give up, remove" in caplog.text
     monkeypatch.undo()
     assert verb.main(words) == 0
 
@@ -137,7 +142,7 @@ def test_show_a_step_and_a_list(run, places):
     assert f"cut to 2 (list, {places / 'some.txt'})" in text
     assert f"--data.tail list --data.list {places / 'some.txt'}" in text
     for words in (["--tail", "list"], ["--list", "x"]):
-        with pytest.raises(InputError, match="belong together"):
+        with pytest.raises(InputError, match="give --tail list and --list FILE together"):
             verb.main(["show", str(places / "store"), *words])
 
 
@@ -200,6 +205,6 @@ def test_the_reference_of_a_listed_cut_is_the_whole_store(run, tmp_path):
     (tmp_path / "lt.txt").write_text("\n".join([*lines[:30], *lines[39:44], *lines[61:62]]))
     text = run("show", tmp_path / "s", "--tail", "list", "--list", tmp_path / "lt.txt")
     assert "cut to 36" in text
-    assert "Balanced reference: all 91 training images, 22 or more of each class" in text
+    assert "Balanced reference: all 91 training images, 22 or more per class" in text
     assert reference(Store.open(tmp_path / "s"), "train").balanced
     assert len(reference(Store.open(tmp_path / "s"), "train").index) == 3 * 22

@@ -18,4 +18,4 @@ def test_a_changed_pixel_is_found(tiny_store, capsys):
 
 def test_folders_have_nothing_to_verify(tmp_path, capsys):
     assert main(["data", "show", str(tmp_path), "--verify"]) == 2
-    assert "is no store" in capsys.readouterr().err
+    assert "is not a store; --verify works on" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import sources
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taildiff.data.formats.cifar import find_cifar
+from taildiff.data.formats.cifar import find_cifar10, find_cifar100
 from taildiff.data.formats.pickles import PickleRefusedError, read_pickle
 from taildiff.data.prepare import prepare
 from taildiff.errors import DataError
@@ -37,7 +37,7 @@ def test_four_forms_of_cifar10_are_one_store(tmp_path):
     sources.cifar10(tmp_path / "new", python2=False)
     packed = sources.archive(tmp_path / "py" / "cifar-10-batches-py")
     places = [tmp_path / "py", tmp_path / "new" / "cifar-10-batches-py", binary, packed, sources.archive(binary)]
-    stores = [prepare(find_cifar(place, 10), tmp_path / f"s{k}") for k, place in enumerate(places)]
+    stores = [prepare(find_cifar10(place), tmp_path / f"s{k}") for k, place in enumerate(places)]
     assert len({store.meta.hash for store in stores}) == 1
     store = stores[0]
     np.testing.assert_array_equal(store.images, images)
@@ -47,26 +47,26 @@ def test_four_forms_of_cifar10_are_one_store(tmp_path):
     assert store.meta.name == "cifar10"
     assert store.meta.notes == ("120 images; the published CIFAR has 50,000 and 10,000",)
     with pytest.raises(DataError, match="the published CIFAR has 50,000 and 10,000, or prepare without --strict"):
-        prepare(find_cifar(places[0], 10), tmp_path / "strict", strict=True)
+        prepare(find_cifar10(places[0]), tmp_path / "strict", strict=True)
 
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_cifar100_fine_and_coarse(tmp_path, binary):
     images, fine = sources.cifar100(tmp_path, binary)
-    store = prepare(find_cifar(tmp_path, 100), tmp_path / "fine")
+    store = prepare(find_cifar100(tmp_path), tmp_path / "fine")
     np.testing.assert_array_equal(store.images, images)
     np.testing.assert_array_equal(store.labels, fine)
     assert store.meta.class_names[99] == "f99"
-    coarse = prepare(find_cifar(tmp_path, 100, "coarse"), tmp_path / "coarse")
+    coarse = prepare(find_cifar100(tmp_path, "coarse"), tmp_path / "coarse")
     np.testing.assert_array_equal(coarse.labels, fine // 5)
     assert coarse.meta.class_names[19] == "c19"
     with pytest.raises(DataError, match=r"already holds .*labels=fine.*labels=coarse"):
-        prepare(find_cifar(tmp_path, 100, "coarse"), tmp_path / "fine")
+        prepare(find_cifar100(tmp_path, "coarse"), tmp_path / "fine")
 
 
 def test_reading_may_begin_anywhere(tmp_path):
     images, _ = sources.cifar10(tmp_path)
-    source = find_cifar(tmp_path, 10).read()
+    source = find_cifar10(tmp_path).read()
     for start in (0, 19, 20, 99, 100, 119, 120):
         np.testing.assert_array_equal(np.array(list(source.pictures(start))).reshape(-1, 32, 32, 3), images[start:])
 
@@ -82,7 +82,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, protocol, capsys
     path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(pickle.dumps({"labels": [0], "data": Attack()}, protocol))
     with pytest.raises(DataError, match=r"data_batch_3 is not a file of CIFAR: .*Nothing of it was run"):
-        prepare(find_cifar(tmp_path, 10), tmp_path / "store")
+        prepare(find_cifar10(tmp_path), tmp_path / "store")
     assert not capsys.readouterr().out
     assert not (tmp_path / "store").exists()
 
@@ -164,7 +164,7 @@ def test_damage_is_named(tmp_path, name):
     damage, message = DAMAGE[name]
     damage(tmp_path / "cifar-10-batches-py")
     with pytest.raises(DataError, match=message):
-        prepare(find_cifar(tmp_path, 10), tmp_path / "store")
+        prepare(find_cifar10(tmp_path), tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
 
@@ -173,17 +173,15 @@ def test_binary_files_of_another_length_and_other_archives(tmp_path):
     path = folder / "data_batch_2.bin"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"data_batch_2\.bin has 61,459 bytes, not a multiple of 3,073"):
-        prepare(find_cifar(folder, 10), tmp_path / "store")
+        prepare(find_cifar10(folder), tmp_path / "store")
     packed = sources.archive(tmp_path / "py" / "cifar-10-batches-py")
     with pytest.raises(DataError, match="not the archive of CIFAR-100"):
-        prepare(find_cifar(packed, 100), tmp_path / "store")
+        prepare(find_cifar100(packed), tmp_path / "store")
     packed.write_bytes(packed.read_bytes()[:-2000])
     with pytest.raises(DataError, match=r"damaged|lacks"):
-        prepare(find_cifar(packed, 10), tmp_path / "store")
+        prepare(find_cifar10(packed), tmp_path / "store")
     packed.write_text("hello")
     with pytest.raises(DataError, match=r"not a \.tar\.gz, or damaged"):
-        prepare(find_cifar(packed, 10), tmp_path / "store")
+        prepare(find_cifar10(packed), tmp_path / "store")
     with pytest.raises(DataError, match="holds no CIFAR-100"):
-        find_cifar(tmp_path, 100)
-    with pytest.raises(DataError, match="CIFAR-10 has one kind"):
-        find_cifar(tmp_path, 10, "coarse")
+        find_cifar100(tmp_path)

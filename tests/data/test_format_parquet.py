@@ -44,9 +44,9 @@ def test_without_the_extra_it_is_said_how_to_get_it(tmp_path, find, monkeypatch)
 def test_columns_are_found_or_asked_for(tmp_path):
     assert Columns().pick(tmp_path, ["id", "label", "img"]) == ("img", "label")
     assert Columns("id", "img").pick(tmp_path, ["id", "label", "img"]) == ("id", "img")
-    with pytest.raises(DataError, match=r"which column\? Give --label-column; its columns: image, y"):
+    with pytest.raises(DataError, match=r"no column has a usual name; give --label-column\. Columns: image, y"):
         Columns().pick(tmp_path, ["image", "y"])
-    with pytest.raises(DataError, match="no column 'x'; its columns: image, y"):
+    with pytest.raises(DataError, match=r"no column 'x'\. Columns: image, y"):
         Columns("x").pick(tmp_path, ["image", "y"])
 
 
@@ -84,7 +84,7 @@ def test_records_text_labels_and_broken_rows(tmp_path, arrow):
     images[9] = {"bytes": b"broken", "path": None}
     labels = [("cat", "ant", "bee")[label] for label in LABELS]
     place = write(arrow, tmp_path / "a.parquet", images=images, labels=labels, names=("picture", "kind"))
-    store = prepare.prepare(find_parquet(place, Columns("picture", "kind")), tmp_path / "store", 8)
+    store = prepare.prepare(find_parquet(place, "picture", "kind"), tmp_path / "store", 8)
     assert store.meta.class_names == ("ant", "bee", "cat")
     assert (store.meta.count, store.meta.skipped) == (28, 2)
     assert store.meta.skipped_names[0].startswith("image 4: ")
@@ -93,8 +93,8 @@ def test_records_text_labels_and_broken_rows(tmp_path, arrow):
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (["x"] * 30, LABELS, "column 'image' is string, not the bytes of image files"),
-        (FILES, [0.5] * 30, "labels must be whole numbers or text in every row; found float"),
+        (["x"] * 30, LABELS, "column 'image' has the type string; encoded image files"),
+        (FILES, [0.5] * 30, "labels must be integers or text in every row; found float"),
         (FILES, [0] * 29 + [None], "found int, nothing"),
         (FILES, [0] * 30, "the single class '0'"),
     ],

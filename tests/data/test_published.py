@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taildiff.data.formats.published import CUTS, DATASETS, IMAGENET, check_cut, check_dataset, compare_cut
+from taildiff.data.formats import importers
+from taildiff.data.formats.imagenet import IMAGENET
+from taildiff.data.formats.published import CUTS, check_cut, check_dataset, compare_cut
 from taildiff.data.formats.table import find_list
 from taildiff.data.longtail import Groups, exponential_counts
 from taildiff.errors import DataError
@@ -80,7 +82,8 @@ def test_a_list_file_with_the_published_number_of_lines_and_no_images(tmp_path):
 
 
 def test_datasets():
-    numbers = {name: (entry.classes, entry.train, entry.test) for name, entry in DATASETS.items()}
+    datasets = {name: importer.dataset for name, importer in importers().items() if importer.dataset}
+    numbers = {name: (entry.classes, entry.train, entry.test) for name, entry in datasets.items()}
     assert numbers == {
         "tinyimagenet": (200, 100_000, 10_000),
         "imagenet": (1000, 1_281_167, 50_000),

@@ -15,7 +15,7 @@ from hostile.damage import BINARY, TEXT, Damage
 from taildiff import build
 from taildiff.data import prepare
 from taildiff.data.encode import encode
-from taildiff.data.formats.cifar import find_cifar
+from taildiff.data.formats.cifar import find_cifar10
 from taildiff.data.formats.idx import find_idx
 from taildiff.data.formats.imagenet import find_imagenet
 from taildiff.data.formats.inaturalist import find_inaturalist
@@ -212,7 +212,7 @@ def of_sources(root: Path) -> list[Subject]:
     return [
         subject("idx", root / "plain" / idx, lambda: find_idx(root / "plain")),
         subject("idx.gz", root / "gz" / f"{idx}.gz", lambda: find_idx(root / "gz")),
-        subject("cifar", batch, lambda: find_cifar(root / "cifar", 10)),
+        subject("cifar", batch, lambda: find_cifar10(root / "cifar")),
         subject("npz", root / "a.npz", lambda: find_npz(root / "a.npz")),
         subject("csv", root / "t.csv", lambda: find_csv(root / "t.csv")),
         subject("list", root / "list.txt", lambda: find_list(root / "list.txt")),

@@ -1,4 +1,4 @@
-"""`taildiff data show`: what a dataset holds, and what to expect of it."""
+"""`taildiff data show`: counts, groups and imbalance of a dataset, and what to expect from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,48 +18,48 @@ if TYPE_CHECKING:
     from taildiff.data.store import Columns
 
 _FOLDER_SIZE = 32
-_MOST_ROWS = 30  # of the table of classes; of more classes the ends are shown
+_MOST_ROWS = 30  # of the class table; with more classes only both ends are shown
 _BAR = 30  # characters
 
 
 @dataclass(frozen=True)
 class Show:
-    """Counts, groups and imbalance of a dataset, and what to expect of it."""
+    """Print counts, groups and imbalance of a dataset, and what to expect from it."""
 
     path: tyro.conf.Positional[Path]
-    """A store, latents, or a folder with one sub-folder of images a class."""
+    """A store, latents, or a folder with one sub-folder of images per class."""
     tail: Literal["natural", "exp", "step", "list"] = "natural"
-    """Show the counts after this cut, as a run with `--data.tail` makes it."""
+    """Show the counts after this cut, the same as `--data.tail` of a run."""
     ratio: float = 0.01
-    """Images in the rarest class over images in the commonest, for `--tail exp` and `step`."""
+    """Images in the rarest class divided by images in the commonest, for `--tail exp` and `step`."""
     step_share: float = 0.5
-    """Part of the classes that `--tail step` makes rare."""
+    """Fraction of the classes that `--tail step` makes rare."""
     list: Path | None = None
-    """A text file with `path class_id` a line, for `--tail list` of a store."""
+    """A text file with `path class_id` on each line, for `--tail list` of a store."""
     min_per_class: int = 0
-    """Keep at least so many images of each class."""
+    """Keep at least this many images per class."""
     verify: bool = False
-    """Read the whole store, or all latents, and hold them against the hash they were written with."""
+    """Read the whole store, or all latents, and compare the checksum with the recorded one."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """What is shown of a dataset, be it a store, latents or a folder."""
+    """The counts of a store, of latents or of a folder."""
 
     title: str
     class_names: tuple[str, ...]
-    whole: tuple[int, ...]
-    """Training images of each class."""
+    uncut: tuple[int, ...]
+    """Training images per class before the cut."""
     held_out: tuple[int, ...]
     counts: tuple[int, ...]
-    """Training images of each class after the cut."""
+    """Training images per class after the cut."""
     prepared: bool
     notes: tuple[str, ...] = ()
-    """More lines below the title."""
+    """Lines below the title."""
 
 
 def show(options: Show) -> None:
-    """Print it."""
+    """Print the dataset at `options.path`."""
     from taildiff.data.formats.published import compare_cut
     from taildiff.data.longtail import Groups
 
@@ -103,7 +103,7 @@ def _view(options: Show) -> _View:
     from taildiff.data.verify import verify
 
     if (options.tail == "list") != (options.list is not None):
-        raise InputError("--tail list and --list FILE belong together")
+        raise InputError("give --tail list and --list FILE together")
     refuse_run(options.path)
     prepared = not options.path.exists() or is_store(options.path) or is_latents(options.path)
     store = open_data(options.path) if prepared else None
@@ -115,58 +115,58 @@ def _view(options: Show) -> _View:
         what = "latents of " if isinstance(store, LatentStore) else ""
         title = f"{store.meta.name}: {what}{store.meta.count:,} images, {len(names)} classes, {shape(store)}"
         title += f", {store.meta.skipped:,} broken left out" if store.meta.skipped else ""
-        title += "; verified: as it was written" if options.verify else ""
+        title += "; verified" if options.verify else ""
     elif options.verify:
-        raise InputError(f"{options.path} is no store; --verify is for what taildiff data prepare wrote")
+        raise InputError(f"{options.path} is not a store; --verify works on what taildiff data prepare or encode wrote")
     else:
         listing = scan(options.path)
         names, labels, test = listing.class_names, listing.labels, listing.test
         title = f"{listing.name}: {len(labels):,} image files (not opened yet), {len(names)} classes"
-    whole, held_out = (tuple(np.bincount(labels[part], minlength=len(names)).tolist()) for part in (~test, test))
-    counts = _cut(options, whole, store)
+    uncut, held_out = (tuple(np.bincount(labels[part], minlength=len(names)).tolist()) for part in (~test, test))
+    counts = _cut(options, uncut, store)
     if options.tail != "natural":
         how = options.list or f"ratio {options.ratio:g}"
         title += f"; cut to {sum(counts):,} ({options.tail}, {how})"
     if 0 in counts:
         empty = names[counts.index(0)]
-        raise DataError(f"class '{empty}' would keep no image; raise --ratio, or give --min-per-class 1")
-    return _View(title, names, whole, held_out, counts, store is not None, notes)
+        raise DataError(f"class '{empty}' would keep no images; raise --ratio, or give --min-per-class 1")
+    return _View(title, names, uncut, held_out, counts, store is not None, notes)
 
 
 def _notes(latents: "LatentStore") -> tuple[str, ...]:
-    from taildiff.cli.encode import amount, sides, vae_line
+    from taildiff.cli.encode import contents, vae_line
     from taildiff.data.latents import pixels_of
 
     info = latents.info
     try:
         pixels_of(latents)
-        there = "still there"
+        state = "available"
     except DataError:
-        there = "no longer there; training does without it, evaluating needs --data STORE"
+        state = "not found; training does not need it, evaluation needs --data STORE"
     return (
-        f"{info.rows:,} training images and their mirrors as latents of {sides(info)}, {amount(info.moments_bytes)}",
+        contents(info),
         vae_line(info),
-        f"Images: {info.pixels_path}, {there}",
+        f"Images: {info.pixels_path}, {state}",
     )
 
 
-def _cut(options: Show, whole: tuple[int, ...], store: "Columns | None") -> tuple[int, ...]:
-    """Training images of each class after the cut."""
+def _cut(options: Show, uncut: tuple[int, ...], store: "Columns | None") -> tuple[int, ...]:
+    """Training images per class after the cut."""
     from taildiff.data.longtail import Split, exponential_counts, step_counts
     from taildiff.spec import DataSpec
 
     match options.tail:
         case "exp":
-            return exponential_counts(whole, options.ratio, min_per_class=options.min_per_class)
+            return exponential_counts(uncut, options.ratio, min_per_class=options.min_per_class)
         case "step":
-            return step_counts(whole, options.ratio, options.step_share, min_per_class=options.min_per_class)
+            return step_counts(uncut, options.ratio, options.step_share, min_per_class=options.min_per_class)
         case "list":
             if store is None:
-                raise InputError("--tail list is for a store: prepare the folder first")
+                raise InputError("--tail list needs a store; prepare the folder first")
             data = DataSpec(tail="list", list=options.list, min_per_class=options.min_per_class)
             return Split.cut(store, data).counts
         case _:
-            return whole
+            return uncut
 
 
 def _table(view: _View, thirds: "Groups", shots: "Groups") -> Table:
@@ -202,22 +202,22 @@ def _expectations(view: _View) -> list[str]:
     from taildiff.data.longtail import FEWEST_REAL, NEARLY_EQUAL
 
     counts = view.counts
-    lines = [f"Imbalance: {max(counts) / min(counts):.1f} : 1 ({max(counts):,} to {min(counts):,} images a class)."]
-    if max(view.whole) <= NEARLY_EQUAL * min(view.whole):
-        about = f"all {sum(view.whole):,} training images, {min(view.whole):,} or more of each class"
-        lines.append(f"Balanced reference: {about}. Every class can be judged.")
+    lines = [f"Imbalance: {max(counts) / min(counts):.1f} : 1 ({max(counts):,} to {min(counts):,} images per class)."]
+    if max(view.uncut) <= NEARLY_EQUAL * min(view.uncut):
+        about = f"all {sum(view.uncut):,} training images, {min(view.uncut):,} or more per class"
+        lines.append(f"Balanced reference: {about}. Every class can be evaluated.")
     else:
-        lines.append("No balanced reference: all real images are the reference, and rare classes are judged on few.")
-    rare = [label for label, count in enumerate(view.whole) if count < FEWEST_REAL]
+        lines.append("No balanced reference; all real images are used, so rare classes are measured on few.")
+    rare = [label for label, count in enumerate(view.uncut) if count < FEWEST_REAL]
     if rare:
-        lines.append(f"{_names(view, rare)}: under {FEWEST_REAL} real images, too few for values of their own.")
+        lines.append(f"{_names(view, rare)}: fewer than {FEWEST_REAL} real images, too few for per-class values.")
     few = [label for label, count in enumerate(counts) if count < FEWEST_REAL]
     if few:
         lines.append(
-            f"{_names(view, few)}: under {FEWEST_REAL} images to learn from; expect copies, and little variety."
+            f"{_names(view, few)}: fewer than {FEWEST_REAL} training images; expect copies and little variety."
         )
     if not any(view.held_out):
-        lines.append("Nothing is held out: put images into train/ and test/ if you want to judge on unseen ones.")
+        lines.append("No images are held out; to evaluate on unseen images, split them into train/ and test/.")
     return lines
 
 
@@ -228,6 +228,6 @@ def _names(view: _View, labels: list[int]) -> str:
 
 
 def shape(store: "Columns") -> str:
-    """Such as `32×32 colour`."""
+    """Size and channels, such as `32×32 colour`."""
     meta = store.meta
     return f"{meta.height}×{meta.width} {'grey' if meta.channels == 1 else 'colour'}"

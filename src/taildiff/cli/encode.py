@@ -1,5 +1,6 @@
-"""`taildiff data encode`: a store through a VAE, once, so that training on its latents needs no VAE."""
+"""`taildiff data encode`: encode a store once with a VAE, so that training on the latents needs no VAE."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,53 +14,58 @@ from taildiff.recipes.latents import OLTR_IMAGES
 from taildiff.spec import DataFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from taildiff.data.latents import LatentMeta, LatentStore
     from taildiff.data.store import Store
+    from taildiff.log import Progress
     from taildiff.models.codec import VAE
 
-_IMAGENET = 1000, (4, 32, 32)  # classes and latents of the recipes imagenetlt256-*
+_IMAGENET = 1000, (4, 32, 32)  # classes and latent shape of the recipes imagenetlt256-*
 
 
 @dataclass(frozen=True)
 class Encode:
-    """Write what a VAE makes of a store's training images and their mirrors; run again, go on where it stopped."""
+    """Write a VAE's latents of a store's training images and their mirror images. Rerun the same command to resume."""
 
     store: tyro.conf.Positional[Path]
-    """A store, as taildiff data prepare makes it."""
+    """A store written by `taildiff data prepare`."""
     vae: Annotated[str, tyro.conf.arg(metavar="PATH_OR_HUB")]
-    """A folder with an AutoencoderKL or AutoencoderTiny of diffusers, or OWNER/NAME on the Hugging Face hub."""
+    """A folder with a diffusers AutoencoderKL or AutoencoderTiny, or OWNER/NAME on the Hugging Face Hub."""
     out: Path
-    """The latents to write."""
+    """The folder of latents to write."""
     batch_size: Annotated[int, tyro.conf.arg(metavar="N")] = 16
-    """Images that are read at a time."""
+    """Images encoded at a time."""
     overwrite: bool = False
-    """Replace latents that are already at --out."""
+    """Replace existing latents at --out."""
     dry_run: bool = False
-    """Look at the store and the VAE, print what would be written, and do nothing."""
+    """Check the store and the VAE and print what would be written; write nothing."""
 
 
 def encode(options: Encode) -> None:
-    """Do it, and say what came of it."""
+    """Encode the store and print the result."""
     from taildiff.data.encode import plan
     from taildiff.data.store import Store
     from taildiff.data.verify import affordable
 
     if options.batch_size < 1:
-        raise InputError(f"--batch-size {options.batch_size}: at least one image is read at a time")
+        raise InputError(f"--batch-size {options.batch_size} must be at least 1")
     store = Store.open(options.store)
     meta = store.meta
     from taildiff.models.codec import load_vae
-    from taildiff.sampling.generate import best_device  # torch: a wrong store is told before
+    from taildiff.sampling.generate import best_device  # torch, slow: after the store is checked
 
     vae = load_vae(options.vae, (meta.height, meta.width), best_device(), meta.channels)
     info, done = plan(store, options.out, vae.facts, options.overwrite)
     if options.dry_run:
-        _tell("Already encoded" if done else "Would encode", done.info if done else info, options.out)
+        _print_latents("Already encoded" if done else "Would encode", done.info if done else info, options.out)
         return
     if done is None and not affordable(store):
-        log.info(f"{store.root} is too large to check each time; to check it: taildiff data show PATH --verify")
+        log.info(
+            f"{store.root} is too large to be verified on every run; to verify it: taildiff data show PATH --verify"
+        )
     latents = done or _encode(options, store, vae)
-    _tell("Already encoded" if done else "Encoded", latents.info, options.out)
+    _print_latents("Already encoded" if done else "Encoded", latents.info, options.out)
     next_steps(
         command_line("data", "show", options.out),
         command_line("train", _recipe_for(latents.facts), "--data", options.out, "--out", "runs/first"),
@@ -74,44 +80,48 @@ def _recipe_for(facts: DataFacts) -> str:
 
 def _encode(options: Encode, store: "Store", vae: "VAE") -> "LatentStore":
     from taildiff.data import encode
+
+    with resumable_progress(options.out) as progress:
+        return encode.encode(
+            store, options.out, vae.facts, vae.moments, options.batch_size, progress, options.overwrite
+        )
+
+
+@contextmanager
+def resumable_progress(out: Path) -> "Iterator[Progress]":
+    """A progress bar; Ctrl-C prints how to resume what was being written to `out`, or to give it up."""
     from taildiff.io.staging import lasting_partial
 
     try:
         with progress_bar() as progress:
-            return encode.encode(
-                store, options.out, vae.facts, vae.moments, options.batch_size, progress, options.overwrite
-            )
+            yield progress
     except KeyboardInterrupt:
-        if (rest := lasting_partial(options.out)).exists():
-            log.info(f"Stopped; rerun the same command to resume. To give up, remove {rest}")
+        if (partial := lasting_partial(out)).exists():
+            log.info(f"Stopped; rerun the same command to resume. To give up, remove {partial}")
         raise
 
 
-def _tell(lead: str, info: "LatentMeta", out: Path) -> None:
-    console.print(
-        f"{lead}: {info.rows:,} training images and their mirrors as latents of {sides(info)}, "
-        f"{amount(info.moments_bytes)}, in {out}",
-        markup=False,
-        soft_wrap=True,
-    )
+def _print_latents(lead: str, info: "LatentMeta", out: Path) -> None:
+    console.print(f"{lead}: {contents(info)}, in {out}", markup=False, soft_wrap=True)
     console.print(vae_line(info), markup=False, soft_wrap=True)
 
 
-def sides(info: "LatentMeta") -> str:
-    """Such as `4×32×32`."""
+def contents(info: "LatentMeta") -> str:
+    """What latents hold: how many, of which shape, in how many bytes."""
     codec = info.codec
-    return f"{codec.channels}×{codec.height}×{codec.width}"
+    shape = f"{codec.channels}×{codec.height}×{codec.width}"
+    return f"{info.rows:,} training images and their mirror images as latents of {shape}, {amount(info.moments_bytes)}"
 
 
 def vae_line(info: "LatentMeta") -> str:
-    """The VAE in one line."""
+    """One line about the VAE."""
     codec = info.codec
     shift = f", shift {codec.shift:g}" if codec.shift else ""
     return f"VAE: {codec.kind} {codec.source}, scaling {codec.scaling:g}{shift}, sha256 {codec.hash[:12]}"
 
 
 def amount(size: int) -> str:
-    """Such as `7.6 GB`."""
+    """Bytes in a readable unit, such as `7.6 GB`."""
     for unit, name in ((1e9, "GB"), (1e6, "MB")):
         if size >= unit:
             return f"{size / unit:.1f} {name}"

@@ -11,15 +11,16 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from taildiff.data.formats.importer import Importer, Option
 from taildiff.data.formats.pickles import PickleRefusedError, read_pickle
 from taildiff.data.source import Found, Source, check_place, fingerprint_of
 from taildiff.errors import DataError
 
-Labels = Literal["fine", "coarse"]
+Labels = Annotated[Literal["fine", "coarse"], Option("The 100 fine classes, or the 20 coarse ones.", "fine|coarse")]
 _PIXELS = 3 * 32 * 32
 _MOST_BYTES = 2**28  # of one file; the largest published one has 160 MB
 
@@ -53,15 +54,24 @@ _CIFAR100 = (
 )
 
 
-def find_cifar(place: Path, classes: Literal[10, 100], labels: Labels = "fine") -> Found:
-    """The folder that the archive unpacks to, one that holds it, or the archive itself.
+def find_cifar10(place: Path) -> Found:
+    """CIFAR-10 in the folder that the archive unpacks to, in the one that holds it, or in the archive itself."""
+    return _find(place, 10, _CIFAR10, "fine")
 
-    `labels`: CIFAR-100's 100 classes, or its 20 coarse ones.
-    """
+
+def find_cifar100(place: Path, labels: Labels = "fine") -> Found:
+    """CIFAR-100 in the same places, with its 100 fine classes or its 20 coarse ones."""
+    return _find(place, 100, _CIFAR100, labels)
+
+
+IMPORTERS = (
+    Importer("cifar10", "folder or .tar.gz", "CIFAR-10, python or binary version", find_cifar10),
+    Importer("cifar100", "folder or .tar.gz", "CIFAR-100, python or binary version", find_cifar100),
+)
+
+
+def _find(place: Path, classes: int, versions: tuple[_Version, ...], labels: str) -> Found:
     check_place(place)
-    versions = _CIFAR10 if classes == 10 else _CIFAR100
-    if labels == "coarse" and classes == 10:
-        raise DataError("coarse labels are CIFAR-100's; CIFAR-10 has one kind")
     if place.is_dir():
         folder, version = _folder(place, versions, classes)
         files = [folder / name for name in version.files]
@@ -131,7 +141,7 @@ def _unpack(place: Path, wanted: set[str]) -> dict[str, bytes]:
     return content
 
 
-def _source(place: Path, content: dict[str, bytes], version: _Version, labels: Labels) -> Source:
+def _source(place: Path, content: dict[str, bytes], version: _Version, labels: str) -> Source:
     coarse = labels == "coarse"
     read = _python if version.python else _binary
     parts = [read(place, name, content[name], coarse) for name in (*version.train, version.test)]

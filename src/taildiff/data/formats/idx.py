@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from taildiff.data.formats.importer import Importer, Names
 from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, read_class_names
 from taildiff.errors import DataError
 
@@ -33,7 +34,7 @@ class _Part:
     test: bool
 
 
-def find_idx(place: Path, names: Path | None = None) -> Found:
+def find_idx(place: Path, names: Names = None) -> Found:
     """A folder with the files of one data set, or its file of training images where there are more.
 
     `names`: class names, a line each, by label. `DataError`: files missing, of another kind, or of different lengths.
@@ -174,3 +175,6 @@ def _exactly(file: BinaryIO, size: int, path: Path, last: bool = False) -> bytes
 
 def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} is damaged ({error}); download it again")
+
+
+IMPORTERS = (Importer("mnist", "folder of IDX files", "MNIST, Fashion-MNIST, KMNIST or EMNIST as published", find_idx),)

@@ -8,6 +8,7 @@ What lies in one folder takes its classes from val.txt, Kaggle's LOC_val_solutio
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from taildiff.data.formats.benchmark import (
     Copy,
@@ -19,11 +20,29 @@ from taildiff.data.formats.benchmark import (
     read_truth,
     read_words,
 )
-from taildiff.data.formats.published import IMAGENET
+from taildiff.data.formats.importer import Importer, Option, Partial
+from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import Entry, some
 from taildiff.data.source import Found, read_text
 from taildiff.errors import DataError
 
+IMAGENET = Dataset(
+    "imagenet",
+    "ImageNet (ILSVRC2012)",
+    1000,
+    1_281_167,
+    50_000,
+    "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit from https://image-net.org (after registration), "
+    "or the archive of Kaggle's imagenet-object-localization-challenge",
+    "  train/n01440764/n01440764_10026.JPEG … (the inner .tar files unpacked, each into a folder of its name)\n"
+    "  val/n01440764/ILSVRC2012_val_00000293.JPEG …, or val/ILSVRC2012_val_00000001.JPEG … with one of\n"
+    "    val.txt (`ILSVRC2012_val_00000001.JPEG 65` a line, classes by sorted folder names from 0; or --test FILE)\n"
+    "    LOC_val_solution.csv (Kaggle)\n"
+    "    ILSVRC2012_devkit_t12/data/ (meta.mat and ILSVRC2012_validation_ground_truth.txt)\n"
+    "  LOC_synset_mapping.txt or words.txt (may be missing; gives the classes their names)\n"
+    "The tree of Kaggle (ILSVRC/Data/CLS-LOC/train …) is found below SOURCE as it is.",
+)
+_Test = Annotated[Path | None, Option("File with the classes of the images in val/, if it has another name.", "PLACE")]
 _KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
 _LISTS = ("val.txt", "ImageNet_val.txt", "LOC_val_solution.csv")
 _WORDS = ("LOC_synset_mapping.txt", "words.txt")
@@ -34,7 +53,7 @@ _FIRST_ILSVRC = ("489", "490")
 """Of the first image, a sea snake with the label 65: its ILSVRC id, and that from 0."""
 
 
-def find_imagenet(place: Path, labels: Path | None = None, partial: bool = False) -> Found:
+def find_imagenet(place: Path, test: _Test = None, partial: Partial = False) -> Found:
     """A folder with train/ and val/, or the tree of Kaggle.
 
     `labels`: a file that gives the images in val/ their classes, if there is none of a known name. `partial`: take what
@@ -53,7 +72,18 @@ def find_imagenet(place: Path, labels: Path | None = None, partial: bool = False
         if lost := sorted(words.keys() - classes):
             copy.forgive(f"{copy.root / 'train'} has no images of {some(lost)}")
         classes = set(words)
-    return copy.found(train, _held_out(copy, sorted(classes), labels), words)
+    return copy.found(train, _held_out(copy, sorted(classes), test), words)
+
+
+IMPORTERS = (
+    Importer(
+        IMAGENET.importer,
+        "folder",
+        "ImageNet (ILSVRC2012): train/ and val/, or the tree from Kaggle",
+        find_imagenet,
+        IMAGENET,
+    ),
+)
 
 
 def _held_out(copy: Copy, classes: Sequence[str], labels: Path | None) -> Part:

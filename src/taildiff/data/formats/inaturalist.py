@@ -12,14 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from taildiff.data.formats.benchmark import Copy, Part, check_there
-from taildiff.data.formats.published import INATURALIST2018, missing
+from taildiff.data.formats.importer import Importer, Partial
+from taildiff.data.formats.published import Dataset, missing
 from taildiff.data.listing import some
 from taildiff.data.source import Found
 from taildiff.errors import DataError, SpecError
 from taildiff.spec import read_json
 
+INATURALIST2018 = Dataset(
+    "inaturalist2018",
+    "iNaturalist 2018",
+    8142,
+    437_513,
+    24_426,
+    "train_val2018.tar.gz, train2018.json.tar.gz, val2018.json.tar.gz and categories.json.tar.gz from "
+    "https://github.com/visipedia/inat_comp/tree/master/2018",
+    "  train2018.json, val2018.json\n"
+    "  train_val2018/Plantae/7477/3b60c9486db1d2ee875f11a669fbde4a.jpg …\n"
+    "  categories.json (may be missing; gives the classes their names)",
+)
 
-def find_inaturalist(place: Path, partial: bool = False) -> Found:
+
+def find_inaturalist(place: Path, partial: Partial = False) -> Found:
     """The folder with the two annotation files and train_val2018/.
 
     `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
@@ -36,6 +50,17 @@ def find_inaturalist(place: Path, partial: bool = False) -> Found:
     test = _part(copy, place / "val2018.json", seen) if (place / "val2018.json").exists() else Part()
     names = place / "categories.json"
     return copy.found(train, test, _read_names(names) if names.is_file() else {}, int)
+
+
+IMPORTERS = (
+    Importer(
+        INATURALIST2018.importer,
+        "folder",
+        "iNaturalist 2018: its annotation files and train_val2018/",
+        find_inaturalist,
+        INATURALIST2018,
+    ),
+)
 
 
 def _part(copy: Copy, path: Path, seen: set[str]) -> Part:

@@ -17,6 +17,7 @@ from typing import IO
 
 import numpy as np
 
+from taildiff.data.formats.importer import Importer, Names
 from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, read_class_names
 from taildiff.errors import DataError
 from taildiff.io.npz import NPZ_DAMAGE
@@ -44,7 +45,7 @@ class _Header:
     fortran: bool
 
 
-def find_npz(place: Path, names: Path | None = None) -> Found:
+def find_npz(place: Path, names: Names = None) -> Found:
     """One file; `names`: class names, a line each, by label. `DataError` names an array that is missing or wrong."""
     check_place(place)
     if not place.is_file():
@@ -191,3 +192,8 @@ def _stream(place: Path, header: _Header, start: int) -> Iterator[np.ndarray]:
                 raise ValueError("longer than its header says")
     except _DAMAGE as error:
         raise DataError(f"{place}: array `{header.name}` is damaged ({error})") from None
+
+
+IMPORTERS = (
+    Importer("npz", ".npz file", "images and labels as arrays, named as by Keras or MedMNIST or plainly", find_npz),
+)

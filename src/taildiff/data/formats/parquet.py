@@ -1,86 +1,113 @@
-"""Images in parquet files, or in a Hugging Face dataset that was saved on disk; needs `pip install 'taildiff[hf]'`.
+"""Parquet files and Hugging Face datasets written by `save_to_disk`; needs `pip install 'taildiff[hf]'`.
 
-An image is what an image file holds (JPEG, PNG, WebP), as bytes or as a record of `bytes` and `path`. Whether a parquet
-file is for training or held out is in its name (`test-00000-of-00001.parquet`), as on the Hugging Face hub.
+An image is an encoded file (JPEG, PNG, WebP), given as bytes or as a struct of `bytes` and `path`. A parquet file is
+held out if its name says so (`test-00000-of-00001.parquet`), as on the Hugging Face Hub.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from taildiff.data.formats.importer import Importer, Option
 from taildiff.data.source import Found, Raw, Source, check_place, classes_by_value, fingerprint
 from taildiff.errors import DataError
 
 _IMAGES, _LABELS = ("image", "img", "images"), ("label", "labels", "fine_label", "target", "class")
+_ImageColumn = Annotated[str | None, Option("Column of images, if it is not called image, img or images.", "NAME")]
+_LabelColumn = Annotated[str | None, Option("Column of classes, if it is not called label, class or the like.", "NAME")]
 _BATCH = 64
-_TEST = ("test",)
-_TRAIN = ("train",)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called; None: one of the usual names."""
+    """Names of the columns; None stands for the first usual name that exists."""
 
     image: str | None = None
     label: str | None = None
 
-    def pick(self, place: Path, have: Sequence[str]) -> tuple[str, str]:
-        """The names of the image and the label column."""
+    def pick(self, place: Path, columns: Sequence[str]) -> tuple[str, str]:
+        """Names of the image and the label column."""
         return (
-            self._one(place, have, self.image, _IMAGES, "--image-column"),
-            self._one(place, have, self.label, _LABELS, "--label-column"),
+            self._one(place, columns, self.image, _IMAGES, "--image-column"),
+            self._one(place, columns, self.label, _LABELS, "--label-column"),
         )
 
+    def __str__(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in vars(self).items() if value)
+
     @staticmethod
-    def _one(place: Path, have: Sequence[str], name: str | None, usual: Sequence[str], option: str) -> str:
-        if name is not None and name not in have:
-            raise DataError(f"{place} has no column '{name}'; its columns: {', '.join(have)}")
-        found = name or next((one for one in usual if one in have), None)
-        if found is None:
-            raise DataError(f"{place}: which column? Give {option}; its columns: {', '.join(have)}")
-        return found
+    def _one(place: Path, columns: Sequence[str], name: str | None, usual: Sequence[str], option: str) -> str:
+        column = name or next((one for one in usual if one in columns), None)
+        if column is None:
+            raise DataError(f"{place}: no column has a usual name; give {option}. Columns: {', '.join(columns)}")
+        if column not in columns:
+            raise DataError(f"{place} has no column '{name}'. Columns: {', '.join(columns)}")
+        return column
 
 
 def needs(package: str) -> Any:
-    """A package of the extra; `DataError` says how to get it."""
+    """The imported package; `DataError` says how to install it."""
     try:
         return __import__(package, fromlist=["_"])
     except ImportError:
         name = package.split(".")[0]
-        raise DataError(f"this needs {name}, which is not installed: pip install 'taildiff[hf]'") from None
+        raise DataError(f"{name} is not installed: pip install 'taildiff[hf]'") from None
 
 
-def find_parquet(place: Path, columns: Columns = Columns()) -> Found:
-    """A parquet file, or a folder with some at any depth."""
+def find_parquet(place: Path, image_column: _ImageColumn = None, label_column: _LabelColumn = None) -> Found:
+    """Images of a parquet file, or of all parquet files at any depth of a folder."""
     check_place(place)
     needs("pyarrow.parquet")
     files = [place] if place.is_file() else sorted(path for path in place.rglob("*.parquet") if path.is_file())
     if not files:
-        raise DataError(f"{place} holds no parquet files")
+        raise DataError(f"{place} contains no parquet files")
+    columns = Columns(image_column, label_column)
+    return _found(place, files, columns, lambda: _read_parquet(place, files, columns))
+
+
+def find_hf(place: Path, image_column: _ImageColumn = None, label_column: _LabelColumn = None) -> Found:
+    """Images of a `Dataset` written by `save_to_disk`, or of the splits `train` and `test` of a `DatasetDict`."""
+    check_place(place)
+    needs("datasets")
+    markers = ("dataset_dict.json", "dataset_info.json", "state.json")
+    if not any((place / name).is_file() for name in markers):
+        raise DataError(
+            f"{place} was not written by save_to_disk; for parquet files: taildiff data prepare parquet {place}"
+        )
+    files = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("cache-"))
+    columns = Columns(image_column, label_column)
+    return _found(place, files, columns, lambda: _read_hf(place, columns))
+
+
+IMPORTERS = (
+    Importer("parquet", "file or folder", "parquet files with an image and a label column (extra `hf`)", find_parquet),
+    Importer("hf", "folder", "a Hugging Face dataset written by save_to_disk (extra `hf`)", find_hf),
+)
+
+
+def _found(place: Path, files: Sequence[Path], columns: Columns, read: Callable[[], Source]) -> Found:
+    entries = [(path, path.stat()) for path in files]
     return Found(
         source=str(place.resolve()),
         name=place.stem if place.is_file() else place.resolve().name,
-        fingerprint=_mark(place, files),
+        fingerprint=fingerprint(
+            (str(path.relative_to(place.parent)), status.st_size, status.st_mtime_ns) for path, status in entries
+        ),
         roots=(place,),
-        read=lambda: _read_parquet(place, files, columns),
-        options=" ".join(f"{key}={value}" for key, value in vars(columns).items() if value),
+        read=read,
+        options=str(columns),
     )
 
 
-def _mark(place: Path, files: Sequence[Path]) -> str:
-    entries = [(path, path.stat()) for path in files]
-    return fingerprint((str(path.relative_to(place.parent)), at.st_size, at.st_mtime_ns) for path, at in entries)
-
-
 def _held_out(place: Path, path: Path) -> bool:
-    """By the part's name at the beginning of the file's, or as a folder."""
+    """Whether the file's name, or that of a folder above it, starts with `test` and none with `train`."""
     below = path.relative_to(place).parts if place.is_dir() else (path.name,)
     words = [word.lower().split("-")[0].split(".")[0] for word in below]
-    return any(word in _TEST for word in words) and not any(word in _TRAIN for word in words)
+    return "test" in words and "train" not in words
 
 
 def _read_parquet(place: Path, files: Sequence[Path], columns: Columns) -> Source:
@@ -94,14 +121,13 @@ def _read_parquet(place: Path, files: Sequence[Path], columns: Columns) -> Sourc
             with parquet.ParquetFile(path) as file:
                 image, label = columns.pick(path, file.schema_arrow.names)
                 _check_kind(path, arrow, image, file.schema_arrow.field(image).type)
-                names = _names_in(file.schema_arrow.metadata, label)
+                class_names = class_names or _names_in(file.schema_arrow.metadata, label)
                 labels.append(_label_values(path, file.read(columns=[label]).column(0).to_pylist()))
         except (arrow.ArrowException, OSError) as error:
-            raise DataError(f"{path} is not a parquet file, or damaged ({_short(error)})") from None
-        class_names = class_names or names
+            raise DataError(f"{path} is damaged or not a parquet file ({_short(error)})") from None
     counts = [len(values) for values in labels]
     test = np.repeat([_held_out(place, path) for path in files], counts)
-    found, numbers = _classes(place, np.concatenate(labels), class_names)
+    names, values = _classes(place, np.concatenate(labels), class_names)
 
     def pictures(start: int) -> Iterator[Raw]:
         for path, count in zip(files, counts, strict=True):
@@ -109,18 +135,18 @@ def _read_parquet(place: Path, files: Sequence[Path], columns: Columns) -> Sourc
                 yield from _stream_parquet(path, columns.image or image, max(start, 0))
             start -= count
 
-    return Source(found, numbers, test, pictures)
+    return Source(names, values, test, pictures)
 
 
 def _check_kind(path: Path, arrow: Any, name: str, kind: Any) -> None:
     binary = (arrow.types.is_binary, arrow.types.is_large_binary)
     inner = kind.field("bytes").type if arrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
     if not any(test(inner) for test in binary):
-        raise DataError(f"{path}: column '{name}' is {kind}, not the bytes of image files")
+        raise DataError(f"{path}: column '{name}' has the type {kind}; encoded image files (bytes) are needed")
 
 
 def _names_in(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
-    """Class names as the Hugging Face library leaves them in the schema."""
+    """Class names from the schema, where the Hugging Face library stores them."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         names = features[label]["names"]
@@ -130,15 +156,13 @@ def _names_in(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...
 
 
 def _label_values(path: Path, values: list[Any]) -> np.ndarray:
-    if not values:
-        return np.zeros(0, np.int64)
-    kinds = {type(value) for value in values}
-    if kinds == {int}:
+    types = {type(value) for value in values}
+    if types <= {int}:
         return np.array(values, np.int64)
-    if kinds == {str}:
+    if types == {str}:
         return np.array(values)
-    shown = ", ".join(sorted(kind.__name__.replace("NoneType", "nothing") for kind in kinds))
-    raise DataError(f"{path}: labels must be whole numbers or text in every row; found {shown}")
+    shown = ", ".join(sorted(each.__name__.replace("NoneType", "nothing") for each in types))
+    raise DataError(f"{path}: labels must be integers or text in every row; found {shown}")
 
 
 def _classes(place: Path, values: np.ndarray, names: tuple[str, ...] | None) -> tuple[tuple[str, ...], np.ndarray]:
@@ -166,7 +190,7 @@ def _stream_parquet(path: Path, image: str, start: int) -> Iterator[Raw]:
 
 
 def _bytes(row: Any) -> bytes:
-    """Without bytes the picture is empty, which counts as a broken one."""
+    """The encoded image; empty, and so counted as broken, where the row has no bytes."""
     data = row.get("bytes") if isinstance(row, dict) else row
     return data if isinstance(data, bytes) else b""
 
@@ -175,46 +199,28 @@ def _short(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def find_hf(place: Path, columns: Columns = Columns()) -> Found:
-    """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote; of the latter the parts `train` and `test`."""
-    check_place(place)
-    needs("datasets")
-    known = ("dataset_dict.json", "dataset_info.json", "state.json")
-    if not any((place / name).is_file() for name in known):
-        raise DataError(f"{place} was not written by save_to_disk; parquet files are read by: prepare parquet {place}")
-    files = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("cache-"))
-    return Found(
-        source=str(place.resolve()),
-        name=place.resolve().name,
-        fingerprint=_mark(place, files),
-        roots=(place,),
-        read=lambda: _read_hf(place, columns),
-        options=" ".join(f"{key}={value}" for key, value in vars(columns).items() if value),
-    )
-
-
 def _read_hf(place: Path, columns: Columns) -> Source:
     datasets = needs("datasets")
     try:
         loaded = datasets.load_from_disk(str(place))
-    except Exception as error:  # whatever damaged files make the library raise
+    except Exception as error:  # the library raises many types on damaged files
         raise DataError(f"{place} cannot be read as a saved dataset ({_short(error)})") from None
     parts = {"train": loaded}
     if isinstance(loaded, datasets.DatasetDict):
         parts = {name: loaded[name] for name in ("train", "test") if name in loaded}
         if "train" not in parts:
-            raise DataError(f"{place} has no part `train`; it has {', '.join(loaded)}")
+            raise DataError(f"{place} has no split `train`; it has {', '.join(loaded)}")
     labels: list[np.ndarray] = []
     streams: list[Any] = []
     class_names = None
     for name, part in parts.items():
         image, label = columns.pick(place, part.column_names)
         if not isinstance(part.features[image], datasets.Image):
-            raise DataError(f"{place}: column '{image}' of `{name}` is {part.features[image]}, not of images")
+            raise DataError(f"{place}: column '{image}' of `{name}` has the type {part.features[image]}, not Image")
         class_names = class_names or getattr(part.features[label], "names", None)
         labels.append(_label_values(place, list(part[label])))
         streams.append(part.select_columns([image]).cast_column(image, datasets.Image(decode=False)))
-    found, numbers = _classes(place, np.concatenate(labels), tuple(class_names) if class_names else None)
+    names, values = _classes(place, np.concatenate(labels), tuple(class_names) if class_names else None)
     test = np.repeat([name == "test" for name in parts], [len(values) for values in labels])
 
     def pictures(start: int) -> Iterator[Raw]:
@@ -223,12 +229,12 @@ def _read_hf(place: Path, columns: Columns) -> Source:
                 yield from _stream_hf(place, part.select(range(max(start, 0), len(part))))
             start -= len(part)
 
-    return Source(found, numbers, test, pictures)
+    return Source(names, values, test, pictures)
 
 
 def _stream_hf(place: Path, part: Any) -> Iterator[Raw]:
     try:
         for batch in part.iter(_BATCH):
             yield from (_bytes(row) for row in next(iter(batch.values())))
-    except Exception as error:  # whatever damaged files make the library raise
+    except Exception as error:  # the library raises many types on damaged files
         raise DataError(f"{place} is damaged ({_short(error)})") from None

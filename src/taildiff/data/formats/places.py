@@ -10,11 +10,24 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from taildiff.data.formats.benchmark import Copy, Part, by_truth, check_images, check_there, read_truth
-from taildiff.data.formats.published import PLACES365
+from taildiff.data.formats.importer import Importer, Partial
+from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import Entry, some
 from taildiff.data.source import Found, read_text
 from taildiff.errors import DataError
 
+PLACES365 = Dataset(
+    "places365",
+    "Places365-Standard",
+    365,
+    1_803_460,
+    36_500,
+    "places365standard_easyformat.tar (or train_256_places365standard.tar, val_256.tar and "
+    "filelist_places365-standard.tar) from http://places2.csail.mit.edu/download.html",
+    "  train/airfield/00000001.jpg … and val/airfield/Places365_val_00000435.jpg …, or\n"
+    "  data_256/a/airfield/00000001.jpg … and val_256/Places365_val_00000001.jpg … with places365_val.txt and\n"
+    "  categories_places365.txt (data_large and val_large, or train/a/airfield/…, are taken in the same way)",
+)
 _TREES = (
     ("train", "val"),
     ("data_256", "val_256"),
@@ -25,7 +38,7 @@ _TREES = (
 _CATEGORIES = "categories_places365.txt"
 
 
-def find_places(place: Path, partial: bool = False) -> Found:
+def find_places(place: Path, partial: Partial = False) -> Found:
     """The folder that holds one of the trees; of several the first of `train`, `data_256`, `data_large`.
 
     `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
@@ -46,6 +59,11 @@ def find_places(place: Path, partial: bool = False) -> Found:
             raise DataError(f"{copy.root / folder} has images of {some(extra)}, which {categories} does not name")
         classes = list(named)
     return copy.found(train, _held_out(copy, held_out, classes), {})
+
+
+IMPORTERS = (
+    Importer(PLACES365.importer, "folder", "Places365-Standard: easyformat or data_256", find_places, PLACES365),
+)
 
 
 def _held_out(copy: Copy, folder: str, classes: list[str]) -> Part:

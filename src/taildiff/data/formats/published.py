@@ -7,6 +7,7 @@ Van Horn et al. 2018 (iNaturalist), Liu et al. 2019 (OLTR: ImageNet-LT, Places-L
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from taildiff.errors import DataError
 
@@ -31,60 +32,6 @@ class Dataset:
     def instructions(self) -> str:
         """Where one gets it and what it has to look like, several lines."""
         return f"{self.title}: {self.where}\nExpected in SOURCE:\n{self.tree}"
-
-
-TINYIMAGENET = Dataset(
-    "tinyimagenet",
-    "Tiny ImageNet",
-    200,
-    100_000,
-    10_000,
-    "tiny-imagenet-200.zip, http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    "  train/n01443537/images/n01443537_0.JPEG …\n"
-    "  val/images/val_0.JPEG … with val/val_annotations.txt, or val/n01443537/…\n"
-    "  wnids.txt, words.txt (may be missing; words.txt gives the classes their names)",
-)
-IMAGENET = Dataset(
-    "imagenet",
-    "ImageNet (ILSVRC2012)",
-    1000,
-    1_281_167,
-    50_000,
-    "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit from https://image-net.org (after registration), "
-    "or the archive of Kaggle's imagenet-object-localization-challenge",
-    "  train/n01440764/n01440764_10026.JPEG … (the inner .tar files unpacked, each into a folder of its name)\n"
-    "  val/n01440764/ILSVRC2012_val_00000293.JPEG …, or val/ILSVRC2012_val_00000001.JPEG … with one of\n"
-    "    val.txt (`ILSVRC2012_val_00000001.JPEG 65` a line, classes by sorted folder names from 0; or --test FILE)\n"
-    "    LOC_val_solution.csv (Kaggle)\n"
-    "    ILSVRC2012_devkit_t12/data/ (meta.mat and ILSVRC2012_validation_ground_truth.txt)\n"
-    "  LOC_synset_mapping.txt or words.txt (may be missing; gives the classes their names)\n"
-    "The tree of Kaggle (ILSVRC/Data/CLS-LOC/train …) is found below SOURCE as it is.",
-)
-PLACES365 = Dataset(
-    "places365",
-    "Places365-Standard",
-    365,
-    1_803_460,
-    36_500,
-    "places365standard_easyformat.tar (or train_256_places365standard.tar, val_256.tar and "
-    "filelist_places365-standard.tar) from http://places2.csail.mit.edu/download.html",
-    "  train/airfield/00000001.jpg … and val/airfield/Places365_val_00000435.jpg …, or\n"
-    "  data_256/a/airfield/00000001.jpg … and val_256/Places365_val_00000001.jpg … with places365_val.txt and\n"
-    "  categories_places365.txt (data_large and val_large, or train/a/airfield/…, are taken in the same way)",
-)
-INATURALIST2018 = Dataset(
-    "inaturalist2018",
-    "iNaturalist 2018",
-    8142,
-    437_513,
-    24_426,
-    "train_val2018.tar.gz, train2018.json.tar.gz, val2018.json.tar.gz and categories.json.tar.gz from "
-    "https://github.com/visipedia/inat_comp/tree/master/2018",
-    "  train2018.json, val2018.json\n"
-    "  train_val2018/Plantae/7477/3b60c9486db1d2ee875f11a669fbde4a.jpg …\n"
-    "  categories.json (may be missing; gives the classes their names)",
-)
-DATASETS = {entry.importer: entry for entry in (TINYIMAGENET, IMAGENET, PLACES365, INATURALIST2018)}
 
 
 @dataclass(frozen=True)
@@ -112,7 +59,8 @@ class Cut:
         return found == (self.classes, self.lines, self.most, self.least)
 
 
-CUTS = {
+CutName = Literal["imagenet-lt", "places-lt", "inaturalist2018"]
+CUTS: dict[CutName, Cut] = {
     "imagenet-lt": Cut("ImageNet-LT", 1000, 115_846, 1280, 5, (50_000, 20_000)),
     "places-lt": Cut("Places-LT", 365, 62_500, 4980, 5, (36_500, 7_300)),
     "inaturalist2018": Cut("iNaturalist 2018", 8142, 437_513, 1000, 2, (24_426,)),
@@ -139,7 +87,7 @@ def missing(dataset: Dataset, problem: str) -> DataError:
     return DataError(f"{problem}\n{dataset.instructions}")
 
 
-def check_cut(name: str, place: Path, counts: Sequence[int], held_out: int = 0) -> str:
+def check_cut(name: CutName, place: Path, counts: Sequence[int], held_out: int = 0) -> str:
     """A line about a list with these images a class; `DataError` when it is not the one of `CUTS` with that name."""
     cut = CUTS[name]
     if not cut.fits(counts):

@@ -7,14 +7,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import numpy as np
 
-from taildiff.data.formats.published import check_cut
+from taildiff.data.formats.importer import Importer, Names, Option, Root
+from taildiff.data.formats.published import CutName, check_cut
 from taildiff.data.source import Found, Source, check_place, fingerprint, read_class_names, read_text
 from taildiff.errors import DataError
 
 _PARTS = {"train": False, "test": True}
+_Test = Annotated[Path | None, Option("A second list, of held-out images.", "PLACE")]
+_Expect = Annotated[
+    CutName | None,
+    Option("Reject a list whose counts differ from the published ones.", "imagenet-lt|places-lt|inaturalist2018"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class Row:
     test: bool = False
 
 
-def find_csv(table: Path, root: Path | None = None) -> Found:
+def find_csv(table: Path, root: Root = None) -> Found:
     """A CSV with a header; paths are relative to `root`, or to the CSV's folder. Other columns are passed over.
 
     Classes are the different labels, in order (of numbers if all are); `split` says `train` or `test`. `DataError`
@@ -40,13 +47,7 @@ def find_csv(table: Path, root: Path | None = None) -> Found:
     return _found(table, root or table.parent, rows, tuple(names), [number[row.label] for row in rows], "")
 
 
-def find_list(
-    train: Path,
-    test: Path | None = None,
-    root: Path | None = None,
-    names: Path | None = None,
-    expect: str | None = None,
-) -> Found:
+def find_list(train: Path, test: _Test = None, root: Root = None, names: Names = None, expect: _Expect = None) -> Found:
     """A list of images for training and perhaps one of held-out ones, `relative/path class_id` a line.
 
     `names`: class names, a line each, by id; without them the ids are the names. `expect`: the name of a published
@@ -69,6 +70,12 @@ def find_list(
         class_names, labels, options = tuple(map(str, found)), [number[value] for value in ids], ""
     options = " ".join(filter(None, (options, f"test={test.resolve()}" if test else "")))
     return _found(train, root or train.parent, rows, class_names, labels, options, notes)
+
+
+IMPORTERS = (
+    Importer("csv", "CSV file", "a table with the columns path,label and perhaps split", find_csv),
+    Importer("list", "text file", "a list with `path class_id` on each line, as for ImageNet-LT", find_list),
+)
 
 
 def read_list(path: Path) -> Iterator[Row]:

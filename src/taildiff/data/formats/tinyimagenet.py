@@ -17,12 +17,25 @@ from taildiff.data.formats.benchmark import (
     read_truth,
     read_words,
 )
-from taildiff.data.formats.published import TINYIMAGENET
+from taildiff.data.formats.importer import Importer, Partial
+from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import some
 from taildiff.data.source import Found, read_class_names
 
+TINYIMAGENET = Dataset(
+    "tinyimagenet",
+    "Tiny ImageNet",
+    200,
+    100_000,
+    10_000,
+    "tiny-imagenet-200.zip, http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    "  train/n01443537/images/n01443537_0.JPEG …\n"
+    "  val/images/val_0.JPEG … with val/val_annotations.txt, or val/n01443537/…\n"
+    "  wnids.txt, words.txt (may be missing; words.txt gives the classes their names)",
+)
 
-def find_tinyimagenet(place: Path, partial: bool = False) -> Found:
+
+def find_tinyimagenet(place: Path, partial: Partial = False) -> Found:
     """The folder that the archive unpacks to, or one that holds it; classes in the order of their wnids.
 
     `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
@@ -36,6 +49,13 @@ def find_tinyimagenet(place: Path, partial: bool = False) -> Found:
     test = _held_out(copy)
     words = copy.root / "words.txt"
     return copy.found(train, test, read_words(words) if words.is_file() else {})
+
+
+IMPORTERS = (
+    Importer(
+        TINYIMAGENET.importer, "folder", "Tiny ImageNet: 200 classes of 64 × 64 pixels", find_tinyimagenet, TINYIMAGENET
+    ),
+)
 
 
 def _check_wnids(copy: Copy, train: Part) -> None:
