@@ -20,6 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from taildiff.io.resumable_array import read_shards
+from taildiff.io.staging import lasting_partial
+
 CLASSES = 100
 
 
@@ -50,8 +53,7 @@ def prepare(source: Path, out: Path, kill_at: int | None = None) -> Timed:
     start = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if kill_at is not None:
-        journal = out.with_name(f".{out.name}.partial") / "journal.jsonl"
-        while process.poll() is None and _committed(journal) < kill_at:
+        while process.poll() is None and _committed(lasting_partial(out)) < kill_at:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -60,12 +62,8 @@ def prepare(source: Path, out: Path, kill_at: int | None = None) -> Timed:
     return Timed(seconds, cpu, usage.ru_maxrss / 1024, process.returncode)
 
 
-def _committed(journal: Path) -> int:
-    """Roughly: a shard has 4,096 images."""
-    try:
-        return 4096 * max(journal.read_text().count("\n") - 1, 0)
-    except OSError:
-        return 0
+def _committed(folder: Path) -> int:
+    return sum(shard.rows for shard in read_shards(folder)[1])
 
 
 def main() -> None:

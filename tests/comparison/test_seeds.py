@@ -20,6 +20,7 @@ from taildiff.comparison.seeds import compare_seeds, only_seeds_differ, student,
 from taildiff.errors import RunError
 from taildiff.evaluation.table import Metric, Table
 from taildiff.io.atomic import write_json
+from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
 from taildiff.spec import read_json
 
@@ -36,7 +37,7 @@ def trained(root: Path, seed: int, quality: float = 0.0, weight: float = 0.0, st
 
 def changed(run: RunDir, info: dict[str, object] | None = None, **spec: object) -> None:
     values = read_json(run.spec)
-    write_json(run.spec, values | {"spec": values["spec"] | spec} | (info or {}))
+    write_json(run.spec, add_checksum(values | {"spec": values["spec"] | spec} | (info or {})))
 
 
 def without(run: RunDir, metric: Metric) -> None:

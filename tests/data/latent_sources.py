@@ -13,6 +13,7 @@ import numpy as np
 from taildiff.data import encode
 from taildiff.data.latents import LatentStore
 from taildiff.data.store import SourceMeta, Store, StoreWriter
+from taildiff.io import resumable_array
 from taildiff.spec import CodecFacts
 
 SIZE = 8
@@ -44,7 +45,7 @@ def run(store: Path, out: Path, **options) -> LatentStore:
 
 def main() -> None:
     """STORE OUT [ROWS]: encode, and die by SIGKILL when so many rows are done; without ROWS, see `kill_everywhere`."""
-    encode._SHARD_SECONDS = 0.0
+    resumable_array.SHARD_SECONDS = 0.0
     store, out, *rows = sys.argv[1:]
     if not rows:
         kill_everywhere(Path(store), Path(out))

@@ -36,7 +36,7 @@ def test_csv(photos, tmp_path):
     np.testing.assert_array_equal(store.test, [False, False, True, True])
     np.testing.assert_array_equal(store.images[0], decode(photos / "b c.png", 8, 3))
     place.write_text(text.replace("dog,3", "cat,3"))
-    with pytest.raises(DataError, match="changed since"):
+    with pytest.raises(DataError, match=r"was prepared before .* changed; give --overwrite"):
         prepare(find_csv(place), tmp_path / "store", 8)
 
 

@@ -21,7 +21,9 @@ from taildiff.data.longtail import Split
 from taildiff.data.store import Store, prepared_before
 from taildiff.data.verify import verify
 from taildiff.errors import DataError
-from taildiff.io.staging import only_one
+from taildiff.io import resumable_array
+from taildiff.io.lock import locked
+from taildiff.io.staging import lock_of
 from taildiff.spec import DataSpec
 
 TEST = np.arange(26) % 6 == 5  # 22 for training, 4 held out
@@ -140,7 +142,7 @@ def test_killed_behind_any_step_that_the_disk_sees_it_ends_the_same(store, laten
     command = [sys.executable, latent_sources.__file__, str(store.root), str(tmp_path / "again")]
     assert subprocess.run(command, check=False).returncode == 0
     made = [tmp_path / name for name in names(tmp_path) if name.startswith("again-")]
-    assert len(made) > 30  # eight shards, each synced with its journal, and what comes before and behind
+    assert len(made) > 30  # eight shards, each synced with its log, and what comes before and behind
     assert [place.name for place in made if not same(place, latents.root)] == []
 
 
@@ -165,7 +167,7 @@ def stopped(store: Store, out: Path, error: type[BaseException] = KeyboardInterr
 
 @pytest.fixture
 def _small_shards(monkeypatch):
-    monkeypatch.setattr(encode, "_SHARD_SECONDS", 0.0)
+    monkeypatch.setattr(resumable_array, "SHARD_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("_small_shards")
@@ -198,10 +200,10 @@ def test_unfinished_latents_of_another_vae_or_of_other_images_are_not_dropped_by
 
 
 @pytest.mark.usefixtures("_small_shards")
-@pytest.mark.parametrize(("damage", "begins"), [("a bit", 3), ("cut", 3), ("journal cut", 6), ("no journal", 0)])
+@pytest.mark.parametrize(("damage", "begins"), [("a bit", 3), ("cut", 3), ("log cut", 6), ("no log", 0)])
 def test_what_a_crash_of_the_machine_leaves_is_checked(store, latents, tmp_path, damage, begins):
     partial = stopped(store, tmp_path / "again")
-    moments, journal = partial / "moments.npy", partial / "journal.jsonl"
+    moments, log = partial / "moments.npy", partial / "shards.jsonl"
     row = 2 * 2 * 24 * 2  # bytes
     match damage:
         case "a bit":
@@ -210,10 +212,10 @@ def test_what_a_crash_of_the_machine_leaves_is_checked(store, latents, tmp_path,
             moments.write_bytes(data)
         case "cut":
             moments.write_bytes(moments.read_bytes()[: 128 + 5 * row])
-        case "journal cut":
-            journal.write_text(journal.read_text()[:-9])
+        case "log cut":
+            log.write_text(log.read_text()[:-9])
         case _:
-            journal.unlink()
+            log.unlink()
     begun, again = starts(store, tmp_path / "again")
     assert begun == begins
     assert same(again.root, latents.root)
@@ -255,12 +257,15 @@ def test_nothing_but_latents_is_ever_replaced(store, tmp_path):
             run(store.root, place, overwrite=True)
     assert names(tmp_path) == ["other", "store", "thesis"]
     latents = run(store.root, tmp_path / "latents")
-    with pytest.raises(DataError, match="is not a store, so it is left alone"):
+    with pytest.raises(DataError, match="is not a store; choose another --out"):
         prepared_before(latents.root, store.meta.source, overwrite=True)
 
 
 def test_nothing_begins_without_room_a_lock_or_whole_images(store, tmp_path, monkeypatch):
-    with only_one(tmp_path / "latents"), pytest.raises(DataError, match="being prepared by another process"):
+    with (
+        locked(lock_of(tmp_path / "latents"), RuntimeError),
+        pytest.raises(DataError, match="latents is being written by"),
+    ):
         run(store.root, tmp_path / "latents")
     with monkeypatch.context() as patch:
         patch.setattr("taildiff.io.staging.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())

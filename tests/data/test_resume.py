@@ -13,12 +13,15 @@ from PIL import Image
 from taildiff.data import prepare
 from taildiff.data.store import Store
 from taildiff.errors import DataError
-from taildiff.io.staging import only_one
+from taildiff.io import resumable_array
+from taildiff.io.lock import locked
+from taildiff.io.staging import lock_of
 
 CODE = """
 import os, signal, sys
 from taildiff.data import prepare
-prepare._CHUNK, prepare._SHARD_ITEMS = 4, 8
+from taildiff.io import resumable_array
+prepare._CHUNK, resumable_array.SHARD_BYTES = 4, 8 * 192
 def tick(stage, done, total):
     if done >= int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -30,7 +33,7 @@ FILES = ("images.npy", "labels.npy", "test.npy", "names.txt", "store.json")
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
     monkeypatch.setattr(prepare, "_CHUNK", 4)
-    monkeypatch.setattr(prepare, "_SHARD_ITEMS", 8)
+    monkeypatch.setattr(resumable_array, "SHARD_BYTES", 8 * 192)  # eight images
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_stopped_by_hand_it_goes_on_and_the_old_store_stays(photos, tmp_path):
         prepare.folder(photos, tmp_path / "store", 8, progress=stop_at(30), overwrite=True)
     assert Store.open(tmp_path / "store").meta == old
     begun, store = starts(photos, tmp_path / "store", overwrite=True)
-    assert (begun, store.meta.height) == (24, 8)
+    assert (begun, store.meta.height) == (28, 8)
     prepare.folder(photos, tmp_path / "whole", 8)
     assert same(tmp_path / "whole", tmp_path / "store")
 
@@ -132,10 +135,10 @@ def test_another_source_size_or_time_begins_again(photos, tmp_path):
     assert prepare.folder(photos, tmp_path / "store", 16).meta.height == 16
 
 
-@pytest.mark.parametrize("damage", ["a bit", "cut images", "cut journal", "no journal", "text", "no images"])
+@pytest.mark.parametrize("damage", ["a bit", "cut images", "cut log", "no log", "text", "no images"])
 def test_what_a_crash_of_the_machine_leaves_is_checked(photos, tmp_path, damage):
     partial = interrupted(photos, tmp_path)
-    images, journal = partial / "images.npy", partial / "journal.jsonl"
+    images, log = partial / "images.npy", partial / "shards.jsonl"
     match damage:
         case "a bit":
             data = bytearray(images.read_bytes())
@@ -143,16 +146,16 @@ def test_what_a_crash_of_the_machine_leaves_is_checked(photos, tmp_path, damage)
             images.write_bytes(data)
         case "cut images":
             images.write_bytes(images.read_bytes()[: 128 + 20 * 192])
-        case "cut journal":
-            journal.write_text(journal.read_text()[:-30])
-        case "no journal":
-            journal.unlink()
+        case "cut log":
+            log.write_text(log.read_text()[:-30])
+        case "no log":
+            log.unlink()
         case "text":
-            journal.write_text("hello\n" * 9)
+            log.write_text("hello\n" * 9)
         case "no images":
             images.unlink()
     begun, _ = starts(photos, tmp_path / "store")
-    assert begun == {"a bit": 16, "cut images": 16, "cut journal": 24}.get(damage, 0)
+    assert begun == {"a bit": 20, "cut images": 20, "cut log": 28}.get(damage, 0)
     prepare.folder(photos, tmp_path / "whole", 8)
     assert same(tmp_path / "whole", tmp_path / "store")
 
@@ -165,12 +168,15 @@ def test_an_error_leaves_nothing(photos, tmp_path):
 
 
 def test_two_at_once_are_refused_until_the_first_ends(photos, tmp_path):
-    with only_one(tmp_path / "store"), pytest.raises(DataError, match="being prepared by another process"):
+    with (
+        locked(lock_of(tmp_path / "store"), RuntimeError),
+        pytest.raises(DataError, match="store is being written by process"),
+    ):
         prepare.folder(photos, tmp_path / "store", 8)
     assert names(tmp_path) == ["photos"]
-    code = "import sys, os, signal; from pathlib import Path; from taildiff.io.staging import only_one\n"
-    code += "with only_one(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
-    subprocess.run([sys.executable, "-c", code, tmp_path / "store"], check=False)
+    code = "import sys, os, signal; from pathlib import Path; from taildiff.io.lock import locked\n"
+    code += "with locked(Path(sys.argv[1]), RuntimeError): os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", code, lock_of(tmp_path / "store")], check=False)
     assert names(tmp_path) == [".store.lock", "photos"]
     assert prepare.folder(photos, tmp_path / "store", 8).meta.count == 58
     assert names(tmp_path) == ["photos", "store"]

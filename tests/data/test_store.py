@@ -161,7 +161,7 @@ def test_prepared_before(tmp_path):
     assert again is not None
     assert again.meta == store.meta
     assert prepared_before(out, SOURCE, overwrite=True) is None
-    with pytest.raises(DataError, match="changed since"):
+    with pytest.raises(DataError, match="was prepared before here changed; give --overwrite"):
         prepared_before(out, SOURCE.model_copy(update={"fingerprint": "g"}), overwrite=False)
     with pytest.raises(DataError, match=r"already holds here \(size=5\), not there \(size=5\)"):
         prepared_before(out, SOURCE.model_copy(update={"source": "there"}), overwrite=False)
@@ -170,5 +170,5 @@ def test_prepared_before(tmp_path):
 def test_what_is_not_a_store_is_never_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     for out in (tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(DataError, match="left alone"):
+        with pytest.raises(DataError, match="is not a store; choose another --out"):
             prepared_before(out, SOURCE, overwrite=True)

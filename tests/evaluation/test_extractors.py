@@ -21,7 +21,7 @@ from taildiff.evaluation.extractors.dinov2 import load_dinov2
 from taildiff.evaluation.extractors.effnet import load_effnet_lite0
 from taildiff.evaluation.extractors.files import cache_dir
 from taildiff.evaluation.extractors.inception import load_inception
-from taildiff.run.weights import file_hash
+from taildiff.io.checksum import file_sha256
 
 SHAPE = (8, 8, 1)
 
@@ -98,7 +98,7 @@ def test_batches_are_put_together_and_nonsense_is_refused():
 
 def test_inception_gives_features_and_probabilities_without_bias(tmp_path: Path):
     file = saved(LikeInception(), tmp_path / "net.pt")
-    found = load_inception(file, sha256=file_hash(file))
+    found = load_inception(file, sha256=file_sha256(file))
     pictures, _ = images((3, 3, 3))
     features = found.features(pictures)
     np.testing.assert_allclose(features, np.repeat(pictures.mean(axis=(1, 2)) / 255, 3, axis=1), rtol=1e-5)
@@ -114,11 +114,13 @@ def test_inception_gives_features_and_probabilities_without_bias(tmp_path: Path)
 def test_inception_is_downloaded_once_with_its_checksum(tmp_path: Path):
     file = saved(LikeInception(), tmp_path / "net.pt")
     seen: list[int] = []
-    found = load_inception(sha256=file_hash(file), url=file.as_uri(), progress=lambda _, done, total: seen.append(done))
+    found = load_inception(
+        sha256=file_sha256(file), url=file.as_uri(), progress=lambda _, done, total: seen.append(done)
+    )
     kept = cache_dir() / inception.FILE
     assert kept.read_bytes() == file.read_bytes()
     assert seen[-1] == file.stat().st_size
-    again = load_inception(sha256=file_hash(file), url="file:///nowhere")
+    again = load_inception(sha256=file_sha256(file), url="file:///nowhere")
     assert again.hash == found.hash
 
 

@@ -8,6 +8,7 @@ from taildiff import build
 from taildiff.data.longtail import Split
 from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.io.atomic import write_json
+from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import WeightsMeta, write_weights
 from taildiff.spec import DataSpec, RunSpec, UNetSpec
@@ -41,7 +42,7 @@ def make_run(path: Path, store: Store, step: int = 5, data: DataSpec | None = No
     place = {"path": str(store.root), "hash": store.meta.hash}
     split = Split.cut(store, spec.data)
     info = {"spec": spec.model_dump(mode="json"), "facts": store.facts.model_dump(mode="json"), "store": place}
-    write_json(run.spec, info | {"split_hash": split.hash})
+    write_json(run.spec, add_checksum(info | {"format": 2, "split_hash": split.hash}))
     split.save(run.split)
     network = build.denoiser(spec.model, store.facts)
     meta = WeightsMeta(kind="ema", step=step, spec=spec, facts=store.facts)

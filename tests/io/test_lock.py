@@ -23,19 +23,22 @@ from taildiff.training.session import run_training
 HOLD = """
 import sys, time
 from pathlib import Path
-from taildiff.run.layout import RunDir
 from taildiff.io.lock import locked
-with locked(RunDir(Path(sys.argv[1]))):
+with locked(Path(sys.argv[1]), RuntimeError):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 def holding(run):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(run.root)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(run.lock)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def busy(holder):
+    return RunError(f"held by {holder}")
 
 
 def test_the_second_process_is_refused_and_told_who_is_first(tiny_store, tiny_spec, tmp_path):
@@ -43,7 +46,7 @@ def test_the_second_process_is_refused_and_told_who_is_first(tiny_store, tiny_sp
     first = holding(run)
     try:
         begun = time.monotonic()
-        with pytest.raises(RunError, match=rf"is being trained by process {first.pid} on \S+: wait until it ends"):
+        with pytest.raises(RunError, match=rf"is being trained by process {first.pid} on \S+; wait until it ends"):
             run_training(run, tiny_spec, tiny_store)
         assert time.monotonic() - begun < 5
         assert not run.spec.exists()
@@ -57,7 +60,7 @@ def test_the_second_process_is_refused_and_told_who_is_first(tiny_store, tiny_sp
 
 def test_a_thread_of_the_same_process_is_a_second_one_too(tmp_path):
     run = RunDir(tmp_path / "run")
-    with locked(run), pytest.raises(RunError, match=f"process {os.getpid()} "), locked(run):
+    with locked(run.lock, busy), pytest.raises(RunError, match=f"process {os.getpid()} on "), locked(run.lock, busy):
         pass
     assert not run.root.exists()
 
@@ -68,7 +71,7 @@ def test_only_one_of_many_gets_in_however_they_come_and_go(tmp_path):
     def work():
         for _ in range(60):
             try:
-                with locked(run):
+                with locked(run.lock, busy):
                     inside.append(1)
                     most.append(len(inside))
                     time.sleep(0.0002)
@@ -87,24 +90,25 @@ def test_only_one_of_many_gets_in_however_they_come_and_go(tmp_path):
     assert not run.lock.exists()
 
 
-def test_where_nothing_can_be_locked_training_goes_on_with_a_note(tmp_path, monkeypatch, caplog):
+def test_without_locks_a_warning_is_logged(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
     run = RunDir(tmp_path / "run")
-    with locked(run):
-        assert "cannot be locked here" in caplog.messages[0]
+    with locked(run.lock, busy):
+        assert f"{run.root} cannot be locked on this file system" in caplog.text
         assert not run.lock.exists()
     monkeypatch.setattr(lock, "fcntl", None)  # Windows
-    with locked(run):
-        assert len(caplog.messages) == 2
+    with locked(run.lock, busy):
+        assert len(caplog.records) == 2
+    assert not run.root.exists()
 
 
 def test_reading_a_run_in_training(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store, StopRule(step=4))
-    with locked(run):
+    with locked(run.lock, busy):
         model = load_model(run)
         assert generate(model, np.array([0]), SamplingSpec(steps=2), 1.0).shape == (1, 8, 8, 1)
         assert run.info().spec == tiny_spec

@@ -31,7 +31,7 @@ BETWEEN = f"""
         {KILL}
     Path.rename = rename
 """
-WHILE_WRITING = f"import os, signal; writer._growing._file.flush(); {KILL}"
+WHILE_WRITING = f"import os, signal; writer.array._file.flush(); {KILL}"
 
 
 def make(value: int, out: Path, before: str = "pass") -> int:

@@ -10,6 +10,7 @@ from taildiff.data.longtail import Groups, Split, _hash
 from taildiff.evaluation.table import Definition, ExtractorRecord, Group, Metric, Row, Table
 from taildiff.io.atomic import write_json
 from taildiff.metrics.intervals import wilson
+from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
 from taildiff.spec import ALSpec, DataFacts, DataSpec, EvalSpec, ObjectiveSpec, RunSpec, UCLSpec
 
@@ -64,7 +65,7 @@ def make_run(
 
 def _write_info(run: RunDir, spec: RunSpec, facts: DataFacts, store: Path, split: Split) -> None:
     info = {
-        "format": 1,
+        "format": 2,
         "spec": spec.model_dump(mode="json"),
         "facts": facts.model_dump(mode="json"),
         "store": {"path": str(store), "hash": split.store_hash},
@@ -75,7 +76,7 @@ def _write_info(run: RunDir, spec: RunSpec, facts: DataFacts, store: Path, split
         "hardware": {"cpu": "a processor", "threads": 2, "device": "cpu", "accelerator": None},
         "commit": None,
     }
-    write_json(run.spec, info)
+    write_json(run.spec, add_checksum(info))
 
 
 def _write_log(run: RunDir, spec: RunSpec, quality: float, weight: float) -> None:

@@ -18,6 +18,7 @@ from taildiff.errors import InputError, RunError
 from taildiff.reporting.load import load
 from taildiff.reporting.report import write_report
 from taildiff.reporting.samples import LARGEST_TILE, TILES, sample_sheet
+from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
 
 VOID = {"meta", "img", "br", "path", "circle", "use"}
@@ -160,7 +161,7 @@ def test_real_images_are_those_trained_on(tmp_path: Path):
 
     info = json.loads(run.spec.read_text())
     info["store"]["hash"] = store.meta.hash
-    run.spec.write_text(json.dumps(info))
+    run.spec.write_text(json.dumps(add_checksum(info)))
     sheet = sample_sheet(load([run]).runs)
     assert sheet is not None
     assert sheet.columns == ("real, trained on", "run, guidance 2")

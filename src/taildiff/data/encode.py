@@ -1,6 +1,5 @@
 """From a store to its latents: every training image and its mirror through a VAE's encoder, once."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +10,13 @@ from taildiff.data.store import SourceMeta, Store
 from taildiff.data.store_files import FORMAT, MOMENTS, write_latent_meta, write_names
 from taildiff.data.verify import verify
 from taildiff.errors import DataError
-from taildiff.io.resumable_array import Growing, forget_journal
-from taildiff.io.shard_log import Header, read_journal
+from taildiff.io.resumable_array import Header, ResumableArray, read_shards, remove_log
 from taildiff.io.staging import check_space, keep_apart, lasting_partial, put_back
 from taildiff.log import Progress, silent
 from taildiff.spec import CodecFacts
 
 Moments = Callable[[np.ndarray], np.ndarray]
 """uint8 (b, H, W, C) -> float16 (b, 2, c, h, w): mean and standard deviation of each image's latent, unscaled."""
-_SHARD_SECONDS, _SHARD_BYTES = 10.0, 2**25  # what a kill may cost
 
 
 def encode(
@@ -38,20 +35,20 @@ def encode(
     """
     info, done = plan(store, out, codec, overwrite)
     if done:
-        forget_journal(out)
+        remove_log(out)
         return done
     verify(store)
-    with Growing(out, MOMENTS, np.dtype(np.float16), _header(info), kept_after=BaseException) as growing:
-        _encode_all(store, growing, moments, batch_size, progress)
-        growing.finish()
-        growing.add_array("labels.npy", store.labels)
-        growing.add_array("test.npy", store.test)
+    with ResumableArray(out, MOMENTS, np.dtype(np.float16), _header(info), kept_after=BaseException) as array:
+        _encode_all(store, array, moments, batch_size, progress)
+        array.finish()
+        array.add_array("labels.npy", store.labels)
+        array.add_array("test.npy", store.test)
         if store.names is not None:
-            write_names(growing.partial / "names.txt", list(store.names))
-        growing.hash.update("\0".join(store.meta.class_names).encode())
-        growing.hash.update(origin(store.meta, codec))
-        write_latent_meta(growing.partial, info.model_copy(update={"hash": growing.hash.hexdigest()}))
-        growing.publish()
+            write_names(array.partial / "names.txt", list(store.names))
+        array.hash.update("\0".join(store.meta.class_names).encode())
+        array.hash.update(origin(store.meta, codec))
+        write_latent_meta(array.partial, info.model_copy(update={"hash": array.hash.hexdigest()}))
+        array.publish()
     return LatentStore.open(out)
 
 
@@ -74,18 +71,18 @@ def plan(store: Store, out: Path, codec: CodecFacts, overwrite: bool = False) ->
 
 def _header(info: LatentMeta) -> Header:
     source = SourceMeta(source=info.pixels.hash, options=f"latents {FORMAT}", fingerprint=info.codec.hash)
-    return Header(source=source, shape=info.shape[1:])
+    return Header(key=source.model_dump(), shape=info.shape[1:])
 
 
 def _keep_unfinished(out: Path, header: Header) -> None:
     """`DataError` where other latents are half done at `out`: hours of work are not thrown away without a word."""
     unfinished = lasting_partial(out)
-    found, shards = read_journal(unfinished)
+    found, shards = read_shards(unfinished)
     if found == header or not shards:
         return
-    same_images = found is not None and found.source.source == header.source.source
+    same_images = found is not None and found.key["source"] == header.key["source"]
     raise DataError(
-        f"{unfinished} has {sum(shard.images for shard in shards):,} unfinished latents "
+        f"{unfinished} has {sum(shard.rows for shard in shards):,} unfinished latents "
         f"{'of these images by another VAE' if same_images else 'of other images'}; to drop them give --overwrite, "
         "else choose another --out"
     )
@@ -115,16 +112,14 @@ def encoded_before(store: Store, out: Path, codec: CodecFacts, overwrite: bool) 
     raise DataError(f"{out} already holds latents {other}; choose another --out, or give --overwrite")
 
 
-def _encode_all(store: Store, growing: Growing, moments: Moments, batch_size: int, progress: Progress) -> None:
+def _encode_all(store: Store, array: ResumableArray, moments: Moments, batch_size: int, progress: Progress) -> None:
     """Append what is left; a shard is whole batches, so that a continued run makes the same ones."""
-    rows, row_bytes = store.train_index, int(np.prod(growing.header.shape)) * np.dtype(np.float16).itemsize
-    saved = time.monotonic()
-    progress("encode", growing.rows, len(rows))
-    for start in range(growing.rows, len(rows), batch_size):
+    rows = store.train_index
+    progress("encode", array.rows, len(rows))
+    for start in range(array.rows, len(rows), batch_size):
         images = store.images[rows[start : start + batch_size]]
         mirrored = np.ascontiguousarray(images[:, :, ::-1])
-        growing.append(np.stack([moments(images), moments(mirrored)], axis=1))
-        if growing.pending * row_bytes >= _SHARD_BYTES or time.monotonic() - saved >= _SHARD_SECONDS:
-            growing.commit(growing.pending)
-            saved = time.monotonic()
-        progress("encode", growing.rows, len(rows))
+        array.append(np.stack([moments(images), moments(mirrored)], axis=1))
+        if array.due:
+            array.commit()
+        progress("encode", array.rows, len(rows))

@@ -17,8 +17,8 @@ import numpy as np
 from taildiff.data.formats.table import read_list
 from taildiff.data.store import Columns
 from taildiff.errors import DataError, SpecError
-from taildiff.io import checksum
 from taildiff.io.atomic import write_json
+from taildiff.io.checksum import checksum_matches, with_checksum
 from taildiff.spec import DataSpec, read_json
 
 NEARLY_EQUAL = 2.0
@@ -235,7 +235,7 @@ class Split:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         values = {"store_hash": self.store_hash, "tail": self.tail, "hash": self.hash, "counts": list(self.counts)}
-        write_json(path, checksum.seal(values | {"index": self.index.tolist()}))
+        write_json(path, with_checksum(values | {"index": self.index.tolist()}))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -245,7 +245,7 @@ class Split:
             index = np.array(values["index"], np.int64)
             counts = tuple(int(count) for count in values["counts"])
             split = cls(values["store_hash"], values["tail"], index, counts, values["hash"])
-            whole = checksum.intact(values, needed=False) and _hash(split.store_hash, index) == split.hash
+            whole = checksum_matches(values) and _hash(split.store_hash, index) == split.hash
             whole = whole and sum(counts) == len(index)
         except SpecError as error:
             raise DataError(str(error)) from None

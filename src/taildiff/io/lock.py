@@ -1,18 +1,14 @@
-"""One process trains a run: a lock that the system gives back when its holder ends, in whatever way.
-
-The lock is flock's, on `RunDir.lock`, which also says who holds it. Readers (sample, evaluate, report) take no lock.
-"""
+"""A lock that the system releases when its holder ends, however it ends: flock on a file that names the holder."""
 
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taildiff.errors import RunError
+from taildiff.errors import TaildiffError
 from taildiff.log import log
-from taildiff.run.layout import RunDir
 
 try:
     import fcntl
@@ -21,56 +17,55 @@ except ImportError:  # no flock on Windows
 
 
 @contextmanager
-def locked(run: RunDir) -> Iterator[None]:
-    """Hold the run; `RunError` names the process that has it. A warning is logged where locks do not work.
+def locked(path: Path, busy: Callable[[str], TaildiffError]) -> Iterator[None]:
+    """Hold the lock file `path`; raises `busy(holder)` while another process holds it.
 
-    A run's folder that was made for the lock alone is gone afterwards.
+    Where the file system has no locks, a warning is logged and the block runs without one. Folders that were made for
+    the lock alone are removed afterwards.
     """
-    made = [folder for folder in (run.root, *run.root.parents) if not folder.exists()]
-    run.root.mkdir(parents=True, exist_ok=True)
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = _acquire(run)
+        handle = _acquire(path, busy)
     except OSError:
-        _remove_empty(made)
+        _remove_empty(missing)
         raise
     try:
         yield
     finally:
         if handle is not None:
-            run.lock.unlink(missing_ok=True)  # before the lock goes: `_acquire` asks whether its file still counts
+            path.unlink(missing_ok=True)  # while it is locked: `_acquire` checks that its file is still at `path`
             os.close(handle)
-        _remove_empty(made)
+        _remove_empty(missing)
 
 
-def _acquire(run: RunDir) -> int | None:
-    """The open file that the lock hangs on; it is never inherited by programs that are started."""
+def _acquire(path: Path, busy: Callable[[str], TaildiffError]) -> int | None:
+    """The locked file's handle, which child processes do not inherit; None where locks are not supported."""
     while fcntl is not None:
         try:
-            handle = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:  # a holder that ends just now takes the empty folder that it made with it
-            run.root.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # the previous holder has just removed the empty folder
+            path.parent.mkdir(parents=True, exist_ok=True)
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _same_file(handle, run.lock):
+            if _same_file(handle, path):
                 _sign(handle)
                 return handle
-            os.close(handle)  # its last holder removed it in between
+            os.close(handle)  # the previous holder removed the file before we locked it
         except BlockingIOError:
             os.close(handle)
-            raise RunError(
-                f"{run.root} is being trained by {_holder(run.lock)}: wait until it ends, or use another --out"
-            ) from None
+            raise busy(_holder(path)) from None
         except OSError:
             os.close(handle)
-            run.lock.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             break
-    log.warning(f"{run.root} cannot be locked here: make sure that no other process trains it")
+    log.warning("%s cannot be locked on this file system; make sure that no other process writes there", path.parent)
     return None
 
 
 def _sign(handle: int) -> None:
-    with suppress(OSError):  # on a full disk the lock holds all the same, it only cannot say who has it
+    with suppress(OSError):  # a full disk: the lock holds, it only cannot name its holder
         os.ftruncate(handle, 0)
         os.write(handle, json.dumps({"process": os.getpid(), "host": socket.gethostname()}).encode())
 
@@ -86,7 +81,7 @@ def _holder(path: Path) -> str:
     try:
         values = json.loads(path.read_text())
         return f"process {values['process']} on {values['host']}"
-    except (OSError, ValueError, LookupError, TypeError):  # it is being written, or was removed just now
+    except (OSError, ValueError, LookupError, TypeError):  # being written, or just removed
         return "another process"
 
 

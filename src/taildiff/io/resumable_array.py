@@ -1,37 +1,84 @@
-"""A folder whose one large array is written in bounded memory, and that a killed process leaves for the next one.
+"""One large array that is written row by row in bounded memory, and that the next process continues after a kill.
 
-All is written into `.NAME.partial` beside the target, which is renamed at the end. The array is a `.npy` file whose
-header is written twice: numpy leaves room in it for the first axis to grow. The journal has a checksum a shard, so that
-what a power cut left half written is found.
+.NAME.partial/     beside the target; renamed to the target or removed at the end
+FILE.npy         the rows; the header is rewritten at the end (numpy leaves room in it for a longer first axis)
+shards.jsonl     {"key": …, "shape": …}, then {"rows": …, "crc": …, "note": …} per shard that has reached the disk
 """
 
 import hashlib
+import json
 import math
 import os
 import shutil
+import time
 import zlib
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self, TextIO
 
 import numpy as np
+from pydantic import Field, ValidationError
 
 from taildiff.errors import DataError
-from taildiff.io.shard_log import NAME, Header, Journal, Shard, read_journal
-from taildiff.io.staging import lasting_partial, only_one, replace, sweep
+from taildiff.io.atomic import write_atomic
+from taildiff.io.lock import locked
+from taildiff.io.staging import lasting_partial, lock_of, replace, sweep
+from taildiff.spec import Spec
+
+SHARDS = "shards.jsonl"
+SHARD_SECONDS, SHARD_BYTES = 5.0, 2**25
+"""What a kill may cost."""
 
 
-class Growing:
-    """Writes `out` with its large array `file` of rows of `header.shape`.
+class Header(Spec):
+    """What is being written; rows that were written under another header are discarded."""
 
-        with Growing(out, "images.npy", np.dtype(np.uint8), header) as growing:
-            growing.append(rows)                # as often as needed, with `commit` now and then
-            growing.finish()                    # now growing.hash is over shape and rows; write the rest into `partial`
-            growing.publish()
+    key: dict[str, str]
+    """Everything that decides the rows."""
+    shape: tuple[int, ...]
+    """Of one row."""
 
-    Without `publish` what was at `out` stays, and of the new nothing is left, unless there are committed shards and the
-    error is of a kind in `kept_after`. `DataError` while another process writes at `out`, and when the disk is full.
+
+class Shard(Spec):
+    """Consecutive rows that have reached the disk."""
+
+    rows: int
+    crc: int
+    """Of the rows' bytes and the note."""
+    note: dict[str, Any] = Field(default_factory=dict)
+    """What the writer needs to continue behind this shard."""
+
+
+def read_shards(folder: Path) -> tuple[Header | None, list[Shard]]:
+    """Header and shards as far as they are readable; (None, []) where there is nothing."""
+    try:
+        lines = (folder / SHARDS).read_text(encoding="utf-8").splitlines()
+        header = Header.model_validate_json(lines[0])
+    except (OSError, UnicodeDecodeError, ValidationError, IndexError):
+        return None, []
+    shards: list[Shard] = []
+    for line in lines[1:]:
+        try:
+            shards.append(Shard.model_validate_json(line))
+        except ValidationError:  # the process was killed while it wrote this line
+            break
+    return header, shards
+
+
+class ResumableArray:
+    """Writes rows of `header.shape` into `.NAME.partial/FILE` beside `out`.
+
+        with ResumableArray(out, "images.npy", np.dtype(np.uint8), header) as array:
+            for rows in …:                      # behind `array.rows`, which earlier processes wrote
+                array.append(rows)
+                if array.due:
+                    array.commit()
+            array.finish()                      # now array.hash covers shape and rows; write other files into `partial`
+            array.publish()
+
+    Without `publish` whatever is at `out` stays, and `partial` is removed unless there are committed shards and the
+    error is of a kind in `kept_after`. `DataError` while another process writes `out`, and when the disk is full.
     """
 
     def __init__(
@@ -44,67 +91,66 @@ class Growing:
     ):
         self.out, self.header, self.partial = out, header, lasting_partial(out)
         self.shards: list[Shard] = []
-        """Done, by this process or earlier ones of the same header."""
+        """Committed by this process or earlier ones."""
         self.rows = 0
         self.hash = hashlib.sha256(repr(header.shape).encode())
         self._path, self._dtype, self._kept_after = self.partial / file, dtype, kept_after
-        self._crc = 0
-        self._open = ExitStack()
-        self._resumable = False
+        self._row_bytes = math.prod(header.shape) * dtype.itemsize
+        self._crc, self._committed_rows, self._committed_at = 0, 0, time.monotonic()
+        self._open, self._keep = ExitStack(), False
 
     def __enter__(self) -> Self:
         try:
-            self.partial.parent.mkdir(parents=True, exist_ok=True)
             with ExitStack() as undo:
-                undo.enter_context(only_one(self.out))
+                undo.enter_context(locked(lock_of(self.out), self._busy))
                 sweep(self.out)
-                undo.callback(self._remove_unless_resumable)
+                undo.callback(self._remove_unless_kept)
                 self._begin(undo)
                 self._open = undo.pop_all()
         except OSError as error:
-            raise DataError(f"cannot write beside {self.out}: {error}") from None
+            raise DataError(f"cannot write {self.out}: {error}") from None
         return self
 
+    def _busy(self, holder: str) -> DataError:
+        return DataError(f"{self.out} is being written by {holder}; wait until it ends, or choose another place")
+
     def _begin(self, undo: ExitStack) -> None:
-        """Open the array behind the last shard that is whole."""
-        found, shards = read_journal(self.partial)
-        if found != self.header or not self._path.is_file():
+        """Open the array behind the last intact shard."""
+        header, shards = read_shards(self.partial)
+        if header != self.header or not self._path.is_file():
             shards = []
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir()
             self._path.touch()
-        for other in set(self.partial.iterdir()) - {self._path, self.partial / NAME}:
+        for other in set(self.partial.iterdir()) - {self._path, self.partial / SHARDS}:
             other.unlink()  # such as temporary files
         self._file: BinaryIO = self._path.open("r+b")
         undo.callback(_close_quietly, self._file)
-        self._start = end = self._write_header()
+        self._header_bytes = self._write_header()
         for shard in shards:
-            data = self._file.read(shard.images * math.prod(self.header.shape) * self._dtype.itemsize)
-            if zlib.crc32(data) != shard.crc:  # the machine stopped before all was on the disk
+            data = self._file.read(shard.rows * self._row_bytes)
+            if _crc(shard.note, zlib.crc32(data)) != shard.crc:  # the machine stopped before all was on the disk
                 break
             self.hash.update(data)
             self.shards.append(shard)
-            self.rows += shard.images
-            end += len(data)
-        self._file.seek(end)
+            self.rows += shard.rows
+        self._committed_rows = self.rows
+        self._file.seek(self._header_bytes + self.rows * self._row_bytes)
         self._file.truncate()
-        self._journal = Journal(self.partial, self.header, self.shards)
-        undo.callback(self._journal.close)
+        lines = [self.header.model_dump_json(), *(shard.model_dump_json() for shard in self.shards)]
+        write_atomic(self.partial / SHARDS, "".join(f"{line}\n" for line in lines).encode())
+        self._log: TextIO = (self.partial / SHARDS).open("a", encoding="utf-8")
+        undo.callback(self._log.close)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._resumable = isinstance(error, self._kept_after) and bool(self.shards)
+        self._keep = isinstance(error, self._kept_after) and bool(self.shards)
         self._open.close()
         if isinstance(error, OSError):
             raise DataError(f"cannot write {self.out}: {error}") from error
 
-    def _remove_unless_resumable(self) -> None:
-        if not self._resumable:
+    def _remove_unless_kept(self) -> None:
+        if not self._keep:
             shutil.rmtree(self.partial, ignore_errors=True)
-
-    @property
-    def pending(self) -> int:
-        """Rows that were appended and not committed."""
-        return self.rows - sum(shard.images for shard in self.shards)
 
     def append(self, rows: np.ndarray) -> None:
         """Add (n, *shape)."""
@@ -116,32 +162,41 @@ class Growing:
         self._crc = zlib.crc32(data, self._crc)
         self.rows += len(rows)
 
-    def commit(self, items: int, skipped: tuple[tuple[int, str], ...] = (), animated: int = 0) -> None:
-        """Make sure that the pending rows, out of `items` items, survive this process."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        shard = Shard(items=items, images=self.pending, crc=self._crc, skipped=skipped, animated=animated)
-        self._journal.add(shard)
-        self.shards.append(shard)
-        self._crc = 0
+    @property
+    def due(self) -> bool:
+        """Whether so much would be lost by a kill that it is time to `commit`."""
+        uncommitted = (self.rows - self._committed_rows) * self._row_bytes
+        return uncommitted >= SHARD_BYTES or time.monotonic() - self._committed_at >= SHARD_SECONDS
 
-    def finish(self) -> None:
-        """Close the array, on the disk."""
+    def commit(self, note: dict[str, Any] | None = None) -> None:
+        """Put everything appended so far on the disk, with a JSON `note` for the process that continues."""
+        _fsync(self._file)
+        note = note or {}
+        shard = Shard(rows=self.rows - self._committed_rows, crc=_crc(note, self._crc), note=note)
+        self._log.write(shard.model_dump_json() + "\n")
+        _fsync(self._log)
+        self.shards.append(shard)
+        self._crc, self._committed_rows, self._committed_at = 0, self.rows, time.monotonic()
+
+    def finish(self) -> np.ndarray:
+        """Close the array on the disk; returns it memory-mapped."""
         self._file.seek(0)
-        assert self._write_header() == self._start  # numpy pads the header so that the first axis can grow
-        _fsync_close(self._file)
+        assert self._write_header() == self._header_bytes
+        _fsync(self._file)
+        self._file.close()
+        return np.load(self._path, mmap_mode="r")
 
     def add_array(self, name: str, array: np.ndarray) -> None:
-        """Another `.npy` file beside it, which goes into the hash too."""
+        """Write another `.npy` file beside it and include it in the hash."""
         self.hash.update(array.tobytes())
         with (self.partial / name).open("wb") as file:
             np.save(file, array)
-            _fsync_close(file)
+            _fsync(file)
 
     def publish(self) -> None:
-        """Put the folder in the place of what was at `out`; until then the journal keeps what was done."""
+        """Replace `out` by the folder; the log of shards is removed last, so that a kill before it loses nothing."""
         replace(self.partial, self.out.absolute())
-        forget_journal(self.out)
+        remove_log(self.out)
 
     def _write_header(self) -> int:
         shape = (self.rows, *self.header.shape)
@@ -150,18 +205,21 @@ class Growing:
         return self._file.tell()
 
 
-def forget_journal(out: Path) -> None:
-    """Remove what a process left that was killed behind the renaming, before it could itself."""
-    with suppress(OSError):  # not there, or not ours to change
-        (out / NAME).unlink()
+def remove_log(out: Path) -> None:
+    """Remove the log of shards that a process killed right after renaming left in the published folder."""
+    with suppress(OSError):  # missing, or not writable by us
+        (out / SHARDS).unlink()
+
+
+def _crc(note: dict[str, Any], rows_crc: int) -> int:
+    return zlib.crc32(json.dumps(note, sort_keys=True).encode(), rows_crc)
 
 
 def _close_quietly(file: BinaryIO) -> None:
-    with suppress(OSError):  # a full disk says so again when the last bytes are flushed
+    with suppress(OSError):  # a full disk fails again when the last bytes are flushed
         file.close()
 
 
-def _fsync_close(file: BinaryIO) -> None:
+def _fsync(file: BinaryIO | TextIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-    file.close()

@@ -4,12 +4,11 @@ Work is done in `.NAME.PID.partial` beside the target, or in `.NAME.partial` whe
 for a moment the old folder is `.NAME.PID.old`. Who works in `.NAME.partial` holds a lock on `.NAME.lock`.
 """
 
-import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -27,30 +26,9 @@ def lasting_partial(target: Path) -> Path:
     return target.absolute().with_name(f".{target.absolute().name}.partial")
 
 
-@contextmanager
-def only_one(target: Path) -> Iterator[None]:
-    """Hold the lock of `target`, whose parent must exist; it ends with the process, however that dies.
-
-    `DataError` while another process has it.
-    """
-    path = target.absolute().with_name(f".{target.absolute().name}.lock")
-    while True:
-        file = path.open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise DataError(
-                f"{target} is being prepared by another process; wait for it, or choose another --out"
-            ) from None
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            break
-        file.close()  # its last holder removed it between our opening and locking
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
+def lock_of(target: Path) -> Path:
+    """The lock file that the process working on `target` holds."""
+    return target.absolute().with_name(f".{target.absolute().name}.lock")
 
 
 def keep_apart(out: Path, places: Iterable[Path]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from taildiff.errors import RunError, SpecError
-from taildiff.io.checksum import SEAL, digest, intact
+from taildiff.io.checksum import CHECKSUM, checksum_matches, record_sha256
 from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names, flatten, read_json
 
 MAY_CHANGE = ("every.", "devices", "nodes", "compile", "skip_nonfinite", "model.checkpointing")
@@ -47,8 +47,7 @@ class Hardware(_Record):
 class RunInfo(_Record):
     """run.json; the attributes are its keys."""
 
-    format: Literal[1, 2] = 1
-    """1 had no seal."""
+    format: Literal[2]
     spec: RunSpec
     facts: DataFacts
     store: StoreRef
@@ -65,9 +64,9 @@ class RunInfo(_Record):
     """The weights file that it began with, where it did."""
 
 
-def seal_info(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with a seal over all of it but the paths of store and latents, so that they may be moved."""
-    return {**values, SEAL: digest(_fixed(values))}
+def add_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
+    """run.json with a checksum over everything but the paths of store and latents, so that they may be moved."""
+    return {**values, CHECKSUM: record_sha256(_fixed(values))}
 
 
 def read_run_info(path: Path) -> RunInfo:
@@ -80,7 +79,7 @@ def read_run_info(path: Path) -> RunInfo:
     except ValidationError as error:
         problem = explain(error, known=field_names(RunInfo))
         raise RunError(f"{path} does not describe a run: {problem}") from None
-    if not intact(_fixed(values), needed=info.format > 1):
+    if not checksum_matches(_fixed(values)):
         raise RunError(
             f"{path} was changed or is damaged: its checksum does not fit its content (only the paths of store and "
             "latents may be changed by hand). Put it back from a backup; the weights in the run are whole without it"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from taildiff.errors import CheckpointError
 from taildiff.io.atomic import write_atomic
-from taildiff.io.checksum import SEAL, digest
+from taildiff.io.checksum import CHECKSUM, json_sha256
 from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names
 
 Tensors = dict[str, Tensor]
@@ -24,8 +24,7 @@ Tensors = dict[str, Tensor]
 class WeightsMeta(Spec):
     """What stands beside the tensors."""
 
-    format: Literal[1, 2] = 2
-    """1 had no checksum."""
+    format: Literal[2] = 2
     kind: str
     """`ema` or `raw`."""
     step: int
@@ -38,8 +37,8 @@ class WeightsMeta(Spec):
 def write_weights(path: Path, tensors: Tensors, meta: WeightsMeta) -> None:
     """Write atomically, with a checksum over tensors and metadata."""
     values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    beside = meta.model_dump(mode="json", exclude={SEAL})
-    text = json.dumps(beside | {SEAL: content_hash(values, beside)}, separators=(",", ":"))
+    beside = meta.model_dump(mode="json", exclude={CHECKSUM})
+    text = json.dumps(beside | {CHECKSUM: content_hash(values, beside)}, separators=(",", ":"))
     write_atomic(path, save(values, {"taildiff": text}))
 
 
@@ -54,14 +53,14 @@ def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
     except (ValueError, RecursionError) as error:  # of pydantic, too
         reason = explain(error, known=field_names(WeightsMeta)) if isinstance(error, ValidationError) else str(error)
         raise CheckpointError(f"{path}: its metadata does not fit this version of taildiff: {reason}") from None
-    if meta.format > 1 and beside.pop(SEAL, None) != content_hash(tensors, beside):
+    if beside.pop(CHECKSUM, None) != content_hash(tensors, beside):
         raise CheckpointError(f"{path} is damaged: its checksum does not fit its content")
     return tensors, meta
 
 
 def content_hash(tensors: Tensors, beside: Mapping[str, Any]) -> str:
     """sha256 over what stands beside them, names, types, shapes and values of the tensors; hexadecimal."""
-    found = hashlib.sha256(digest(beside).encode())
+    found = hashlib.sha256(json_sha256(beside).encode())
     for name, tensor in sorted(tensors.items()):
         found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -90,9 +89,3 @@ def _opened(path: Path) -> Iterator[Any]:
         raise CheckpointError(f"{path} does not exist") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from None
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,8 @@ An image's noise depends on its label and its rank among the images of that labe
 nor the other classes change it, and a larger set begins with the smaller one.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +18,16 @@ from taildiff.diffusion.guidance import guided
 from taildiff.diffusion.process import Process
 from taildiff.diffusion.samplers.base import ImageNoise, predictor, trajectory
 from taildiff.errors import CheckpointError, InputError, RunError
-from taildiff.io.resumable_images import Unfinished
+from taildiff.io.checksum import file_sha256
+from taildiff.io.resumable_array import Header, ResumableArray
+from taildiff.io.staging import check_space
 from taildiff.log import Progress, silent
 from taildiff.memory import keep_freed_memory
 from taildiff.models.codec import Codec, codec
 from taildiff.models.denoiser import Denoiser
 from taildiff.rng import seed_of
 from taildiff.run.layout import RunDir
-from taildiff.run.weights import Tensors, WeightsMeta, file_hash, read_weights
+from taildiff.run.weights import Tensors, WeightsMeta, read_weights
 from taildiff.spec import DataFacts, RunSpec, SamplingSpec
 
 _BATCH_PIXELS = 2**21  # 32 images of 256x256: a pass is not too long to be lost
@@ -82,7 +86,7 @@ def _newest(run: RunDir, kind: str, step: int | None = None) -> tuple[Path, Tens
             raise RunError(f"{run.root} has no {kind} weights of step {step}: there are {', '.join(map(str, steps))}")
         path = run.weights(steps[-1] if step is None else step, kind)
         try:
-            return path, *read_weights(path), file_hash(path)
+            return path, *read_weights(path), file_sha256(path)
         except (CheckpointError, FileNotFoundError):
             if path.exists():
                 raise  # else the run is being trained, and has newer ones by now
@@ -96,28 +100,57 @@ def generate(
     guidance: float,
     batch_size: int | None = None,
     progress: Progress = silent,
-    kept: Unfinished | None = None,
+    array: ResumableArray | None = None,
 ) -> np.ndarray:
     """uint8 (N, H, W, C) for integer labels (N,); `InputError` for a label that the model does not have.
 
-    `batch_size` is that of one pass, by default 256, and fewer of images above 90 pixels a side; `kept`: on disk rather
-    than in memory, from where an earlier call was stopped.
+    `batch_size` is that of one pass, by default 256, and fewer of images above 90 pixels a side. With `array` (of
+    `image_array`) the images are kept on disk as they are made, behind those that an interrupted call left there.
     """
-    labels = np.asarray(labels, dtype=np.int64)
-    if len(labels) and not (labels.min() >= 0 and labels.max() < model.facts.classes):
-        raise InputError(f"labels are 0..{model.facts.classes - 1}, not {labels.min()}..{labels.max()}")
-    facts = model.facts
+    batches = _batches(model, labels, sampling, guidance, batch_size, progress, array.rows if array else 0)
+    if array is None:
+        images = np.empty((len(labels), *_image_shape(model.facts)), np.uint8)
+        for start, batch in batches:
+            images[start : start + len(batch)] = batch
+        return images
+    for _, batch in batches:
+        array.append(batch)
+        if array.due:
+            array.commit()
+    return array.finish()
+
+
+def _batches(
+    model: Model,
+    labels: np.ndarray,
+    sampling: SamplingSpec,
+    guidance: float,
+    batch_size: int | None,
+    progress: Progress,
+    start: int,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(position, images) batch by batch, from position `start` on."""
+    labels, facts = np.asarray(labels, dtype=np.int64), model.facts
+    if len(labels) and not (labels.min() >= 0 and labels.max() < facts.classes):
+        raise InputError(f"labels are 0..{facts.classes - 1}, not {labels.min()}..{labels.max()}")
     batch_size = batch_size or max(1, min(256, _BATCH_PIXELS // (facts.height * facts.width)))
-    images = kept.images if kept else np.empty((len(labels), facts.height, facts.width, facts.channels), np.uint8)
     seeds = image_seeds(labels, sampling.seed)
-    for start in range(kept.done if kept else 0, len(labels), batch_size):
-        part = slice(start, start + batch_size)
-        images[part] = _batch(model, labels[part], seeds[part], sampling, guidance)
-        done = min(start + batch_size, len(labels))
-        progress(f"sampling at guidance {guidance:g}", done, len(labels))
-        if kept:
-            kept.keep(done)
-    return images
+    for first in range(start, len(labels), batch_size):
+        part = slice(first, first + batch_size)
+        images = _batch(model, labels[part], seeds[part], sampling, guidance)
+        progress(f"sampling at guidance {guidance:g}", min(first + batch_size, len(labels)), len(labels))
+        yield first, images
+
+
+def image_array(out: Path, facts: DataFacts, count: int, key: str) -> ResumableArray:
+    """Sampled images on disk beside `out`; those of another `key` (weights, sampling, labels) are discarded."""
+    header = Header(key={"images": key}, shape=_image_shape(facts))
+    check_space(out, "images.npy", count * math.prod(header.shape))
+    return ResumableArray(out, "images.npy", np.dtype(np.uint8), header, kept_after=BaseException)
+
+
+def _image_shape(facts: DataFacts) -> tuple[int, int, int]:
+    return facts.height, facts.width, facts.channels
 
 
 @torch.inference_mode()

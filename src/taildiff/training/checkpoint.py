@@ -24,9 +24,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from taildiff.errors import CheckpointError, SpecError
 from taildiff.io.atomic import fsync_dir, write_json
-from taildiff.io.checksum import SEAL, intact, seal
+from taildiff.io.checksum import CHECKSUM, checksum_matches, file_sha256, with_checksum
 from taildiff.run.layout import RunDir
-from taildiff.run.weights import file_hash, read_tensors
+from taildiff.run.weights import read_tensors
 from taildiff.spec import Spec, parse, read_json
 from taildiff.training.skip_steps import Skipped
 
@@ -43,8 +43,7 @@ class FileMeta(Spec):
 class Position(Spec):
     """How far a run is."""
 
-    format: Literal[1, 2] = 2
-    """1 had no seal."""
+    format: Literal[2] = 2
     step: int = 0
     """Steps done."""
     images: int = 0
@@ -57,7 +56,7 @@ class Position(Spec):
     """Steps left out."""
     files: dict[str, FileMeta] = Field(default_factory=dict)
     sha256: str = ""
-    """Seal over all else here."""
+    """Checksum of all other fields."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,8 @@ def _write(folder: Path, position: Position, trainable: Trainable) -> None:
             file.flush()
             os.fsync(file.fileno())
         files[name] = FileMeta(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    values = position.model_copy(update={"files": files}).model_dump(exclude={SEAL})
-    write_json(folder / "state.json", seal(values))
+    values = position.model_copy(update={"files": files}).model_dump(exclude={CHECKSUM})
+    write_json(folder / "state.json", with_checksum(values))
 
 
 def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
@@ -150,7 +149,7 @@ def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
 def _check(path: Path, expected: FileMeta | None) -> None:
     """`CheckpointError` unless the file is what was written."""
     try:
-        found, size = file_hash(path), path.stat().st_size
+        found, size = file_sha256(path), path.stat().st_size
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     if expected is None or found != expected.sha256:
@@ -165,7 +164,7 @@ def read_position(folder: Path) -> Position:
         position = parse(Position, values, str(path))
     except SpecError as error:
         raise CheckpointError(str(error)) from None
-    if not intact(values, needed=position.format > 1):
+    if not checksum_matches(values):
         raise CheckpointError(f"{path} is damaged: its checksum does not fit its content")
     if folder.name != f"step-{position.step:07d}":
         raise CheckpointError(f"{path} is of step {position.step}, and its folder is not")

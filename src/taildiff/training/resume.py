@@ -10,7 +10,7 @@ from taildiff.engine import Engine
 from taildiff.errors import CheckpointError, RunError
 from taildiff.io.atomic import write_json
 from taildiff.log import log
-from taildiff.run.info import MAY_CHANGE, RunInfo, changed, seal_info
+from taildiff.run.info import MAY_CHANGE, RunInfo, add_checksum, changed
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, set_aside, tidy
@@ -52,7 +52,7 @@ def record(run: RunDir, info: dict[str, Any], split: Split, start_from: Path | N
         info |= {"created": begun.created, "command": list(begun.command)}
     run.root.mkdir(parents=True, exist_ok=True)
     split.save(run.split)
-    write_json(run.spec, seal_info(info))
+    write_json(run.spec, add_checksum(info))
 
 
 def check_same(run: RunDir, old: RunSpec, new: RunSpec) -> None:

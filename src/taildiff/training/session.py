@@ -14,7 +14,7 @@ from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.distributed import devices_and_nodes, launcher
 from taildiff.engine import Engine, compile_in_place
-from taildiff.errors import InputError
+from taildiff.errors import InputError, RunError
 from taildiff.io.lock import locked
 from taildiff.log import Progress, log, silent
 from taildiff.models.codec import Codec, codec
@@ -79,7 +79,7 @@ def _run(
     split = Split.cut(store, spec.data)
     check_begun(run, spec, store, split, start_from)  # a run that is refused is left as it is, without a lock
     with ExitStack() as held:
-        engine.alone(lambda: held.enter_context(locked(run)))
+        engine.alone(lambda: held.enter_context(locked(run.lock, lambda holder: _busy(run, holder))))
         begun = check_begun(run, spec, store, split, start_from)
         start_from = start_from or (Path(begun.start_from) if begun and begun.start_from else None)
         training = open_training(run, spec, store, split, start_from, engine, progress)
@@ -93,6 +93,10 @@ def _run(
         if str(training.skipped):
             log.info(f"skipped {training.skipped}, of {outcome.step} steps")
         return outcome
+
+
+def _busy(run: RunDir, holder: str) -> RunError:
+    return RunError(f"{run.root} is being trained by {holder}; wait until it ends, or choose another --out")
 
 
 def _train_on(training: Training, stop: StopRule) -> Outcome:

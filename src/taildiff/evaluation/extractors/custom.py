@@ -27,8 +27,8 @@ from taildiff.evaluation.extractors.base import (
     in_batches,
 )
 from taildiff.evaluation.images import Images, Pictures
+from taildiff.io.checksum import file_sha256
 from taildiff.log import Progress, silent
-from taildiff.run.weights import file_hash
 
 VERSION = 1  # raise it with every change that affects features
 _RANGES = {
@@ -65,7 +65,7 @@ def load_torchscript(place: str, shape: tuple[int, int, int], device: str = "cpu
     if not isinstance(output, torch.Tensor) or output.ndim != 2 or len(output) != 2:
         what = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise InputError(f"{path} returned {what} for 2 images; it must return a tensor (2, D)")
-    identity = extractor_hash("torchscript", VERSION, file_hash(path), prepare.identity)
+    identity = extractor_hash("torchscript", VERSION, file_sha256(path), prepare.identity)
     name = f"torchscript-{_plain(path.stem)}"
     return NetworkExtractor(name, output.shape[1], identity, prepare, module, device=device)
 
@@ -102,7 +102,7 @@ def load_function(place: str, shape: tuple[int, int, int]) -> FunctionExtractor:
     dim = _call(function, np.zeros((2, *shape), dtype=np.uint8), place).shape[1]
     source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isroutine(function) else None
     file = source or sys.modules[module_name].__file__
-    content = file_hash(Path(file)) if file else ""
+    content = file_sha256(Path(file)) if file else ""
     identity = extractor_hash("function", VERSION, place, content, str(getattr(function, "version", "")))
     return FunctionExtractor(_plain(place), dim, identity, function)
 

@@ -20,7 +20,7 @@ from taildiff.evaluation.extractors.base import (
     Preparation,
     extractor_hash,
 )
-from taildiff.run.weights import file_hash
+from taildiff.io.checksum import file_sha256
 
 VERSION = 1  # raise it with every change that affects features
 DEFAULT = "facebook/dinov2-large"
@@ -51,7 +51,7 @@ def load_dinov2(place: str = DEFAULT, device: str = "cpu") -> NetworkExtractor:
         return module(pixel_values=images).last_hidden_state[:, 0]
 
     prepare = Preparation(size=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    identity = extractor_hash("dinov2", VERSION, [file_hash(folder / name) for name in _FILES], prepare.identity)
+    identity = extractor_hash("dinov2", VERSION, [file_sha256(folder / name) for name in _FILES], prepare.identity)
     return NetworkExtractor("dinov2", module.config.hidden_size, identity, prepare, forward, device=device, batch=32)
 
 

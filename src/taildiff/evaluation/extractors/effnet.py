@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from taildiff.errors import InputError
 from taildiff.evaluation.extractors.base import NetworkExtractor, Preparation, extractor_hash
-from taildiff.run.weights import file_hash
+from taildiff.io.checksum import file_sha256
 
 VERSION = 1  # raise it with every change that affects features
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -32,7 +32,7 @@ class _EfficientNet(Protocol):
 def load_effnet_lite0(device: str = "cpu") -> NetworkExtractor:
     """The extractor `effnet-lite0`; `InputError` if its packages are missing or contain other weights."""
     path = _weights()
-    if (actual := file_hash(path)) != SHA256:
+    if (actual := file_sha256(path)) != SHA256:
         raise InputError(
             f"{path} is damaged or another version (sha256 {actual}, expected {SHA256}). Reinstall: {ADVICE}"
         )

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taildiff.errors import InputError
+from taildiff.io.checksum import file_sha256
 from taildiff.log import Progress, silent
-from taildiff.run.weights import file_hash
 
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 30
@@ -31,7 +31,7 @@ def fetch(url: str, path: Path, sha256: str, advice: str, progress: Progress = s
     try:
         with os.fdopen(handle, "wb") as out:
             _copy(url, out.write, progress)
-        if (actual := file_hash(temporary)) != sha256:
+        if (actual := file_sha256(temporary)) != sha256:
             raise InputError(f"{url} returned a file with sha256 {actual}, expected {sha256}; discarded. {advice}")
         temporary.replace(path)
     except OSError as error:  # urllib's errors are OSErrors

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from taildiff.errors import InputError
 from taildiff.evaluation.extractors.base import NetworkExtractor, Preparation, extractor_hash
 from taildiff.evaluation.extractors.files import cache_dir, fetch
+from taildiff.io.checksum import file_sha256
 from taildiff.log import Progress, silent
-from taildiff.run.weights import file_hash
 
 VERSION = 1  # raise it with every change that affects features
 VARIABLE = "TAILDIFF_INCEPTION"
@@ -40,7 +40,7 @@ def load_inception(
     Raises `InputError` if the file is missing, cannot be downloaded or is a different one.
     """
     path = _locate(file, sha256, url, progress)
-    if (actual := file_hash(path)) != sha256:
+    if (actual := file_sha256(path)) != sha256:
         raise InputError(
             f"{path} is not the Inception network of FID (sha256 {actual}, expected {sha256}). "
             f"{_advice(url)}. To use this network under its own name: --features torchscript:{path}"
