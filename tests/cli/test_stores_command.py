@@ -47,8 +47,8 @@ def test_all_recipes_are_listed_with_their_command(capsys: pytest.CaptureFixture
     text = said(capsys)
     for name in NAMES:
         assert f"taildiff train {name} " in text
-    for make in FIXED.values():
-        assert " ".join((make.__doc__ or "?").split("\n")[0].split()) in text
+    for made in FIXED.values():
+        assert made.title in text
 
 
 @pytest.fixture

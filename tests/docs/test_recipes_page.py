@@ -1,4 +1,4 @@
-"""The page on recipes is what its script counts, its commands can be run, and the recipes' docstrings say the same."""
+"""The page on recipes is what its script counts, its commands run, and the recipes' descriptions agree with it."""
 
 import json
 import re
@@ -14,13 +14,13 @@ from taildiff.cli.common import parse_options
 from taildiff.cli.data import parse_prepare
 from taildiff.cli.encode import Encode
 from taildiff.data.formats import importers
-from taildiff.recipes import FIXED, METHODS
+from taildiff.recipes import FIXED, METHODS, describe
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 TRAIN = re.compile(r"^ *(taildiff train [^\n\\]*(?:\\\n[^\n\\]*)*)$", re.MULTILINE)
 DATA = re.compile(TRAIN.pattern.replace("train", "data"), re.MULTILINE)
-TEXTS = [PAGE, *(make.__doc__ or "" for make in FIXED.values())]
+TEXTS = [PAGE, *map(describe, FIXED)]
 COMMANDS = sorted({command for text in TEXTS for command in TRAIN.findall(text)})
 
 
@@ -41,21 +41,21 @@ def test_the_table_is_what_the_script_counts(script: dict[str, Any], costs: dict
     assert record["recipes"] == [script["asdict"](cost) for cost in costs.values()], again
 
 
-def test_docstrings_say_the_cost(costs: dict[str, Any]):
-    told = 0
-    for name, make in FIXED.items():
-        text = make.__doc__ or ""
+def test_descriptions_state_the_cost(costs: dict[str, Any]):
+    stated = 0
+    for name, made in FIXED.items():
+        text = describe(name)
         if "Cost:" not in text:
             assert name.startswith("mnist5k") or "Equal to cifar10lt" in text, name
             continue
-        told += 1
-        c, spec = costs[name], make()
+        stated += 1
+        c, spec = costs[name], made.spec
         assert (
             f"Cost: {c.parameters / 1e6:.2f} M parameters, {spec.steps:,} steps of {spec.batch_size}: "
             f"{c.images / 1e6:.1f} M images, {c.pflop:,.0f} PFLOP (plain {c.plain_pflop:,.0f}).\n"
         ) in text, name
         assert "Published FID" in text, name
-    assert told == 11
+    assert stated == 11
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,7 +77,7 @@ def test_commands_for_the_data_have_these_options(command: str):
 def test_every_method_has_a_row_and_every_recipe_with_published_numbers_too():
     for method in METHODS:
         assert f"\n| `{method}` | " in PAGE
-    for name, make in FIXED.items():
-        published = re.findall(r"\d+\.\d\d\b", (make.__doc__ or "").partition("Published FID")[2])
+    for name in FIXED:
+        published = re.findall(r"\d+\.\d\d\b", describe(name).partition("Published FID")[2])
         assert all(number in PAGE for number in published)
         assert bool(published) == (f"\n| `{name}` | " in PAGE.partition("## Published numbers")[2]), name

@@ -10,7 +10,7 @@ import tyro
 from taildiff.cli.common import command_line, console, next_steps, progress_bar
 from taildiff.errors import InputError
 from taildiff.log import log
-from taildiff.recipes.latents import OLTR_IMAGES
+from taildiff.recipes.checks import OLTR_IMAGES
 from taildiff.spec import DataFacts
 
 if TYPE_CHECKING:

@@ -1,19 +1,17 @@
 """taildiff recipes: what can be trained by name."""
 
-import inspect
-
 from taildiff.cli.common import console, next_steps
 from taildiff.errors import SpecError
-from taildiff.recipes import FIXED, FOR_DATA, METHODS
+from taildiff.recipes import METHODS, NAMES, describe
 
 
 def main(args: list[str]) -> int:
-    """List all recipes with their docstrings."""
+    """List all recipes with their commands and costs."""
     if args and args[0] not in ("-h", "--help"):
         raise SpecError(f"taildiff recipes takes no options, not {args[0]}")
-    for name, make in {**FIXED, **FOR_DATA}.items():
+    for name in NAMES:
         console.print(f"[bold cyan]{name}[/]", highlight=False)
-        text = "  " + inspect.cleandoc(make.__doc__ or "").replace("\n", "\n  ")
+        text = "  " + describe(name).replace("\n", "\n  ")
         console.print(text, highlight=False, markup=False, soft_wrap=True)  # so that commands can be copied
     next_steps(
         "taildiff train RECIPE --dry-run        # the resolved spec, as JSON",

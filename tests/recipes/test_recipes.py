@@ -1,4 +1,4 @@
-"""Recipes: every one builds and takes some steps; the auto one fits itself to any data; methods fit all of them."""
+"""Recipes: each resolves to the same spec as ever, builds and trains; the auto ones fit themselves to any data."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from taildiff.data.batches import Batch
 from taildiff.data.longtail import exponential
 from taildiff.errors import DataError, SpecError
 from taildiff.objectives.objective import Streams
-from taildiff.recipes import FIXED, METHODS, NAMES, auto_ccua, auto_sit_ccua, check_data, recipe, with_method
+from taildiff.recipes import FIXED, METHODS, NAMES, auto_ccua, auto_sit_ccua, check_data, describe, recipe, with_method
 from taildiff.run.layout import RunDir
 from taildiff.spec import (
     ALSpec,
@@ -106,10 +106,11 @@ def test_auto_fits_latents_by_their_own_size():
     assert not auto_ccua(facts.model_copy(update={"channels": 1})).data.flip  # latents of digits
 
 
-def test_names_and_docstrings():
+def test_names_and_descriptions():
     for name in FIXED:
         assert recipe(name).recipe == name
-        assert f"taildiff train {name} " in (FIXED[name].__doc__ or "")
+    for name in NAMES:
+        assert f"taildiff train {name} " in describe(name)
     assert set(NAMES) == {*FIXED, "auto-ccua", "auto-sit-ccua"}
     with pytest.raises(SpecError, match="did you mean 'mnist5k-ccua'"):
         recipe("mnist5k-cuca")
@@ -226,7 +227,7 @@ def test_dropping_of_labels_stays_when_the_method_changes():
     assert with_method(spec, "cbdm").objective == U_NET["cbdm"].model_copy(update={"drop": dropping})
 
 
-def test_wrong_methods_are_told():
+def test_wrong_methods_are_refused():
     with pytest.raises(SpecError, match="unknown method 'dispersve': did you mean 'dispersive'"):
         recipe("cifar100lt", method="dispersve")
     with pytest.raises(SpecError, match=r"objective\.ucl compares the samples .* at least 2"):
@@ -258,7 +259,7 @@ def test_the_recipe_of_a_list_refuses_all_of_imagenet():
 def test_a_published_list_is_not_cut_once_more(name: str):
     spec, facts = recipe(name), facts_for(name)
     listed = facts.model_copy(update={"counts": (1280, *[5] * (facts.classes - 1))})
-    with pytest.raises(DataError, match=r"long-tailed already \(1,280 to 5 images a class\).*--data\.tail natural"):
+    with pytest.raises(DataError, match=r"long-tailed already \(1,280 to 5 images per class\).*--data\.tail natural"):
         check_data(spec, listed)
     check_data(spec, facts.model_copy(update={"counts": (1300, *[732] * (facts.classes - 1))}))
     check_data(spec.model_copy(update={"data": spec.data.model_copy(update={"tail": "natural"})}), listed)
