@@ -12,7 +12,7 @@ from taildiff.cli import data as verb
 from taildiff.data.formats.published import Cut
 from taildiff.data.store import Store
 from taildiff.errors import InputError
-from taildiff.evaluation.scopes import reference
+from taildiff.evaluation.scopes import reference_index
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import sources  # the writers of small published formats
@@ -206,5 +206,5 @@ def test_the_reference_of_a_listed_cut_is_the_whole_store(run, tmp_path):
     text = run("show", tmp_path / "s", "--tail", "list", "--list", tmp_path / "lt.txt")
     assert "cut to 36" in text
     assert "Balanced reference: all 91 training images, 22 or more per class" in text
-    assert reference(Store.open(tmp_path / "s"), "train").balanced
-    assert len(reference(Store.open(tmp_path / "s"), "train").index) == 3 * 22
+    assert reference_index(Store.open(tmp_path / "s"), "train").balanced
+    assert len(reference_index(Store.open(tmp_path / "s"), "train").index) == 3 * 22

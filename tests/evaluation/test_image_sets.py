@@ -11,7 +11,7 @@ from taildiff.errors import DataError, InputError
 from taildiff.evaluation import classifier_network
 from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
 from taildiff.evaluation.image_sources import ImageSource, open_images, read_statistics, to_store
-from taildiff.evaluation.pipeline import Evaluations
+from taildiff.evaluation.pipeline import EvaluationsDir
 from taildiff.evaluation.table import Table
 from taildiff.metrics import GaussianStatistics
 from taildiff.run.layout import EvalDir
@@ -54,7 +54,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evaluated(source: Path, real: Path, cache: Path, spec: EvalSpec = SPEC) -> tuple[EvalDir, Table]:
     store, _ = to_store(real, cache)
-    home = Evaluations(source.with_name(f"{source.name}-evals"))
+    home = EvaluationsDir(source.with_name(f"{source.name}-evals"))
     folder = evaluate_images(open_images(source, store, FOLDERS, home.cache), store, spec, home)
     return folder, Table.read(folder)
 
@@ -97,7 +97,7 @@ def test_a_second_evaluation_reuses_cached_results_and_an_interrupted_one_resume
     folder, first = evaluated(source, real, cache)
     stages: list[str] = []
     store, _ = to_store(real, cache)
-    home = Evaluations(folder.root.parent)
+    home = EvaluationsDir(folder.root.parent)
     subject = open_images(source, store, FOLDERS, home.cache)
     folder.table_json.unlink()
     part = min(home.cache.glob("part-*.npz"))
@@ -121,7 +121,7 @@ def test_a_second_evaluation_reuses_cached_results_and_an_interrupted_one_resume
 def test_what_a_model_was_trained_on_decides_the_groups(tmp_path: Path, digits: np.ndarray, real: Path, cache: Path):
     source = write(tmp_path / "half", digits[:, N : N + 30])
     store, _ = to_store(real, cache)
-    home = Evaluations(tmp_path / "evals")
+    home = EvaluationsDir(tmp_path / "evals")
     subject = open_images(source, store, FOLDERS, home.cache)
     index = np.concatenate([np.flatnonzero(store.labels == label)[: 30 - 3 * label] for label in range(10)])
     trained = TrainingImages(tuple(30 - 3 * label for label in range(10)), index)
@@ -219,13 +219,13 @@ def test_statistics_of_other_tools_give_the_frechet_distance_alone(
     mine, notes = to_store(source, cache)
     subject = ImageSource("half", mine, np.asarray(mine.labels), notes)
     spec = EvalSpec(features="evaluation.test_image_sets:pixels")
-    table = Table.read(evaluate_statistics(subject, known, spec, Evaluations(tmp_path / "evals")))
+    table = Table.read(evaluate_statistics(subject, known, spec, EvaluationsDir(tmp_path / "evals")))
     (row,) = table.rows
     assert row.value is not None
     assert row.value < 0.01
     assert any("only statistics" in note for note in table.notes)
     with pytest.raises(InputError, match="name it, as in --features inception"):
-        evaluate_statistics(subject, known, EvalSpec(), Evaluations(tmp_path / "evals"))
+        evaluate_statistics(subject, known, EvalSpec(), EvaluationsDir(tmp_path / "evals"))
     wrong = GaussianStatistics(np.zeros(3), np.eye(3), 9)
     with pytest.raises(InputError, match="3 dimensions"):
-        evaluate_statistics(subject, wrong, spec, Evaluations(tmp_path / "evals"))
+        evaluate_statistics(subject, wrong, spec, EvaluationsDir(tmp_path / "evals"))

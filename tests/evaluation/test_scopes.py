@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evaluation.tiny import make_store
 from taildiff.errors import DataError
-from taildiff.evaluation.scopes import Pool, interleave, reference, scopes
+from taildiff.evaluation.scopes import Pool, interleave, reference_index, scopes
 from taildiff.evaluation.scores import FAMILIES, Number, Sample, numbers
 
 
@@ -27,20 +27,20 @@ def test_every_beginning_is_as_even_as_it_can_be(values: list[int]):
 
 def test_a_nearly_balanced_column_is_cut_to_equal_numbers(tmp_path: Path):
     store = make_store(tmp_path / "s", (30, 24, 20), (9, 3, 9))
-    found = reference(store, "train")
+    found = reference_index(store, "train")
     assert found.balanced
     assert not found.note
     assert np.bincount(store.labels[found.index]).tolist() == [20, 20, 20]
     assert not store.test[found.index].any()
     assert len(np.unique(found.index)) == 60
-    np.testing.assert_array_equal(reference(store, "train").index, found.index)
-    everything = reference(store, "all")
+    np.testing.assert_array_equal(reference_index(store, "train").index, found.index)
+    everything = reference_index(store, "all")
     assert np.bincount(store.labels[everything.index]).tolist() == [27, 27, 27]
 
 
 def test_an_unbalanced_column_is_taken_as_it_is(tmp_path: Path):
     store = make_store(tmp_path / "s", (30, 24, 20), (9, 3, 9))
-    found = reference(store, "test")
+    found = reference_index(store, "test")
     assert not found.balanced
     assert "no balanced reference" in found.note
     assert sorted(found.index.tolist()) == store.test_index.tolist()
@@ -49,7 +49,7 @@ def test_an_unbalanced_column_is_taken_as_it_is(tmp_path: Path):
 def test_a_column_without_images_is_an_error(tmp_path: Path):
     store = make_store(tmp_path / "s", (5, 5, 5))
     with pytest.raises(DataError, match="no test images"):
-        reference(store, "test")
+        reference_index(store, "test")
 
 
 def test_scopes_are_all_both_schemes_and_each_class():
@@ -75,8 +75,8 @@ def pool(n: int, dim: int = 4, seed: int = 0, right: int | None = None) -> Pool:
 
 
 def measured(real: Pool, generated: Pool) -> dict[str, Number]:
-    sample = Sample(real, generated)
-    return {number.metric: number for family in FAMILIES[:5] for number in numbers(sample, family, 3)}
+    sample = Sample(real, generated, k=3)
+    return {number.metric: number for family in list(FAMILIES)[:5] for number in numbers(sample, family)}
 
 
 def test_each_number_names_its_own_images():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taildiff.errors import RunError
-from taildiff.evaluation.table import Definition, ExtractorRecord, Group, Metric, Row, Table, columns
+from taildiff.evaluation.table import Definition, ExtractorInfo, Group, Metric, Row, Table, columns
 from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec
 
@@ -20,7 +20,7 @@ DEFINITION = Definition(
     spec=EvalSpec(guidance=(1.0, 2.0)),
     weights_hash="w",
     store_hash="s",
-    extractor=ExtractorRecord(name="domain", dim=32, hash="h"),
+    extractor=ExtractorInfo(name="domain", dim=32, hash="h"),
     class_names=("cat", 'dog, "big"'),
     counts=(9, 3),
 )

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from evaluation.tiny import images
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
-from taildiff.evaluation.utility import TRAINED_ON, UtilityResult, _paired, first, utility
+from taildiff.evaluation.utility import TRAINING_SETS, Labelled, UtilityResult, _paired, first, utility
 
 COUNTS = (30, 6, 2)
 
@@ -22,10 +22,9 @@ def measured(
     generated: tuple[int, int, int] = (30, 30, 30), to: int | None = None, wrong: bool = False
 ) -> UtilityResult:
     """Generated images are as good as real ones, or each of another class than asked for."""
-    real, labels = images(COUNTS)
+    real, test = Labelled(*images(COUNTS)), Labelled(*images((25, 25, 25), seed=2))
     pictures, asked = images(generated, seed=1)
-    test, truth = images((25, 25, 25), seed=2)
-    return utility(real, labels, pictures, (asked + 1) % 3 if wrong else asked, test, truth, COUNTS, to=to)
+    return utility(real, Labelled(pictures, (asked + 1) % 3 if wrong else asked), test, 3, to=to)
 
 
 def test_each_is_trained_on_what_it_is_named_after():
@@ -62,7 +61,7 @@ def test_more_than_the_largest_class_and_too_few_generated():
     assert found.notes[0] == (
         "utility: 2 of 3 classes lack 32 generated images to be filled up to 40: --per-class 40 has enough"
     )
-    assert found.notes[1] == "utility: the set of generated images alone has 10 to 30 a class, not 40"
+    assert found.notes[1] == "utility: the set of generated images alone has 10 to 30 per class, not 40"
 
 
 def test_classes_above_the_target_keep_all_their_images():
@@ -74,7 +73,7 @@ def test_classes_above_the_target_keep_all_their_images():
 
 def test_the_same_each_time():
     first_time, again = measured(), measured()
-    for kind in TRAINED_ON:
+    for kind in TRAINING_SETS:
         np.testing.assert_array_equal(getattr(first_time, kind).right, getattr(again, kind).right)
         assert first_time.accuracy(kind, (1,)) == again.accuracy(kind, (1,))
 
@@ -85,7 +84,7 @@ def test_intervals_and_too_few_test_images():
     right = int(found.real.right[25:50].sum())
     theirs = binomtest(right, 25).proportion_ci(method="wilson")
     assert (one.low, one.high) == pytest.approx((theirs.low, theirs.high))
-    few = UtilityResult(found.real, found.real, found.real, np.repeat([0, 1, 2], [50, 19, 6]), COUNTS, 30, 40)
+    few = UtilityResult(found.real, found.real, found.real, np.repeat([0, 1, 2], [50, 19, 6]), 30, 40)
     assert few.accuracy("real", (1,)).value is None
     assert few.gain((1,)) is None
     assert few.gain((1, 2)) is not None
@@ -123,4 +122,4 @@ def test_mistakes_are_told(change: str, message: str):
     if change == "label":
         truth = truth + (truth == 2)
     with pytest.raises(DataError, match=message):
-        utility(real, labels, generated, asked, test, truth, COUNTS)
+        utility(Labelled(real, labels), Labelled(generated, asked), Labelled(test, truth), 3)

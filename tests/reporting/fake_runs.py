@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.longtail import Groups, Split, _hash
-from taildiff.evaluation.table import Definition, ExtractorRecord, Group, Metric, Row, Table
+from taildiff.evaluation.table import Definition, ExtractorInfo, Group, Metric, Row, Table
 from taildiff.io.atomic import write_json
 from taildiff.metrics.intervals import wilson
 from taildiff.run.info import add_checksum
@@ -130,7 +130,7 @@ def _write_table(
         spec=evaluation,
         weights_hash="ab" * 32,
         store_hash="5f" * 32,
-        extractor=ExtractorRecord(name="domain", dim=32, hash="cd" * 32),
+        extractor=ExtractorInfo(name="domain", dim=32, hash="cd" * 32),
         class_names=facts.class_names,
         counts=tuple(counts),
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taildiff.errors import RunError
-from taildiff.evaluation.table import Definition, ExtractorRecord, Row, Table
+from taildiff.evaluation.table import Definition, ExtractorInfo, Row, Table
 from taildiff.reporting import plots, summary
 from taildiff.reporting.findings import claims, differences, trust
 from taildiff.reporting.load import Evaluation, load
@@ -26,7 +26,7 @@ def _evaluation(frechet: dict[float, float | None]) -> Evaluation:
         spec=EvalSpec(),
         weights_hash="",
         store_hash="",
-        extractor=ExtractorRecord(name="domain", dim=2, hash=""),
+        extractor=ExtractorInfo(name="domain", dim=2, hash=""),
         class_names=("a", "b"),
         counts=(2, 1),
     )

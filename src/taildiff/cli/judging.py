@@ -66,15 +66,15 @@ def judge_images(asked: Asked, progress: Progress) -> EvalDir:
         raise SpecError(f"what is {asked.source} to be held against? Name the real images: --data STORE, FOLDER or NPZ")
     from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
     from taildiff.evaluation.image_sources import ImageSource, is_npz, open_images, read_statistics, to_store
-    from taildiff.evaluation.pipeline import Evaluations
+    from taildiff.evaluation.pipeline import EvaluationsDir
     from taildiff.sampling.generate import best_device
 
-    home = Evaluations(asked.out or evals_of(asked.source))
+    home = EvaluationsDir(asked.out or evals_of(asked.source))
     if is_npz(asked.data) and (known := read_statistics(asked.data)) is not None:
         store, notes = to_store(asked.source, home.cache, progress=progress)
         subject = ImageSource(asked.source.resolve().name, store, np.asarray(store.labels), notes)
         return evaluate_statistics(subject, known, asked.spec, home, progress, best_device())
-    beside = Evaluations(evals_of(asked.data))  # what judges is trained once, whatever it judges
+    beside = EvaluationsDir(evals_of(asked.data))  # what judges is trained once, whatever it judges
     real, about = to_store(asked.data, beside.cache, progress=progress)
     subject = open_images(asked.source, real, folder_names(real.meta.class_names), home.cache, progress)
     subject = ImageSource(subject.name, subject.store, subject.labels, (*about, *subject.notes))

@@ -1,13 +1,13 @@
-"""What an evaluation keeps while it goes on, by a hash of all that it depends on: features, and the numbers of a part.
+"""Caches features, and the numbers of one family of metrics on one set of images, by a hash of all they depend on.
 
-A part is one family of metrics of one set of images. A stopped evaluation goes on after its last part, and another one
-that shares images or metrics takes them from here. A damaged or missing file is worked out again.
+An interrupted evaluation resumes after the last cached family, and one that shares images or metrics reuses them.
+Damaged or missing files are computed again.
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.evaluation.scores import Number
-from taildiff.evaluation.table import Metric
 from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NPZ_DAMAGE
-from taildiff.spec.base import Spec
+from taildiff.spec import MetricName, Spec
 
 Features = NDArray[np.float32]
 
 
-class _Record(Spec):
-    metric: Metric
+class _CachedNumber(Spec):
+    metric: MetricName
     value: float | None
     n_real: int
     n_generated: int
@@ -32,62 +31,53 @@ class _Record(Spec):
     high: float | None
     replicated: bool
 
+    @classmethod
+    def of(cls, number: Number) -> "_CachedNumber":
+        values = {name: getattr(number, name) for name in cls.model_fields if name != "replicated"}
+        return cls(**values, replicated=number.replicates is not None)
 
-def digest(*values: object) -> str:
-    """A name for whatever can be written as JSON."""
+    def number(self, replicates: NDArray[np.float64] | None) -> Number:
+        return Number(**self.model_dump(exclude={"replicated"}), replicates=replicates)
+
+
+def cache_key(*values: object) -> str:
+    """The SHA-256 of values as JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def digest_of_images(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """A name for just these images and labels."""
-    found = hashlib.sha256(repr(images.shape).encode())
+def images_key(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+    """The SHA-256 of images and labels."""
+    digest = hashlib.sha256(repr(images.shape).encode())
     for start in range(0, len(images), 4096):
-        found.update(images[start : start + 4096].tobytes())
-    found.update(labels.astype("<i8").tobytes())
-    return found.hexdigest()
+        digest.update(images[start : start + 4096].tobytes())
+    digest.update(labels.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
-def kept_features(folder: Path, key: str, make: Callable[[], Features]) -> Features:
-    """Features (N, D) kept in a folder under a key, or made and kept there."""
+def cached_features(folder: Path, key: str, make: Callable[[], Features]) -> Features:
+    """Features (N, D) cached in a folder under a key; computed and cached where missing."""
     path = folder / f"features-{key[:32]}.npz"
-    kept = _read(path, key, "features")
-    if kept is not None:
-        return kept.astype(np.float32, copy=False)
-    made = make()
-    _write(path, key, {"features": made})
-    return made
+    cached = _read(path, key, "features")
+    if cached is not None:
+        return cached.astype(np.float32, copy=False)
+    features = make()
+    _write(path, key, {"features": features})
+    return features
 
 
-def kept_numbers(folder: Path, key: str, make: Callable[[], list[Number]]) -> list[Number]:
-    """Numbers with their replicates kept in a folder under a key, or made and kept there."""
+def cached_numbers(folder: Path, key: str, make: Callable[[], list[Number]]) -> list[Number]:
+    """Numbers with their replicates cached in a folder under a key; computed and cached where missing."""
     path = folder / f"part-{key[:32]}.npz"
-    records, replicates = _read(path, key, "numbers"), _read(path, key, "replicates")
-    if records is not None and replicates is not None:
-        return _numbers([_Record.model_validate(values) for values in json.loads(str(records))], replicates)
-    made = make()
-    known = [number.replicates for number in made if number.replicates is not None]
-    values = [
-        _Record(
-            metric=n.metric,
-            value=n.value,
-            n_real=n.n_real,
-            n_generated=n.n_generated,
-            low=n.low,
-            high=n.high,
-            replicated=n.replicates is not None,
-        ).model_dump()
-        for n in made
-    ]
+    cached, replicates = _read(path, key, "numbers"), _read(path, key, "replicates")
+    if cached is not None and replicates is not None:
+        rows = iter(replicates)
+        values = [_CachedNumber.model_validate(each) for each in json.loads(str(cached))]
+        return [value.number(next(rows) if value.replicated else None) for value in values]
+    numbers = make()
+    known = [number.replicates for number in numbers if number.replicates is not None]
+    values = [_CachedNumber.of(number).model_dump() for number in numbers]
     _write(path, key, {"numbers": np.array(json.dumps(values)), "replicates": np.array(known)})
-    return made
-
-
-def _numbers(records: Sequence[_Record], replicates: NDArray[np.float64]) -> list[Number]:
-    rows = iter(replicates)
-    return [
-        Number(r.metric, r.value, r.n_real, r.n_generated, r.low, r.high, next(rows) if r.replicated else None)
-        for r in records
-    ]
+    return numbers
 
 
 def _read(path: Path, key: str, name: str) -> NDArray | None:
@@ -103,5 +93,5 @@ def _write(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     np.savez(buffer, allow_pickle=False, key=np.array(key), **arrays)
     try:
         write_atomic(path, buffer.getvalue())
-    except OSError:  # a place that cannot be written costs time next time, and no more
+    except OSError:  # an unwritable folder costs time next time and nothing else
         return

@@ -9,14 +9,14 @@ from taildiff.data.longtail import NEARLY_EQUAL
 from taildiff.data.store import Store
 from taildiff.errors import InputError
 from taildiff.evaluation import checks
-from taildiff.evaluation.cache import digest, kept_features
+from taildiff.evaluation.cache import cache_key, cached_features
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.image_sources import ImageSource
-from taildiff.evaluation.pipeline import Drawn, Evaluations, finished, judge, to_row
-from taildiff.evaluation.reference import record, yardstick
+from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write, to_row
+from taildiff.evaluation.reference import extractor_info, load_reference
 from taildiff.evaluation.scopes import Scope
 from taildiff.evaluation.scores import Number
-from taildiff.evaluation.table import Definition, ExtractorRecord, Table
+from taildiff.evaluation.table import Definition, ExtractorInfo, Table
 from taildiff.log import Progress, silent
 from taildiff.metrics import GaussianStatistics, frechet_from_statistics
 from taildiff.run.layout import EvalDir
@@ -39,7 +39,7 @@ def evaluate_images(
     source: ImageSource,
     store: Store,
     spec: EvalSpec,
-    home: Evaluations,
+    home: EvaluationsDir,
     trained: TrainingImages | None = None,
     progress: Progress = silent,
     device: str = "cpu",
@@ -55,17 +55,17 @@ def evaluate_images(
     labels = source.labels[index]
     drawn = tuple(np.bincount(labels, minlength=len(classes)).tolist())
     spec = spec.model_copy(update={"guidance": (), "seeds": (), "per_class": drawn[0] if len(set(drawn)) == 1 else 0})
-    found = record(spec.features, store, progress, device)
-    key = digest(source.store.meta.hash, index.tolist())
+    found = extractor_info(spec.features, store, progress, device)
+    key = cache_key(source.store.meta.hash, index.tolist())
     definition = _definition(source.name, spec, found, store.meta.hash, key, classes, trained.counts, drawn)
     folder = home.evaluation(definition.name)
     if finished(folder, definition):
         return folder
-    yard = yardstick(store, spec, trained.index, progress, device)
-    real = np.bincount(yard.real.labels, minlength=len(classes)).tolist()
+    reference = load_reference(store, spec, trained.index, progress, device)
+    real = np.bincount(reference.real.labels, minlength=len(classes)).tolist()
     notes = (*source.notes, *checks.priors(drawn, real))
-    images = Drawn(None, None, labels, key, lambda: source.images(index, store.meta.channels))
-    judge(home, definition, yard, [images], notes, progress)
+    images = GeneratedSet(None, None, labels, key, lambda: source.images(index, store.meta.channels))
+    measure_and_write(home, definition, reference, [images], notes, progress)
     return folder
 
 
@@ -73,7 +73,7 @@ def evaluate_statistics(
     source: ImageSource,
     real: GaussianStatistics,
     spec: EvalSpec,
-    home: Evaluations,
+    home: EvaluationsDir,
     progress: Progress = silent,
     device: str = "cpu",
 ) -> EvalDir:
@@ -88,10 +88,10 @@ def evaluate_statistics(
         raise InputError(
             f"the statistics have {len(real.mean)} dimensions, {by.name} has {by.dim}; choose another extractor"
         )
-    store_hash = digest(real.mean.tolist(), float(real.cov.sum()), float(np.abs(real.cov).sum()))
+    store_hash = cache_key(real.mean.tolist(), float(real.cov.sum()), float(np.abs(real.cov).sum()))
     key, count = source.store.meta.hash, len(source.labels)
     spec = spec.model_copy(update={"guidance": (), "seeds": (), "per_class": 0, "metrics": ("frechet",)})
-    found = ExtractorRecord(name=by.name, dim=by.dim, hash=by.hash, is_fid=by.is_fid)
+    found = ExtractorInfo(name=by.name, dim=by.dim, hash=by.hash, is_fid=by.is_fid)
     names = source.store.meta.class_names
     definition = _definition(source.name, spec, found, store_hash, key, names, (), (count,))
     folder = home.evaluation(definition.name)
@@ -102,7 +102,7 @@ def evaluate_statistics(
         images = source.store.images
         return by.features(images, lambda _, done, total: progress("features of the images", done, total))
 
-    features = kept_features(home.cache, digest(by.hash, key), make)
+    features = cached_features(home.cache, cache_key(by.hash, key), make)
     enough = count > by.dim
     value = frechet_from_statistics(real, GaussianStatistics.of(features)) if enough else None
     row = to_row(definition, None, None, Scope("all", ()), Number("frechet", value, real.n, count))
@@ -116,14 +116,14 @@ def evaluate_statistics(
 def _definition(
     name: str,
     spec: EvalSpec,
-    found: ExtractorRecord,
+    found: ExtractorInfo,
     store_hash: str,
     images_hash: str,
     class_names: tuple[str, ...],
     counts: tuple[int, ...],
     drawn: tuple[int, ...],
 ) -> Definition:
-    own = digest(VERSION, spec.model_dump(mode="json"), store_hash, found.hash, drawn, counts)[:8]
+    own = cache_key(VERSION, spec.model_dump(mode="json"), store_hash, found.hash, drawn, counts)[:8]
     size = f"n{spec.per_class}" if spec.per_class else f"all{sum(drawn)}"
     return Definition(
         name=f"{found.name}-{size}-{own}",

@@ -19,7 +19,7 @@ from taildiff.data.prepare import prepare
 from taildiff.data.store import SourceMeta, Store, StoreWriter, is_store, prepared_before
 from taildiff.data.store_files import is_latents
 from taildiff.errors import DataError, unknown
-from taildiff.evaluation.cache import digest, digest_of_images
+from taildiff.evaluation.cache import cache_key, images_key
 from taildiff.io.npz import NPZ_DAMAGE
 from taildiff.log import Progress, silent
 from taildiff.metrics import GaussianStatistics
@@ -104,7 +104,7 @@ def to_store(
         return _of_npz(path, cache, size, tuple(class_names))
     source, headers = scan(path).found(), _read_headers(path)
     side = size or (min(headers.sides[0], _LARGEST) if headers.sides else source.size)
-    store = prepare(source, cache / f"images-{digest(source.fingerprint, side)[:16]}", side, progress=progress)
+    store = prepare(source, cache / f"images-{cache_key(source.fingerprint, side)[:16]}", side, progress=progress)
     notes: list[str] = []
     if resized := [other for other in headers.sides if other != side]:
         sizes = f"{resized[0]} to {resized[-1]}" if len(resized) > 1 else f"{resized[0]}"
@@ -164,7 +164,7 @@ def _of_npz(path: Path, cache: Path, size: int | None, class_names: tuple[str, .
     if images.shape[1:3] != (side, side):
         notes.append(_resized_note(path, f"{images.shape[1]}x{images.shape[2]} pixels", side))
         images = np.stack([_resize(image, side) for image in images])
-    content = digest(digest_of_images(images, labels), list(names))
+    content = cache_key(images_key(images, labels), list(names))
     out, source = cache / f"images-{content[:16]}", SourceMeta(source=path.name, fingerprint=content)
     store = prepared_before(out, source, overwrite=False)
     if store is None:

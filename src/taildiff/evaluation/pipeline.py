@@ -1,39 +1,41 @@
-"""From images to a table: features, numbers of every family and scope, means over seeds, notes.
+"""From images to a table: features, numbers of every family and scope, means over sampling seeds, notes.
 
-Each family of metrics of each set of images is a part of its own (`parts.py`), kept as soon as it is done.
+Each family of metrics of each set of images is cached on its own as soon as it is computed (`cache.py`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from statistics import mean  # exact: the mean of equal ends is that end
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
-from taildiff.evaluation.cache import digest, kept_numbers
+from taildiff.evaluation.cache import cache_key, cached_numbers
 from taildiff.evaluation.classifier import ClassifierAccuracy
 from taildiff.evaluation.images import Images
-from taildiff.evaluation.reference import Yardstick
+from taildiff.evaluation.reference import Reference
 from taildiff.evaluation.replicates import write_replicates
 from taildiff.evaluation.scopes import Scope, scopes
-from taildiff.evaluation.scores import FAMILIES, Number, Sample, numbers, share
+from taildiff.evaluation.scores import Number, Sample, bootstrapped, numbers, share
 from taildiff.evaluation.table import Definition, Row, Table
 from taildiff.evaluation.utility import shortfall
 from taildiff.log import Progress, silent
-from taildiff.metrics.intervals import percentiles
 from taildiff.rng import seed_of
 from taildiff.run.layout import EvalDir
-from taildiff.spec import MetricName
+from taildiff.spec.metrics import families, needed
 
 VERSION = 1  # raise it with every change that changes numbers of the same features
 REAL_KEY = 1
 Labels = NDArray[np.int64]
+_Measured = tuple[Row, Number]
 
 
 @dataclass(frozen=True)
-class Evaluations:
+class EvaluationsDir:
     """A folder of evaluations, one folder each, with what they share in `.cache`; a run's are in `evals/`."""
 
     root: Path
@@ -49,8 +51,8 @@ class Evaluations:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """One set of generated images, made or read only when they are needed."""
+class GeneratedSet:
+    """Generated images of one guidance and seed, sampled or read only when they are needed."""
 
     guidance: float | None
     """None where it is not known."""
@@ -58,7 +60,7 @@ class Drawn:
     """None where it is not known."""
     labels: Labels
     key: str
-    """Names the very images."""
+    """Identifies exactly these images."""
     images: Callable[[], Images]
 
     @property
@@ -70,14 +72,14 @@ class Drawn:
 
     @property
     def bootstrap_key(self) -> int:
-        """Equal for images whose noise is the same, which are resampled alike."""
+        """Equal for images sampled from the same noise, which are resampled alike."""
         if self.seed is None:
             return int(self.key[:15], 16)
         return seed_of(self.seed, "evaluation/generated")
 
 
 def finished(folder: EvalDir, definition: Definition) -> bool:
-    """Whether a table of just this definition, weights and all, is there; a damaged one does not count."""
+    """Whether the folder has an undamaged table of exactly this definition, weights included."""
     if not folder.table_json.is_file():
         return False
     try:
@@ -86,134 +88,163 @@ def finished(folder: EvalDir, definition: Definition) -> bool:
         return False
 
 
-def judge(
-    home: Evaluations,
+def measure_and_write(
+    home: EvaluationsDir,
     definition: Definition,
-    yard: Yardstick,
-    drawn: Sequence[Drawn],
+    reference: Reference,
+    sets: Sequence[GeneratedSet],
     notes: Sequence[str],
     progress: Progress = silent,
 ) -> Table:
-    """Measure every set of images and write the table; sets of one guidance are seeds, whose values are averaged."""
-    judged = [(row, None) for row in _judged(yard.judge.accuracy, definition)]
-    rows: list[tuple[Row, NDArray[np.float64] | None]] = list(judged)
-    by_seed: list[Row] = []
-    found = list(scopes(definition.counts, definition.class_names))
-    for guidance in dict.fromkeys(each.guidance for each in drawn):
-        sets = [each for each in drawn if each.guidance == guidance]
-        measured = [measure(home, definition, yard, each, found, progress) for each in sets]
-        rows += _rows(definition, guidance, sets, found, [_mean(same) for same in zip(*measured, strict=True)])
-        if len(sets) > 1:
-            by_seed += [
-                row
-                for each, own in zip(sets, measured, strict=True)
-                for row, _ in _rows(definition, guidance, [each], found, own)
-            ]
-    plain = tuple(row for row, _ in rows)
-    dim, k = yard.extractor.dim, definition.spec.k
-    said = (*checks.missing(plain, dim), *checks.few_images(plain, dim), *checks.neighbours(k, plain))
-    if yard.lesson:
-        own = [np.bincount(each.labels, minlength=len(definition.counts)).tolist() for each in drawn]
-        said = (*said, *(note for have in own for note in shortfall(definition.counts, have, max(definition.counts))))
-    table = Table(plain, definition, tuple(dict.fromkeys((*notes, *yard.notes, *said))), tuple(by_seed))
+    """Measure every set of images and write the table; sets of equal guidance differ in the seed and are averaged."""
+    measured: list[_Measured] = list(_of_classifier(reference.classifier.accuracy, definition))
+    by_seed: list[_Measured] = []
+    for guidance in dict.fromkeys(each.guidance for each in sets):
+        same = [each for each in sets if each.guidance == guidance]
+        found = [_Measurement(home, definition, reference, each, progress).numbers() for each in same]
+        measured += _rows(definition, guidance, same, [mean_over_seeds(s) for s in zip(*found, strict=True)])
+        if len(same) > 1:
+            for each, own in zip(same, found, strict=True):
+                by_seed += _rows(definition, guidance, [each], own)
+    rows = tuple(row for row, _ in measured)
+    warnings = _warnings(definition, reference, sets, rows)
+    table = Table(
+        rows,
+        definition,
+        tuple(dict.fromkeys((*notes, *reference.notes, *warnings))),
+        tuple(row for row, _ in by_seed),
+    )
     folder = home.evaluation(definition.name)
-    write_replicates(folder, plain, [values for _, values in rows])
+    write_replicates(folder, rows, [number.replicates for _, number in measured])
     table.write(folder)
     return table
 
 
-def measure(
-    home: Evaluations,
-    definition: Definition,
-    yard: Yardstick,
-    drawn: Drawn,
-    found: Sequence[Scope],
-    progress: Progress,
-) -> list[Number]:
-    """Numbers of one set of images, scope after scope of each family; what is kept is not worked out again."""
-    families = [family for family in FAMILIES if set(family) & set(definition.spec.metrics)]
-    images = drawn.images()  # also where all numbers are kept: people look at them
-    sample: list[Sample] = []  # made when the first part is not there yet
-
-    def whole() -> Sample:
-        if not sample:
-            sample.append(_sample(home, yard, drawn, images, progress))
-        return sample[0]
-
-    def part(number: int, family: tuple[MetricName, ...]) -> list[Number]:
-        own: list[Number] = []
-        for place, scope in enumerate(found, start=number * len(found) + 1):
-            own += numbers(whole().of(scope.labels), family, definition.spec.k)
-            progress(f"metrics {drawn.title}", place, len(families) * len(found))
-        return own
-
-    measured: list[Number] = []
-    where = [[scope.group, *scope.labels] for scope in found]
-    for number, family in enumerate(families):
-        k = definition.spec.k if family == ("precision", "recall") else 0
-        key = digest(VERSION, drawn.key, yard.key, family, k, where)
-        measured += kept_numbers(home.cache, key, lambda number=number, family=family: part(number, family))
-    measured = [number for number in measured if number.metric in definition.spec.metrics]
-    if taught := yard.lesson:
-        key = digest(VERSION, drawn.key, yard.key, "utility", where)
-        measured += kept_numbers(home.cache, key, lambda: list(taught.numbers(images, drawn.labels, found, progress)))
-    return measured
+def _warnings(
+    definition: Definition, reference: Reference, sets: Sequence[GeneratedSet], rows: Sequence[Row]
+) -> Iterator[str]:
+    dim, k, counts = reference.extractor.dim, definition.spec.k, definition.counts
+    yield from checks.missing(rows, dim)
+    yield from checks.few_images(rows, dim)
+    yield from checks.neighbours(k, rows)
+    for each in sets if reference.utility else ():
+        yield from shortfall(counts, np.bincount(each.labels, minlength=len(counts)).tolist(), max(counts))
 
 
-def _sample(home: Evaluations, yard: Yardstick, drawn: Drawn, images: Images, progress: Progress) -> Sample:
-    stage = f"features {drawn.title}"
-    generated = yard.of(home.cache, images, drawn.labels, drawn.key, progress, stage)
-    probabilities = yard.extractor.probabilities(generated.features)
-    return Sample(yard.real, generated, yard.train, yard.holdout, probabilities, REAL_KEY, drawn.bootstrap_key)
+@dataclass(frozen=True, eq=False)
+class _Measurement:
+    """The numbers of one set of images."""
+
+    home: EvaluationsDir
+    definition: Definition
+    reference: Reference
+    generated: GeneratedSet
+    progress: Progress
+
+    @cached_property
+    def scopes(self) -> list[Scope]:
+        return list(scopes(self.definition.counts, self.definition.class_names))
+
+    @cached_property
+    def families(self) -> dict[str, tuple[str, ...]]:
+        wanted = set(self.definition.spec.metrics)
+        return {family: members for family, members in families().items() if wanted.intersection(members)}
+
+    @cached_property
+    def images(self) -> Images:
+        return self.generated.images()
+
+    @cached_property
+    def sample(self) -> Sample:
+        generated, reference = self.generated, self.reference
+        stage = f"features {generated.title}"
+        pool = reference.pool(self.home.cache, self.images, generated.labels, generated.key, self.progress, stage)
+        probabilities = None
+        if "class probabilities" in needed(self.definition.spec.metrics):
+            probabilities = reference.extractor.probabilities(pool.features)
+        return Sample(
+            reference.real, pool, reference.train, reference.holdout, probabilities, REAL_KEY, generated.bootstrap_key
+        )
+
+    def numbers(self) -> list[Number]:
+        """Family after family and within each scope after scope; cached numbers are not computed again."""
+        _ = self.images  # made even where all numbers are cached: people look at them
+        measured: list[Number] = []
+        for place, (family, members) in enumerate(self.families.items()):
+            k = self.definition.spec.k if "k" in needed(members) else 0
+            measured += self._cached(partial(self._family, place, family, k), members, k)
+        measured = [number for number in measured if number.metric in self.definition.spec.metrics]
+        if utility := self.reference.utility:
+            labels = self.generated.labels
+            measured += self._cached(
+                lambda: list(utility.numbers(self.images, labels, self.scopes, self.progress)), "utility"
+            )
+        return measured
+
+    def _cached(self, compute: Callable[[], list[Number]], *what: object) -> list[Number]:
+        where = [[scope.group, *scope.labels] for scope in self.scopes]
+        return cached_numbers(
+            self.home.cache, cache_key(VERSION, self.generated.key, self.reference.key, *what, where), compute
+        )
+
+    def _family(self, place: int, family: str, k: int) -> list[Number]:
+        measured: list[Number] = []
+        sample, total = replace(self.sample, k=k), len(self.families) * len(self.scopes)
+        for done, scope in enumerate(self.scopes, start=place * len(self.scopes) + 1):
+            measured += numbers(sample.of(scope.labels), family)
+            self.progress(f"metrics {self.generated.title}", done, total)
+        return measured
 
 
-def _mean(same: Sequence[Number]) -> Number:
-    """One number over several seeds: the mean, where all have a value, and the interval of the mean."""
+def mean_over_seeds(same: Sequence[Number]) -> Number:
+    """One number over several sampling seeds: the mean and its interval, without a value where one seed has none.
+
+    The interval is that of the mean's bootstrap replicates, within the metric's bounds. Where some seed has none, or
+    resampling changes nothing (all right or all wrong), its ends are the means of the seeds' ends: at least as wide as
+    it has to be however the seeds correlate, since the deviation of a mean is at most the mean of the deviations.
+    """
     first, values = same[0], [number.value for number in same if number.value is not None]
-    if len(same) == 1 or len(values) < len(same):
-        return first if len(same) == 1 else Number(first.metric, None, first.n_real, first.n_generated)
+    if len(same) == 1:
+        return first
+    if len(values) < len(same):
+        return Number(first.metric, None, first.n_real, first.n_generated)
     value = float(np.mean(values))
-    known = [number.replicates for number in same if number.replicates is not None]
-    low, high, replicates = first.low, first.high, None
-    if len(known) == len(same):
-        replicates = np.mean(known, axis=0)
-        if np.ptp(replicates) > 0:  # all right or all wrong: nothing to resample, and Wilson's interval stays
-            interval = percentiles(replicates)
-            low, high = interval.low, interval.high
-    if low is not None and first.metric != "kernel_distance":
-        low = max(0.0, low)
-    return Number(first.metric, value, first.n_real, first.n_generated, low, high, replicates)
+    replicates = [number.replicates for number in same if number.replicates is not None]
+    averaged = np.mean(replicates, axis=0) if len(replicates) == len(same) else None
+    if averaged is not None and np.ptp(averaged) > 0:
+        return bootstrapped(first.metric, value, first.n_real, first.n_generated, averaged)
+    ends = [(number.low, number.high) for number in same if number.low is not None and number.high is not None]
+    low, high = map(mean, zip(*ends, strict=True)) if len(ends) == len(same) else (None, None)
+    return Number(first.metric, value, first.n_real, first.n_generated, low, high, averaged)
 
 
 def _rows(
-    definition: Definition,
-    guidance: float | None,
-    sets: Sequence[Drawn],
-    found: Sequence[Scope],
-    measured: Sequence[Number],
-) -> list[tuple[Row, NDArray[np.float64] | None]]:
+    definition: Definition, guidance: float | None, sets: Sequence[GeneratedSet], measured: Sequence[Number]
+) -> list[_Measured]:
+    """Scope after scope, in each the metrics in their order."""
     seed = sets[0].seed if len(sets) == 1 else None
-    metrics = list(dict.fromkeys(number.metric for number in measured))
-    rows: list[tuple[Row, NDArray[np.float64] | None]] = []
-    for place, scope in enumerate(found):
-        for metric in metrics:
-            number = [each for each in measured if each.metric == metric][place]
-            rows.append((to_row(definition, guidance, seed, scope, number), number.replicates))
-    return rows
+    by_metric: dict[str, list[Number]] = {}
+    for number in measured:
+        by_metric.setdefault(number.metric, []).append(number)
+    return [
+        (to_row(definition, guidance, seed, scope, own[place]), own[place])
+        for place, scope in enumerate(scopes(definition.counts, definition.class_names))
+        for own in by_metric.values()
+    ]
 
 
-def _judged(hits: ClassifierAccuracy, definition: Definition) -> Iterator[Row]:
+def _of_classifier(accuracy: ClassifierAccuracy, definition: Definition) -> Iterator[_Measured]:
     for scope in scopes(definition.counts, definition.class_names):
-        right = sum(hits.correct[label] for label in scope.labels)
-        total = sum(hits.total[label] for label in scope.labels)
+        right = sum(accuracy.correct[label] for label in scope.labels)
+        total = sum(accuracy.total[label] for label in scope.labels)
         none = Number("classifier_accuracy", None, total, 0)
         number = share("classifier_accuracy", right / total, total, total, 0) if total else none
-        yield to_row(definition, None, definition.spec.sampling.seed, scope, number)
+        yield to_row(definition, None, definition.spec.sampling.seed, scope, number), number
 
 
 def to_row(definition: Definition, guidance: float | None, seed: int | None, scope: Scope, number: Number) -> Row:
     """A number with everything that it depends on."""
-    sampling, made = definition.spec.sampling, definition.source == "run"
+    sampling, sampled = definition.spec.sampling, definition.source == "run"
     return Row(
         run=definition.run,
         step=definition.step,
@@ -225,10 +256,10 @@ def to_row(definition: Definition, guidance: float | None, seed: int | None, sco
         high=number.high,
         n_real=number.n_real,
         n_generated=number.n_generated,
-        sampler=sampling.sampler if made else "",
-        steps=sampling.steps if made else 0,
+        sampler=sampling.sampler if sampled else "",
+        steps=sampling.steps if sampled else 0,
         guidance=guidance,
-        ema=made and sampling.weights == "ema",
+        ema=sampled and sampling.weights == "ema",
         seed=seed,
         definition=definition.name,
     )

@@ -1,6 +1,6 @@
-"""Bootstrap replicates of a table's numbers, kept beside it, so that differences of two tables get intervals.
+"""Bootstrap replicates of a table's numbers, stored beside it: differences of two tables get intervals from them.
 
-`replicates.npz` holds one row a number of `table.json`, in its order; a row of NaN has none. No torch here.
+`replicates.npz` holds one row per number of `table.json`, in its order; a row of NaN has none. Imports no torch.
 """
 
 import hashlib
@@ -10,22 +10,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff.evaluation.table import Group, Metric, Row, to_csv
+from taildiff.evaluation.table import Group, Row, to_csv
 from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NPZ_DAMAGE
 from taildiff.run.layout import EvalDir
+from taildiff.spec import MetricName
 
-Key = tuple[Metric, Group, str, float | None]
+Key = tuple[MetricName, Group, str, float | None]
 Floats = NDArray[np.float64]
 
 
 def key_of(row: Row) -> Key:
-    """What tells a number from the others of its table."""
+    """What identifies a number within its table."""
     return row.metric, row.group, row.class_name, row.guidance
 
 
 def write_replicates(folder: EvalDir, rows: Sequence[Row], replicates: Sequence[Floats | None]) -> None:
-    """Keep the replicates (R,) of each row."""
+    """Write the replicates (R,) of each row."""
     count = max((len(values) for values in replicates if values is not None), default=0)
     table = np.full((len(rows), count), np.nan, dtype=np.float32)
     for place, values in enumerate(replicates):
@@ -37,7 +38,7 @@ def write_replicates(folder: EvalDir, rows: Sequence[Row], replicates: Sequence[
 
 
 def read_replicates(folder: EvalDir, rows: Sequence[Row]) -> dict[Key, Floats]:
-    """Replicates by number; empty when there are none, or they are damaged or of another table."""
+    """Replicates by number; empty if they are missing, damaged or of another table."""
     try:
         with _path(folder).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if str(file["rows"]) != _hash(rows):
@@ -54,4 +55,5 @@ def _path(folder: EvalDir):
 
 
 def _hash(rows: Sequence[Row]) -> str:
-    return hashlib.sha256(to_csv(rows).encode()).hexdigest()
+    """The hash of the table, with the first name of `classifier_accuracy`, so that those of older tables still fit."""
+    return hashlib.sha256(to_csv(rows).replace(",classifier_accuracy,", ",judge_accuracy,").encode()).hexdigest()

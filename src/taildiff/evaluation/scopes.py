@@ -1,4 +1,4 @@
-"""Which images a number is taken over: the real reference, the generated ones, and their parts by class and group."""
+"""The images behind a number: real and generated ones, as a whole and by group and class."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from taildiff.rng import stream
 
 @dataclass(frozen=True)
 class Pool:
-    """Features (N, D) with labels (N,), in an order of which every beginning has the classes as even as they can be."""
+    """Features (N, D) with labels (N,), ordered so that the first n have the classes as evenly as possible."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64] | None = None
-    """What the judge takes each image for (N,), where it was asked."""
+    """The classifier's label for each image (N,), where known."""
 
     @classmethod
     def interleaved(
         cls, features: NDArray[np.float32], labels: NDArray[np.int64], predicted: NDArray[np.int64] | None = None
     ) -> "Pool":
-        """Bring into that order: all first images of each class, then all second ones, and so on."""
+        """A pool in that order: the first image of each class, then the second of each, and so on."""
         return cls(features, labels, predicted)._at(interleave(labels))
 
     def of(self, classes: Sequence[int]) -> "Pool":
@@ -35,7 +35,7 @@ class Pool:
         return self._at(np.isin(self.labels, classes))
 
     def first(self, n: int) -> "Pool":
-        """The first n images, classes as even as they can be."""
+        """The first n images, classes as evenly as possible."""
         return self._at(slice(n))
 
     def _at(self, chosen: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Pool":
@@ -47,27 +47,27 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Which images of a store the generated ones are held against."""
+class ReferenceIndex:
+    """The images of a store that serve as the reference."""
 
     index: NDArray[np.intp]
     """Positions in the store, interleaved by class."""
     balanced: bool
-    """Exactly equal numbers of each class."""
+    """The same number of each class."""
     note: str
-    """What a reader has to know of it; empty if nothing."""
+    """A warning for the table; may be empty."""
 
 
-def reference(store: Store, column: Literal["train", "test", "all"]) -> Reference:
-    """The real images of a column of the store, never the long-tailed cut.
+def reference_index(store: Store, column: Literal["train", "test", "all"]) -> ReferenceIndex:
+    """The real images of a column of the store, never of the long-tailed cut.
 
-    Where the classes are about equally frequent they are cut to equal numbers (the same ones always); a natural folder
-    is taken as it is, since its rare classes would leave next to nothing. `DataError` for a column without images.
+    Classes that are about equally frequent are cut to equal numbers (always the same images); a natural folder is used
+    whole, since its rare classes would leave next to nothing. `DataError` for a column without images.
     """
     test = np.asarray(store.test)
     index = np.flatnonzero({"train": ~test, "test": test, "all": np.ones_like(test)}[column])
     if not len(index):
-        raise DataError(f"the store {store.root} has no {column} images: choose another --reference")
+        raise DataError(f"the store {store.root} has no {column} images; choose another --reference")
     labels = np.asarray(store.labels)[index]
     counts = np.bincount(labels, minlength=len(store.meta.class_names))
     shuffled = stream(0, "evaluation/reference").permutation(len(index))
@@ -75,9 +75,9 @@ def reference(store: Store, column: Literal["train", "test", "all"]) -> Referenc
     index = index[interleave(labels)]
     least, most = int(counts.min()), int(counts.max())
     if most <= NEARLY_EQUAL * least:
-        return Reference(index[: least * len(counts)], True, "")
-    note = f"no balanced reference: all {len(index)} real images are it ({least} to {most} a class, n_real names them)"
-    return Reference(index, False, note)
+        return ReferenceIndex(index[: least * len(counts)], True, "")
+    note = f"no balanced reference; all {len(index)} real images are used ({least} to {most} per class, see n_real)"
+    return ReferenceIndex(index, False, note)
 
 
 def interleave(labels: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -91,7 +91,7 @@ def interleave(labels: NDArray[np.int64]) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class Scope:
-    """The classes that a number is taken over."""
+    """The classes behind a number."""
 
     group: Group
     labels: tuple[int, ...]
@@ -99,7 +99,7 @@ class Scope:
 
 
 def scopes(counts: Sequence[int], class_names: Sequence[str]) -> Iterator[Scope]:
-    """All classes, the groups of both schemes by training count (where it is known), each class."""
+    """All classes, the groups of both schemes by training count where it is known, and each class."""
     yield Scope("all", tuple(range(len(class_names))))
     for groups in (Groups.thirds(counts), Groups.shots(counts)) if counts else ():
         for name, labels in groups:

@@ -1,15 +1,15 @@
-"""The numbers of one scope: which images each is taken over, and when there are too few for it.
+"""The numbers of one scope: which images each metric is taken over, and when there are too few for it.
 
 - Accuracy: all generated images. Fréchet distance: all real and all generated ones; needs more of each than
-  dimensions, else it mostly says how few images there were. Kernel distance: all of both.
-- Precision, recall, density, coverage, PRD: equally many real and generated images: they depend on the two numbers.
+  dimensions, else it mostly measures how few images there were. Kernel distance: all of both.
+- Precision, recall, density, coverage, PRD: equally many real and generated images, since they depend on both counts.
 - Diversity and Vendi score: generated images, the mean over the scope's classes.
 - Memorised: share of generated images nearer to a training image than any held-out real image of the scope is.
-- Below `FEWEST_REAL` real images nothing is said about a scope.
+- A scope with fewer than `FEWEST_REAL` real images has no values.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,138 +17,111 @@ from numpy.typing import NDArray
 from taildiff import metrics
 from taildiff.data.longtail import FEWEST_REAL
 from taildiff.evaluation.scopes import Pool
-from taildiff.evaluation.table import Metric
 from taildiff.metrics.influence import Contributions, of_frechet, of_kernel, of_share
-from taildiff.metrics.intervals import Interval, bootstrap, percentiles, wilson
+from taildiff.metrics.intervals import bootstrap, percentiles, wilson
 from taildiff.metrics.prd import CLUSTERS
-from taildiff.spec import MetricName
+from taildiff.spec.metrics import METRICS, MetricName, families
 
 Floats = NDArray[np.float64]
 DENSITY_K = 5
 """Neighbours in density and coverage, as in their paper."""
-FAMILIES: tuple[tuple[MetricName, ...], ...] = (
-    ("accuracy",),
-    ("frechet",),
-    ("kernel_distance",),
-    ("precision", "recall"),
-    ("density", "coverage"),
-    ("prd_f8", "prd_f1_8"),
-    ("diversity", "vendi"),
-    ("memorized",),
-    ("inception_score",),
-)
-"""Metrics that are worked out together."""
 
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A value with its 95 % interval, where there are enough images for it, and how many images it was taken over."""
+    """A value with its 95 % interval, where there are enough images for it, and the numbers of images behind it."""
 
-    metric: Metric
+    metric: MetricName
     value: float | None
     n_real: int
     n_generated: int
     low: float | None = None
     high: float | None = None
     replicates: Floats | None = None
-    """(R,) of the bootstrap; None where there are none."""
+    """(R,) of the bootstrap, where there is one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What one set of generated images is held against; all pools are of the same scope."""
+    """Generated images and the real ones they are compared with; all pools are of the same scope."""
 
     real: Pool
     generated: Pool
     train: Pool | None = None
-    """What the model was trained on, where it is known."""
+    """The model's training images, where a metric needs them and they are known."""
     holdout: Pool | None = None
     """Real images that it was not trained on."""
     probabilities: NDArray[np.float32] | None = None
-    """(M, K) class probabilities of the generated images, where the extractor has classes."""
+    """(M, K) class probabilities of the generated images, where a metric needs them and the extractor has classes."""
     real_key: int = 0
     generated_key: int = 0
     """Equal keys are resampled alike: that makes differences paired."""
+    k: int = 0
+    """Neighbours; 0 for metrics whose record does not need k."""
 
     def of(self, classes: tuple[int, ...]) -> "Sample":
         """The part of some classes."""
         known = self.probabilities
-        return Sample(
-            self.real.of(classes),
-            self.generated.of(classes),
-            self.train.of(classes) if self.train else None,
-            self.holdout.of(classes) if self.holdout else None,
-            known[np.isin(self.generated.labels, classes)] if known is not None else None,
-            self.real_key,
-            self.generated_key,
+        return replace(
+            self,
+            real=self.real.of(classes),
+            generated=self.generated.of(classes),
+            train=self.train and self.train.of(classes),
+            holdout=self.holdout and self.holdout.of(classes),
+            probabilities=None if known is None else known[np.isin(self.generated.labels, classes)],
         )
 
 
-def share(metric: Metric, value: float, n: int, n_real: int, n_generated: int) -> Number:
+def numbers(sample: Sample, family: str) -> list[Number]:
+    """The metrics of one family in one scope, without values where there are too few images."""
+    real, generated, members = sample.real, sample.generated, families()[family]
+    if len(real) < FEWEST_REAL or not len(generated):
+        return [Number(metric, None, len(real), len(generated)) for metric in members]
+    found = list(FAMILIES[family](sample))
+    assert tuple(number.metric for number in found) == members, f"{family} must give the metrics {members}"
+    return found
+
+
+def share(metric: MetricName, value: float, n: int, n_real: int, n_generated: int) -> Number:
     """A share of n, with Wilson's interval."""
     interval = wilson(value, n)
     return Number(metric, value, n_real, n_generated, interval.low, interval.high)
 
 
-def numbers(sample: Sample, family: tuple[MetricName, ...], k: int) -> Iterator[Number]:
-    """The metrics of one family in one scope."""
-    real, generated = sample.real, sample.generated
-    if len(real) < FEWEST_REAL or not len(generated):
-        for metric in family:
-            yield Number(metric, None, len(real), len(generated))
-        return
-    match family:
-        case ("accuracy",):
-            yield _accuracy(sample)
-        case ("frechet",):
-            yield _frechet(sample)
-        case ("kernel_distance",):
-            yield _kernel(sample)
-        case ("precision", "recall"):
-            yield from _neighbours(sample, k)
-        case ("density", "coverage"):
-            yield from _balls(sample)
-        case ("prd_f8", "prd_f1_8"):
-            yield from _prd(sample)
-        case ("diversity", "vendi"):
-            yield from _diversity(generated)
-        case ("memorized",):
-            yield _memorized(sample)
-        case _:
-            yield _inception_score(sample)
-
-
-def _accuracy(sample: Sample) -> Number:
+def _accuracy(sample: Sample) -> Iterator[Number]:
     generated = sample.generated
     if generated.predicted is None:
-        return Number("accuracy", None, 0, len(generated))
-    return _share("accuracy", generated.predicted == generated.labels, generated, 0, sample.generated_key)
+        yield Number("accuracy", None, 0, len(generated))
+    else:
+        yield _share("accuracy", generated.predicted == generated.labels, generated, 0, sample.generated_key)
 
 
-def _frechet(sample: Sample) -> Number:
+def _frechet(sample: Sample) -> Iterator[Number]:
     real, generated = sample.real, sample.generated
     if min(len(real), len(generated)) <= real.features.shape[1]:
-        return Number("frechet", None, len(real), len(generated))
-    value = metrics.frechet_distance(real.features, generated.features)
-    return _smooth("frechet", value, of_frechet(real.features, generated.features), sample, floor=0.0)
+        yield Number("frechet", None, len(real), len(generated))
+    else:
+        value = metrics.frechet_distance(real.features, generated.features)
+        yield _smooth("frechet", value, of_frechet(real.features, generated.features), sample)
 
 
-def _kernel(sample: Sample) -> Number:
+def _kernel(sample: Sample) -> Iterator[Number]:
     real, generated = sample.real, sample.generated
     if len(generated) < 2:
-        return Number("kernel_distance", None, len(real), len(generated))
-    value = metrics.kernel_distance(real.features, generated.features)
-    return _smooth("kernel_distance", value, of_kernel(real.features, generated.features), sample)
+        yield Number("kernel_distance", None, len(real), len(generated))
+    else:
+        value = metrics.kernel_distance(real.features, generated.features)
+        yield _smooth("kernel_distance", value, of_kernel(real.features, generated.features), sample)
 
 
-def _neighbours(sample: Sample, k: int) -> Iterator[Number]:
+def _neighbours(sample: Sample) -> Iterator[Number]:
     n, real, generated = _equally_many(sample)
-    if n <= k:
+    if n <= sample.k:
         yield from (Number("precision", None, n, n), Number("recall", None, n, n))
         return
-    found = metrics.neighbourhoods(real.features, generated.features, k)
-    yield _share("precision", found.balls > 0, generated, n, sample.generated_key)
-    yield _share("recall", found.reached, real, n, sample.real_key, n)
+    balls = metrics.neighbourhoods(real.features, generated.features, sample.k)
+    yield _share("precision", balls.balls > 0, generated, n, sample.generated_key)
+    yield _share("recall", balls.reached, real, n, sample.real_key, n)
 
 
 def _balls(sample: Sample) -> Iterator[Number]:
@@ -156,45 +129,45 @@ def _balls(sample: Sample) -> Iterator[Number]:
     if n <= DENSITY_K:
         yield from (Number("density", None, n, n), Number("coverage", None, n, n))
         return
-    found = metrics.neighbourhoods(real.features, generated.features, DENSITY_K)
-    value = found.density_coverage.density
-    replicates = value + bootstrap(of_share(found.balls / DENSITY_K), generated.labels, sample.generated_key)
-    interval = percentiles(replicates)
-    yield Number("density", value, n, n, max(0.0, interval.low), interval.high, replicates)
-    yield _share("coverage", found.covered, real, n, sample.real_key, n)
+    near = metrics.neighbourhoods(real.features, generated.features, DENSITY_K)
+    value = near.density_coverage.density
+    replicates = value + bootstrap(of_share(near.balls / DENSITY_K), generated.labels, sample.generated_key)
+    yield bootstrapped("density", value, n, n, replicates)
+    yield _share("coverage", near.covered, real, n, sample.real_key, n)
 
 
 def _prd(sample: Sample) -> Iterator[Number]:
     n, real, generated = _equally_many(sample)
     classes = len(np.unique(real.labels))
     enough = 2 * n >= CLUSTERS * classes
-    found = metrics.prd_f_scores(real.features, generated.features, classes) if enough else None
-    yield Number("prd_f8", found.f8 if found else None, n, n)
-    yield Number("prd_f1_8", found.f1_8 if found else None, n, n)
+    scores = metrics.prd_f_scores(real.features, generated.features, classes) if enough else None
+    yield Number("prd_f8", scores.f8 if scores else None, n, n)
+    yield Number("prd_f1_8", scores.f1_8 if scores else None, n, n)
 
 
-def _diversity(generated: Pool) -> Iterator[Number]:
+def _diversity(sample: Sample) -> Iterator[Number]:
+    generated = sample.generated
     enough = np.bincount(generated.labels)[np.unique(generated.labels)].min() >= 2
-    found = metrics.intra_class_diversity(generated.features, generated.labels) if enough else None
-    yield Number("diversity", found.mean_distance if found else None, 0, len(generated))
-    yield Number("vendi", found.vendi if found else None, 0, len(generated))
+    scores = metrics.intra_class_diversity(generated.features, generated.labels) if enough else None
+    yield Number("diversity", scores.mean_distance if scores else None, 0, len(generated))
+    yield Number("vendi", scores.vendi if scores else None, 0, len(generated))
 
 
-def _memorized(sample: Sample) -> Number:
+def _memorized(sample: Sample) -> Iterator[Number]:
     train, holdout, generated = sample.train, sample.holdout, sample.generated
     if not train or not holdout:
-        return Number("memorized", None, len(holdout or ()), len(generated))
-    found = metrics.memorization(generated.features, train.features, holdout.features)
-    near = found.generated < found.threshold
-    return _share("memorized", near, generated, len(holdout), sample.generated_key)
+        yield Number("memorized", None, len(holdout or ()), len(generated))
+        return
+    distances = metrics.memorization(generated.features, train.features, holdout.features)
+    copied = distances.generated < distances.threshold
+    yield _share("memorized", copied, generated, len(holdout), sample.generated_key)
 
 
-def _inception_score(sample: Sample) -> Number:
+def _inception_score(sample: Sample) -> Iterator[Number]:
     n, known = len(sample.generated), sample.probabilities
-    splits = min(10, n // 20)  # parts of fewer images say little of their mean
-    if known is None or not splits:
-        return Number("inception_score", None, 0, n)
-    return Number("inception_score", float(metrics.inception_score(known, splits)), 0, n)
+    splits = min(10, n // 20)  # the mean of smaller parts is mostly bias
+    value = None if known is None or not splits else float(metrics.inception_score(known, splits))
+    yield Number("inception_score", value, 0, n)
 
 
 def _equally_many(sample: Sample) -> tuple[int, Pool, Pool]:
@@ -203,7 +176,7 @@ def _equally_many(sample: Sample) -> tuple[int, Pool, Pool]:
 
 
 def _share(
-    metric: Metric, counted: NDArray[np.bool_], pool: Pool, n_real: int, key: int, n_generated: int | None = None
+    metric: MetricName, counted: NDArray[np.bool_], pool: Pool, n_real: int, key: int, n_generated: int | None = None
 ) -> Number:
     """Wilson's interval, which is right near 0 and 1 too; replicates for differences."""
     value = float(counted.mean())
@@ -213,7 +186,7 @@ def _share(
     return Number(metric, value, n_real, n, interval.low, interval.high, replicates)
 
 
-def _smooth(metric: Metric, value: float, moved: Contributions, sample: Sample, floor: float | None = None) -> Number:
+def _smooth(metric: MetricName, value: float, moved: Contributions, sample: Sample) -> Number:
     replicates = np.full(1, value)
     for contributions, pool, key in (
         (moved.real, sample.real, sample.real_key),
@@ -221,8 +194,33 @@ def _smooth(metric: Metric, value: float, moved: Contributions, sample: Sample, 
     ):
         if contributions is not None:
             replicates = replicates + bootstrap(contributions, pool.labels, key)
-    interval = percentiles(replicates)
-    if floor is not None:
-        interval = Interval(max(floor, interval.low), max(floor, interval.high))
-    n_real, n_generated = len(sample.real), len(sample.generated)
-    return Number(metric, value, n_real, n_generated, interval.low, interval.high, replicates)
+    return bootstrapped(metric, value, len(sample.real), len(sample.generated), replicates)
+
+
+def bootstrapped(metric: MetricName, value: float, n_real: int, n_generated: int, replicates: Floats) -> Number:
+    """A value with the interval of its replicates, within the metric's bounds."""
+    interval, clamp = percentiles(replicates), METRICS[metric].clamp
+    return Number(metric, value, n_real, n_generated, clamp(interval.low), clamp(interval.high), replicates)
+
+
+def check_families() -> None:
+    """Raise `LookupError` for a family of the catalogue without a function here, and the reverse."""
+    if odd := (FAMILIES.keys() | OF_WHOLE_SETS) ^ families().keys():
+        raise LookupError(f"in only one of spec/metrics.py and evaluation/scores.py: {', '.join(sorted(odd))}")
+
+
+FAMILIES: dict[str, Callable[[Sample], Iterator[Number]]] = {
+    "accuracy": _accuracy,
+    "frechet": _frechet,
+    "kernel_distance": _kernel,
+    "neighbours": _neighbours,
+    "balls": _balls,
+    "prd": _prd,
+    "diversity": _diversity,
+    "memorized": _memorized,
+    "inception_score": _inception_score,
+}
+"""What computes each family of metrics, scope by scope."""
+OF_WHOLE_SETS = frozenset({"classifier", "utility"})
+"""Families that `pipeline` computes for all scopes at once."""
+check_families()

@@ -1,7 +1,7 @@
-"""The table of an evaluation: one row a number, with everything that the number depends on beside it.
+"""The table of an evaluation: one row per number, with everything that the number depends on.
 
-Written as `table.csv` for people and spreadsheets and `table.json`, which is read back. No torch here, so that a report
-can be made anywhere.
+Written as `table.csv` for people and spreadsheets and as `table.json`, which is read back. Imports no torch, so that
+reports can be made anywhere.
 """
 
 import csv
@@ -59,7 +59,7 @@ class Row(Spec):
     """Name of the evaluation; numbers of different definitions of the same run differ in more than chance."""
 
 
-class ExtractorRecord(Spec):
+class ExtractorInfo(Spec):
     """Which features the numbers are made with."""
 
     name: str
@@ -80,7 +80,7 @@ class Definition(Spec):
     spec: EvalSpec
     weights_hash: str
     store_hash: str
-    extractor: ExtractorRecord
+    extractor: ExtractorInfo
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
     """Training images of each class in this run, after any tail was cut; decides the groups. Empty where unknown."""

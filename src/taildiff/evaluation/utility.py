@@ -1,7 +1,7 @@
-"""What generated images are good for: do they make a classifier better on real images it has never seen?
+"""Utility: do generated images make a classifier better on real images that it has never seen?
 
-Three classifiers of one and the same kind (the network of `domain`, every class drawn equally often, the same steps,
-the same seed) are trained on
+Three classifiers of the same kind (the network of `domain`, every class drawn equally often, the same steps, the same
+seed) are trained on
 
     real        the long-tailed real images of the run
     completed   the same, each class filled with generated images up to the largest class's count (or `to`)
@@ -12,7 +12,7 @@ and tested on the same held-out real images. `real` draws rare classes as often 
 (arXiv:1905.10887). Intervals cover the draw of the test images, not that of the training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal, get_args
@@ -21,15 +21,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.data.longtail import FEWEST_REAL
+from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
-from taildiff.evaluation.images import Joined, Pictures
+from taildiff.evaluation.images import Chosen, Joined, Pictures
+from taildiff.evaluation.scopes import Scope
+from taildiff.evaluation.scores import Number
 from taildiff.log import Progress, silent
 from taildiff.metrics.intervals import Z95, Interval, wilson
 
 Labels = NDArray[np.int64]  # (N,)
-TrainedOn = Literal["real", "completed", "generated"]
-TRAINED_ON: tuple[TrainedOn, ...] = get_args(TrainedOn)
+TrainingSet = Literal["real", "completed", "generated"]
+TRAINING_SETS: tuple[TrainingSet, ...] = get_args(TrainingSet)
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images with their labels."""
+
+    images: Pictures
+    labels: Labels
 
 
 @dataclass(frozen=True)
@@ -41,14 +52,14 @@ class Accuracy:
     high: float | None
     n_test: int
     n_train_real: int
-    """Real images of these classes that it was trained on."""
+    """Real training images of these classes."""
     n_train_generated: int
     """Generated ones."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """Accuracy of `completed` minus that of `real`, with a 95 % interval that knows both saw the same images."""
+    """Accuracy of `completed` minus that of `real`, with a paired 95 % interval: both see the same test images."""
 
     value: float
     low: float
@@ -70,21 +81,19 @@ class Trained:
 
 @dataclass(frozen=True)
 class UtilityResult:
-    """Three classifiers on the same held-out images; ask it by classes, so that any grouping can be had."""
+    """Three classifiers on the same held-out images, for any group of classes."""
 
     real: Trained
     completed: Trained
     generated: Trained
     test_labels: Labels
-    counts: tuple[int, ...]
-    """Training images of the run by class: what makes groups."""
     target: int
-    """What each class was filled up to."""
+    """Images per class after completing."""
     steps: int
     """Each classifier's."""
     notes: tuple[str, ...] = ()
 
-    def accuracy(self, trained_on: TrainedOn, classes: Sequence[int]) -> Accuracy:
+    def accuracy(self, trained_on: TrainingSet, classes: Sequence[int]) -> Accuracy:
         """Over the test images of some classes, with Wilson's interval; no value below 20 of them."""
         trained = {"real": self.real, "completed": self.completed, "generated": self.generated}[trained_on]
         right = trained.right[np.isin(self.test_labels, classes)]
@@ -96,7 +105,7 @@ class UtilityResult:
         return Accuracy(float(right.mean()), interval.low, interval.high, n, *seen)
 
     def gain(self, classes: Sequence[int]) -> Gain | None:
-        """What completing gained on some classes; None where there are too few test images."""
+        """What completing adds on some classes; None where there are too few test images."""
         member = np.isin(self.test_labels, classes)
         if member.sum() < FEWEST_REAL:
             return None
@@ -104,53 +113,94 @@ class UtilityResult:
         interval = _paired(int((after & ~before).sum()), int((before & ~after).sum()), len(before))
         return Gain(float(after.mean() - before.mean()), interval.low, interval.high, len(before))
 
+    def numbers(self, classes: Sequence[int]) -> Iterator[Number]:
+        """The metrics of the family `utility` over some classes."""
+        for kind in TRAINING_SETS:
+            a = self.accuracy(kind, classes)
+            yield Number(f"utility_{kind}", a.value, a.n_test, a.n_train_generated, a.low, a.high)
+        completed, gain = self.accuracy("completed", classes), self.gain(classes)
+        value, low, high = (gain.value, gain.low, gain.high) if gain else (None, None, None)
+        yield Number("utility_gain", value, completed.n_test, completed.n_train_generated, low, high)
+
+
+@dataclass(frozen=True, eq=False)
+class UtilityTest:
+    """The real images that the classifiers are trained on and tested with."""
+
+    store: Store
+    trained: NDArray[np.intp]
+    """Positions of the run's training images."""
+    device: str
+
+    def numbers(
+        self, images: NDArray[np.uint8], labels: Labels, scopes: Sequence[Scope], progress: Progress
+    ) -> Iterator[Number]:
+        """Train the classifiers with these generated images; their numbers scope after scope."""
+        found = utility(
+            self._labelled(np.sort(self.trained)),
+            Labelled(images, labels),
+            self._labelled(self.store.test_index),
+            len(self.store.meta.class_names),
+            progress=progress,
+            device=self.device,
+        )
+        return (number for scope in scopes for number in found.numbers(scope.labels))
+
+    def _labelled(self, index: NDArray[np.intp]) -> Labelled:
+        return Labelled(Chosen(self.store.images, index), np.asarray(self.store.labels)[index])
+
+
+def utility_test(store: Store, trained: NDArray[np.intp] | None, device: str) -> UtilityTest:
+    """The real side of `--utility`; `DataError` where the training images are not known or none are held out."""
+    if trained is None:
+        raise DataError("--utility needs the training images: give the run's own store, or --trained-on RUN")
+    if not len(store.test_index):
+        raise DataError(f"--utility needs held-out real images, and {store.root} has no test column")
+    return UtilityTest(store, trained, device)
+
 
 def utility(
-    real_images: Pictures,
-    real_labels: Labels,
-    generated_images: Pictures,
-    generated_labels: Labels,
-    test_images: Pictures,
-    test_labels: Labels,
-    counts: Sequence[int],
-    seed: int = 0,
-    progress: Progress = silent,
+    real: Labelled,
+    generated: Labelled,
+    test: Labelled,
+    classes: int,
     *,
     to: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
     device: str = "cpu",
 ) -> UtilityResult:
     """Train the three classifiers and test them; the same inputs give the same result (on one device).
 
-    `counts` (C,) are the run's training images by class; `to` is what each class is filled up to (default: the largest
-    count). Classes with more real images keep them all. Generated images are taken in their order. Raises `DataError`
-    when images differ in shape, a label has no class, a class lacks real or generated images, or none is held out.
+    `to` is the number of images that each class is filled up to (default: the largest count of the real images).
+    Classes with more real images keep them all. Generated images are taken in their order. Raises `DataError` when
+    images differ in shape, a label has no class, a class lacks real or generated images, or none is held out.
     """
-    classes, target = len(counts), to or max(counts)
-    _check((real_images, generated_images, test_images), (real_labels, generated_labels, test_labels), classes)
-    have_real, have = (np.bincount(labels, minlength=classes) for labels in (real_labels, generated_labels))
+    for kind, part in (("real", real), ("generated", generated), ("held-out", test)):
+        _check(kind, part, real.images.shape, classes)
+    have_real, have = (np.bincount(part.labels, minlength=classes) for part in (real, generated))
+    target, count = to or int(have_real.max()), len(real.labels)
+    pool = Labelled(Joined(real.images, generated.images), np.concatenate([real.labels, generated.labels]))
     wanted = np.maximum(target - have_real, 0)
-    everything = np.arange(len(real_labels))
-    images = Joined(real_images, generated_images)
-    labels = np.concatenate([real_labels, generated_labels])
-    fill, alone = (len(everything) + first(generated_labels, n) for n in (wanted, np.full(classes, target)))
-    steps = classifier_network.steps_for(len(everything) + len(fill))
+    fill, alone = (count + first(generated.labels, n) for n in (wanted, np.full(classes, target)))
+    steps = classifier_network.steps_for(count + len(fill))
+    everything = np.arange(count)
     chosen = {"real": everything, "completed": np.concatenate([everything, fill]), "generated": alone}
 
-    def train(kind: TrainedOn) -> Trained:
-        net, index = classifier_network.network(images.shape[3], classes, seed), chosen[kind]
+    def train(kind: TrainingSet) -> Trained:
+        net, index = classifier_network.network(pool.images.shape[3], classes, seed), chosen[kind]
         stage = f"utility: classifier on {kind} images"
-        classifier_network.train(net, images, labels, index, seed, progress, stage, device, steps)
-        right = classifier_network.predict(net, test_images, np.arange(len(test_labels)), device) == test_labels
-        parts = (index[index < len(everything)], index[index >= len(everything)])
-        of_class = [tuple(np.bincount(labels[part], minlength=classes).tolist()) for part in parts]
+        classifier_network.train(net, pool.images, pool.labels, index, seed, progress, stage, device, steps)
+        right = classifier_network.predict(net, test.images, np.arange(len(test.labels)), device) == test.labels
+        parts = (index[index < count], index[index >= count])
+        of_class = [tuple(np.bincount(pool.labels[part], minlength=classes).tolist()) for part in parts]
         return Trained(right, of_class[0], of_class[1])
 
     return UtilityResult(
         real=train("real"),
         completed=train("completed"),
         generated=train("generated"),
-        test_labels=np.asarray(test_labels),
-        counts=tuple(counts),
+        test_labels=np.asarray(test.labels),
         target=target,
         steps=steps,
         notes=shortfall(have_real.tolist(), have.tolist(), target),
@@ -163,24 +213,22 @@ def first(labels: Labels, wanted: NDArray[np.integer]) -> NDArray[np.intp]:
     return np.sort(np.concatenate(chosen))
 
 
-def _check(images: tuple[Pictures, ...], labels: tuple[Labels, ...], classes: int) -> None:
-    for what, pictures, own in zip(("real", "generated", "held-out"), images, labels, strict=True):
-        if not len(own):
-            raise DataError(f"there are no {what} images to measure utility with")
-        if len(pictures) != len(own) or pictures.shape[1:] != images[0].shape[1:]:
-            raise DataError(f"{what} images {pictures.shape} do not fit {len(own)} labels and {images[0].shape}")
-        if own.min() < 0 or own.max() >= classes:
-            raise DataError(
-                f"labels of the {what} images go from {own.min()} to {own.max()}; there are {classes} classes"
-            )
-        missing = np.setdiff1d(np.arange(classes), own)
-        if len(missing) and what != "held-out":
-            numbers = ", ".join(map(str, missing[:10]))
-            raise DataError(f"no {what} images of class {numbers}: utility needs every class")
+def _check(kind: str, given: Labelled, shape: tuple[int, ...], classes: int) -> None:
+    images, labels = given.images, given.labels
+    if not len(labels):
+        raise DataError(f"there are no {kind} images to measure utility with")
+    if len(images) != len(labels) or images.shape[1:] != shape[1:]:
+        raise DataError(f"{kind} images {images.shape} do not fit {len(labels)} labels and {shape}")
+    if labels.min() < 0 or labels.max() >= classes:
+        least, most = labels.min(), labels.max()
+        raise DataError(f"labels of the {kind} images go from {least} to {most}; there are {classes} classes")
+    missing = np.setdiff1d(np.arange(classes), labels)
+    if len(missing) and kind != "held-out":
+        raise DataError(f"no {kind} images of class {', '.join(map(str, missing[:10]))}: utility needs every class")
 
 
 def shortfall(real: Sequence[int], generated: Sequence[int], target: int) -> tuple[str, ...]:
-    """What a reader has to know where generated images (C,) do not fill real ones (C,) up to the target."""
+    """Warnings where generated images (C,) do not fill real ones (C,) up to the target."""
     lack = np.maximum(target - np.asarray(real), 0) - np.asarray(generated)
     notes = []
     if (lack > 0).any():
@@ -191,14 +239,15 @@ def shortfall(real: Sequence[int], generated: Sequence[int], target: int) -> tup
     if min(generated) < target:
         most = min(max(generated), target)
         some = f"{min(generated)} to {most}" if min(generated) < most else f"{most}"
-        notes.append(f"utility: the set of generated images alone has {some} a class, not {target}")
+        notes.append(f"utility: the set of generated images alone has {some} per class, not {target}")
     return tuple(notes)
 
 
 def _paired(gained: int, lost: int, n: int) -> Interval:
-    """Of a difference of paired shares, from the images that only one of the two knows (Agresti & Min 2005, +0.5 each).
+    """The interval of a difference of paired shares, from the images that only one of the two gets right.
 
-    Their adjustment of Wald's interval keeps its level for small n and few disagreements.
+    Agresti & Min 2005 (+0.5 each): their adjustment of Wald's interval keeps its level for small n and few
+    disagreements.
     """
     b, c, total = gained + 0.5, lost + 0.5, n + 2
     centre = (b - c) / total

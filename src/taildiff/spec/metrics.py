@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 from taildiff.errors import unknown
 
 Better = Literal["lower", "higher", "none"]
-Need = Literal["training images", "class probabilities"]
+Need = Literal["training images", "class probabilities", "k"]
 
 _ARROWS: dict[Better, str] = {"lower": " ↓", "higher": " ↑", "none": ""}
 _RENAMED = {"judge_accuracy": "classifier_accuracy"}  # names in older tables
@@ -41,6 +41,7 @@ class Metric:
     digits: int | None = 2
     """Decimals in an overview, none in per cent; None: three significant digits."""
     needs: frozenset[Need] = frozenset()
+    """What is loaded for it; `k`: the neighbours of the evaluation."""
     cheap: bool = False
     """Measured by default."""
     overview: bool = True
@@ -145,6 +146,7 @@ _RECORDS = (
         unit="share",
         better="higher",
         bounds=(0.0, 1.0),
+        needs=frozenset({"k"}),
         cheap=True,
         description="Share of the generated images inside the balls around real ones.",
     ),
@@ -155,6 +157,7 @@ _RECORDS = (
         unit="share",
         better="higher",
         bounds=(0.0, 1.0),
+        needs=frozenset({"k"}),
         cheap=True,
         description="Part of the real images' variety that the samples cover. Wrong-class samples raise it too: read "
         "it beside the accuracy.",
@@ -308,6 +311,11 @@ def families() -> dict[str, tuple[str, ...]]:
     """The metrics of each family, in the catalogue's order."""
     names = dict.fromkeys(record.family for record in METRICS.values())
     return {family: tuple(r.name for r in METRICS.values() if r.family == family) for family in names}
+
+
+def needed(names: Iterable[str]) -> frozenset[Need]:
+    """What these metrics need together."""
+    return frozenset(need for name in names for need in METRICS[name].needs)
 
 
 def _any(name: str) -> str:
