@@ -32,7 +32,7 @@ def test_several_runs_get_theirs_in_the_common_folder(tmp_path: Path, capsys: py
     assert "<h1>Mine</h1>" in out.read_text(encoding="utf-8")
 
 
-def test_mistakes_exit_with_2_and_say_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_mistakes_exit_with_2_and_name_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert command.main(["report", str(tmp_path)]) == 2
     assert "is not a run" in capsys.readouterr().err.replace("\n", " ")
     assert command.main(["report"]) == 2

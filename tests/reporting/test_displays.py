@@ -38,7 +38,7 @@ def test_the_frontier_joins_both_metrics_of_each_guidance(tmp_path: Path):
     runs = load([make_run(tmp_path / "a"), make_run(tmp_path / "b", quality=1.0, guidance=(3.0, 1.0, 2.0))]).runs
     chart = frontier_chart(runs, "recall")
     assert chart is not None
-    assert chart.x == "share recognised"
+    assert chart.x == "accuracy"
     for run in runs:
         assert run.evaluation
         (series,) = (s for panel in chart.panels if panel.title == "tail" for s in panel.series if s.name == run.name)
@@ -75,7 +75,7 @@ def test_classes_stand_at_their_training_counts(tmp_path: Path):
     assert chart is not None
     for title, _, name, count, value, low, high in chart.table().rows:
         assert count == COUNTS[NAMES.index(str(name))]
-        if title == "Share recognised by class":
+        if title == "Accuracy by class":
             assert value == pytest.approx(fake_runs.accuracy(int(str(name)) / 9, fake_runs.OPTIMUM, 0.0), abs=1e-4)
         assert isinstance(value, float)
         assert low is not None

@@ -25,7 +25,7 @@ VOID = {"meta", "img", "br", "path", "circle", "use"}
 
 
 class _Page(HTMLParser):
-    """Collects what the tests ask about, and that every tag is closed."""
+    """Collects tags and text, and checks that every tag is closed."""
 
     def __init__(self, text: str):
         super().__init__(convert_charrefs=True)
@@ -114,17 +114,17 @@ def test_the_page_is_accessible(text: str):
     assert text.count("<figure") == text.count("<summary>The numbers</summary>") == 10
 
 
-def test_the_first_screen_says_what_came_out_and_how_far_to_trust_it(text: str):
+def test_the_first_screen_has_the_findings_and_how_far_to_trust_them(text: str):
     said = _Page(text.split("<nav")[0]).text
     assert "plain and ccua on mnist5k" in said
     assert "Two models were trained on 988 images" in said
     assert "They differ only in objective.al.weight (plain 0, ccua 0.2) and objective.ucl.weight" in said
     assert "ccua (guidance 2) is ahead in Fréchet distance over all classes (7.65 against 9.00)" in said
-    assert "One training run of each setting" in said
+    assert "One training run per setting" in said
 
 
 def test_the_best_of_each_column_is_marked(text: str):
-    table = text.split('class="verdict"')[1].split("</table>")[0]
+    table = text.split('class="summary"')[1].split("</table>")[0]
     plain, ccua = table.split("<tr>")[-2:]
     assert re.findall(r"<b>(.*?)</b>", plain) == ["120\xa0s"]
     assert re.findall(r"<b>(.*?)</b>", ccua)[:4] == ["7.65", "9.35", "11.1", "16.1"]
@@ -195,7 +195,7 @@ def test_what_users_name_is_escaped(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("log", "evaluated"), [(False, False), (True, False), (False, True)])
-def test_missing_parts_are_named_with_their_command(tmp_path: Path, log: bool, evaluated: bool):
+def test_missing_parts_are_listed_with_their_command(tmp_path: Path, log: bool, evaluated: bool):
     run = make_run(tmp_path / "my run", log=log, evaluated=evaluated)
     page = _Page(write_report([run], run.report).read_text(encoding="utf-8"))
     assert ("taildiff evaluate '" in page.text) == (not evaluated)
@@ -267,7 +267,7 @@ def test_not_a_number_in_the_log_is_left_out(tmp_path: Path):
     assert (last.loss, last.terms["denoising"], last.by_noise["denoising"][0]) == (None, None, None)
 
 
-def test_other_errors_say_what_to_do(tmp_path: Path):
+def test_other_errors_end_in_what_to_do(tmp_path: Path):
     with pytest.raises(RunError, match="taildiff train"):
         write_report([RunDir(tmp_path / "nothing")], tmp_path / "r.html")
     with pytest.raises(RunError, match="no run"):

@@ -13,9 +13,23 @@ from taildiff.evaluation.table import Definition, ExtractorInfo, Row, Table
 from taildiff.reporting import plots, summary
 from taildiff.reporting.findings import claims, differences, trust
 from taildiff.reporting.load import Evaluation, load
-from taildiff.reporting.summary import COLUMNS, Score, VerdictRow, best_guidance, best_values
+from taildiff.reporting.summary import (
+    HEADLINE,
+    ON_REQUEST,
+    Score,
+    Summary,
+    SummaryRow,
+    best_guidance,
+    columns,
+    format_value,
+    summarise,
+)
 from taildiff.run.layout import EvalDir
-from taildiff.spec import EvalSpec
+from taildiff.spec import CHEAP, METRICS, EvalSpec
+
+
+def _summary(*rows: SummaryRow) -> Summary:
+    return Summary(columns([METRICS[name] for name in HEADLINE]), rows)
 
 
 def _evaluation(frechet: dict[float, float | None]) -> Evaluation:
@@ -51,14 +65,16 @@ def test_the_best_guidance_is_the_lowest_one_of_the_lowest_distance(frechet: dic
 
 
 def test_a_row_holds_the_numbers_of_the_best_guidance(tmp_path: Path):
-    (row,) = summary.verdict([make_run(tmp_path / "a", quality=1.0)])
+    (row,) = summarise(load([make_run(tmp_path / "a", quality=1.0)])).rows
     assert row.guidance == OPTIMUM
     for group in ("all", "head", "body", "tail"):
-        score = getattr(row, f"frechet_{group}")
+        score = row.score("frechet", group)
+        assert score is not None
         assert score.value == pytest.approx(fake_runs.frechet(group, OPTIMUM, 1.0))
-    assert row.worst_class == "9"
-    assert row.accuracy_worst is not None
-    assert row.accuracy_worst.value == pytest.approx(fake_runs.accuracy(1.0, OPTIMUM, 1.0))
+    worst = row.score("accuracy", summary.WORST)
+    assert worst is not None
+    assert worst.class_name == "9"
+    assert worst.value == pytest.approx(fake_runs.accuracy(1.0, OPTIMUM, 1.0))
     assert row.seconds == pytest.approx(600 * 0.2)
     assert row.legible_guidance == 3.0  # accuracy rises with guidance, the distance has its minimum at 2
     assert row.legible_worst == pytest.approx(fake_runs.accuracy(1.0, 3.0, 1.0), abs=1e-4)
@@ -68,59 +84,61 @@ def test_a_row_holds_the_numbers_of_the_best_guidance(tmp_path: Path):
     ("overall", "worst", "legible"), [(0.85, 0.5, True), (0.849, 0.9, False), (0.99, 0.499, False), (None, 0.9, None)]
 )
 def test_legible_is_both_thresholds(overall: float | None, worst: float, legible: bool | None):
-    assert VerdictRow("a", legible_all=overall, legible_worst=worst).legible is legible
+    assert SummaryRow("a", legible_all=overall, legible_worst=worst).legible is legible
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=5))
 def test_the_best_of_a_column_follows_its_arrow(values: list[float]):
-    rows = [VerdictRow(str(k), frechet_all=Score(v), accuracy_all=Score(v)) for k, v in enumerate(values)]
-    best = {(c.family, c.title): value for c, value in zip(COLUMNS, best_values(rows), strict=True)}
+    scores = [(Score(v, metric="frechet", place="all"), Score(v, metric="accuracy", place="all")) for v in values]
+    table = _summary(*(SummaryRow(str(k), scores=own) for k, own in enumerate(scores)))
+    best = {(c.heading, c.title): value for c, value in zip(table.columns, table.best(), strict=True)}
     distinct = len(set(values)) > 1
     assert best["Fréchet distance ↓", "all"] == (min(values) if distinct else None)
-    assert best["Recognised ↑", "all"] == (max(values) if distinct else None)
+    assert best["Accuracy ↑", "all"] == (max(values) if distinct else None)
     assert best["Guidance", "best"] is None
 
 
 def test_who_is_ahead_follows_the_numbers(tmp_path: Path):
     weak, strong = make_run(tmp_path / "weak"), make_run(tmp_path / "strong", quality=2.0)
-    ahead = next(c for c in claims(summary.verdict([weak, strong])) if "ahead" in c.text)
+    ahead = next(c for c in claims(summarise(load([weak, strong]))) if "ahead" in c.text)
     assert ahead.run == "strong"
     assert f"in the tail ({19.0 * 0.8:.1f} against 19.0)" in ahead.text
 
     other = make_run(tmp_path / "other", quality=4.0)
-    ahead = next(c for c in claims(summary.verdict([other, strong])) if "ahead" in c.text)
+    ahead = next(c for c in claims(summarise(load([other, strong]))) if "ahead" in c.text)
     assert ahead.run == "other"
 
 
 def test_overlapping_intervals_are_too_close_and_separate_ones_are_not():
-    def rows(gap: float) -> list[VerdictRow]:
-        low = VerdictRow("low", guidance=1.0, accuracy_all=Score(0.80, 0.78, 0.82))
-        high = Score(0.80 + gap, 0.78 + gap, 0.82 + gap)
-        return [low, VerdictRow("high", guidance=1.0, accuracy_all=high)]
+    def row(name: str, gap: float) -> SummaryRow:
+        score = Score(0.80 + gap, 0.78 + gap, 0.82 + gap, "accuracy", "all")
+        return SummaryRow(name, guidance=1.0, scores=(score,))
 
-    (close,) = claims(rows(0.03))
+    (close,) = claims(_summary(row("low", 0.0), row("high", 0.03)))
     assert close.run is None
-    assert "share recognised over all classes (high 83\xa0%, low 80\xa0%)" in close.text
-    (apart,) = claims(rows(0.05))
+    assert "accuracy over all classes (high 83\xa0%, low 80\xa0%)" in close.text
+    (apart,) = claims(_summary(row("low", 0.0), row("high", 0.05)))
     assert apart.run == "high"
     assert "ahead" in apart.text
 
 
 def test_small_differences_without_intervals_are_no_win():
-    rows = [VerdictRow("a", guidance=1.0, frechet_all=Score(100.0)), VerdictRow("b", guidance=1.0)]
-    assert not any("ahead" in c.text for c in claims([rows[0], dataclasses.replace(rows[1], frechet_all=Score(96.0))]))
-    assert any("ahead" in c.text for c in claims([rows[0], dataclasses.replace(rows[1], frechet_all=Score(94.0))]))
+    def row(name: str, value: float) -> SummaryRow:
+        return SummaryRow(name, guidance=1.0, scores=(Score(value, metric="frechet", place="all"),))
+
+    assert not any("ahead" in c.text for c in claims(_summary(row("a", 100.0), row("b", 96.0))))
+    assert any("ahead" in c.text for c in claims(_summary(row("a", 100.0), row("b", 94.0))))
 
 
 def test_equal_runs_have_no_winner(tmp_path: Path):
-    said = claims(summary.verdict([make_run(tmp_path / "a"), make_run(tmp_path / "b")]))
-    assert not any("ahead" in c.text or "took" in c.text for c in said)
+    found = claims(summarise(load([make_run(tmp_path / "a"), make_run(tmp_path / "b")])))
+    assert not any("ahead" in c.text or "took" in c.text for c in found)
 
 
 def test_the_cost_names_the_slower_run():
-    rows = [VerdictRow("quick", seconds=100.0), VerdictRow("slow", seconds=160.0)]
-    assert str(claims(rows)[-1]) == "slow took 1.60 times the training time of quick."
-    assert claims([VerdictRow("quick", seconds=100.0), VerdictRow("same", seconds=104.0)]) == []
+    quick, slow = SummaryRow("quick", seconds=100.0), SummaryRow("slow", seconds=160.0)
+    assert str(claims(_summary(quick, slow))[-1]) == "slow took 1.60 times the training time of quick."
+    assert claims(_summary(quick, SummaryRow("same", seconds=104.0))) == []
 
 
 def test_differences_are_the_changed_fields_only(tmp_path: Path):
@@ -131,16 +149,16 @@ def test_differences_are_the_changed_fields_only(tmp_path: Path):
 def test_trust_names_what_limits_the_numbers(tmp_path: Path):
     short = make_run(tmp_path / "short")
     lines = short.metrics.read_text().splitlines(keepends=True)
-    said = " ".join(trust(load([short, make_run(tmp_path / "b", weight=0.2)])))
-    assert "1000 generated against 1000 real" in said
-    assert "Fréchet distances have no interval" in said
-    assert "One training run of each setting (seed 0)" in said
-    assert "training is not finished" not in said
+    text = " ".join(trust(load([short, make_run(tmp_path / "b", weight=0.2)])))
+    assert "1000 generated and 1000 real images" in text
+    assert "Fréchet distances have no interval" in text
+    assert "One training run per setting (seed 0)" in text
+    assert "training is not finished" not in text
     short.metrics.write_text("".join(lines[:30]))
     assert "short is at step 300 of 600" in " ".join(trust(load([short])))
 
 
-def test_evaluations_of_one_method_are_compared_and_others_are_warned_of(tmp_path: Path):
+def test_evaluations_of_one_method_are_compared_and_others_give_a_warning(tmp_path: Path):
     a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b")
     assert load([a, b]).warnings == ()
 
@@ -160,10 +178,10 @@ def test_evaluations_of_one_method_are_compared_and_others_are_warned_of(tmp_pat
     assert comparison.runs[1].evaluation.folder == second
 
 
-def test_a_run_named_twice_is_refused_and_equal_names_are_told_apart(tmp_path: Path):
+def test_a_run_given_twice_is_refused_and_equal_names_are_told_apart(tmp_path: Path):
     a, b = make_run(tmp_path / "x" / "run"), make_run(tmp_path / "y" / "run")
     assert [run.name for run in load([a, b]).runs] == ["x/run", "y/run"]
-    with pytest.raises(RunError, match="named twice"):
+    with pytest.raises(RunError, match="given twice"):
         load([a, b, a])
 
 
@@ -172,3 +190,15 @@ def test_examples_in_docstrings(module: object):
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_the_default_metrics_are_headline_or_shown_on_request():
+    assert {*HEADLINE, *ON_REQUEST} == set(CHEAP)
+
+
+def test_values_print_with_the_unit_of_their_metric():
+    units = {name: summary.unit_of(record) for name, record in METRICS.items()}
+    assert format_value(0.934, units["recall"]) == "93\xa0%"
+    assert format_value(-0.004, units["utility_gain"]) == "-0.4\xa0%"
+    assert format_value(9.0, units["frechet"]) == "9.00"
+    assert format_value(0.00123, units["kernel_distance"]) == "0.00123"

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar
-from taildiff.cli.report import verdict_table
+from taildiff.cli.report import summary_table
 from taildiff.data.locate import embedded_digits
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
@@ -17,7 +17,7 @@ from taildiff.recipes import recipe
 from taildiff.reporting.findings import claims
 from taildiff.reporting.load import load
 from taildiff.reporting.report import write_page
-from taildiff.reporting.summary import verdict_rows
+from taildiff.reporting.summary import summarise
 from taildiff.run.layout import RunDir
 from taildiff.spec import EvalSpec, RunSpec, SamplingSpec
 
@@ -111,9 +111,9 @@ def conclude(runs: list[RunDir], out: Path, seconds: float) -> None:
     comparison = load(runs)
     title = "Long-tailed digits: class resampling alone, and CCUA"
     report = write_page(comparison, out / "report.html", title)
-    rows = verdict_rows(comparison)
-    console.print(verdict_table(rows))
-    for claim in claims(rows):
+    summary = summarise(comparison)
+    console.print(summary_table(summary))
+    for claim in claims(summary):
         console.print(f"• {claim}", markup=False, highlight=False)
     console.print(f"\nreport: {report}   ({seconds:.0f} s)", markup=False, highlight=False, soft_wrap=True)
     next_steps(

@@ -13,7 +13,7 @@ from taildiff.cli.common import command_line, console, next_steps, parse_options
 from taildiff.reporting.findings import claims
 from taildiff.reporting.load import Comparison, common_parent, load
 from taildiff.reporting.report import write_page
-from taildiff.reporting.summary import COLUMNS, VerdictRow, best_values, show, verdict_rows
+from taildiff.reporting.summary import Summary, summarise
 from taildiff.run.layout import RunDir
 
 
@@ -27,18 +27,21 @@ class Report:
     """The page; default: report.html in the run, or in the folder that holds all runs."""
     title: str | None = None
     """Heading of the page; default: the runs and the dataset."""
+    metrics: str = ""
+    """Further measured metrics to show, such as density,coverage; all: every measured one."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Write the page and print the verdict, its place and the next command; 0 when done."""
+    """Write the page and print the summary, the page's path and the next command; 0 on success."""
     options = parse_options(Report, args, "taildiff report")
     runs = [RunDir(path) for path in options.runs]
     comparison = load(runs)
     out = options.out or common_parent(runs) / "report.html"
-    write_page(comparison, out, options.title)
-    rows = verdict_rows(comparison)
-    console.print(verdict_table(rows))
-    for claim in claims(rows):
+    metrics = [name.strip() for name in options.metrics.split(",") if name.strip()]
+    summary = summarise(comparison, metrics)
+    write_page(comparison, out, options.title, metrics)
+    console.print(summary_table(summary))
+    for claim in claims(summary):
         console.print(f"• {claim}", markup=False, highlight=False)
     console.print(f"\nreport: {out}", markup=False, highlight=False, soft_wrap=True)
     next_steps(*_next(comparison))
@@ -46,27 +49,26 @@ def main(args: Sequence[str]) -> int:
 
 
 def _next(comparison: Comparison) -> list[str]:
-    unjudged = [command_line("evaluate", run.run.root) for run in comparison.runs if run.evaluation is None]
+    evaluations = [command_line("evaluate", run.run.root) for run in comparison.runs if run.evaluation is None]
     first = comparison.runs[0].run.root
-    return unjudged or [command_line("sample", first, "--per-class", 8, "--out", first.parent / f"{first.name}-images")]
+    return evaluations or [
+        command_line("sample", first, "--per-class", 8, "--out", first.parent / f"{first.name}-images")
+    ]
 
 
-def verdict_table(rows: Sequence[VerdictRow]) -> Table:
-    """The rows of `reporting.verdict`, a column a run so that they fit a terminal; the best of each line is bold."""
+def summary_table(summary: Summary) -> Table:
+    """The summary with one column per run, to fit a terminal; the best of each line is bold."""
     table = Table("", box=None, header_style="bold", pad_edge=False)
-    for row in rows:
+    for row in summary.rows:
         table.add_column(escape(row.run), justify="right", overflow="fold")
-    family = ""
-    for column, top in zip(COLUMNS, best_values(rows), strict=True):
-        if column.family != family:
+    heading = ""
+    for column, best in zip(summary.columns, summary.best(), strict=True):
+        if column.heading != heading:
             table.add_section()
-        family = column.family
-        cells = [show(column.value(row), column.unit) for row in rows]
-        best = show(top, column.unit) if top is not None else None
-        marked = [f"[bold green]{cell}[/]" if cell == best else cell for cell in cells]
-        table.add_row(f"{_plain(family)}, {column.title}{family.removeprefix(_plain(family))}", *marked)
+        heading = column.heading
+        texts = [column.text(column.value(row)) for row in summary.rows]
+        best_text = column.text(best) if best is not None else None
+        marked = [f"[bold green]{text}[/]" if text == best_text else text for text in texts]
+        plain = heading.rstrip(" ↓↑")
+        table.add_row(f"{plain}, {column.title}{heading.removeprefix(plain)}", *marked)
     return table
-
-
-def _plain(family: str) -> str:
-    return family.removesuffix(" ↓").removesuffix(" ↑")

@@ -1,130 +1,108 @@
-"""The charts of a report, as numbers; `plots.draw` makes pictures of them."""
+"""The charts of a report, as numbers; `plots.draw` draws them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from taildiff.evaluation.table import Group, Metric, Row
-from taildiff.reporting.load import LogLine, RunData
+from taildiff.evaluation.table import Group
+from taildiff.reporting.load import LogLine, RunData, record_of
 from taildiff.reporting.plots import Chart, Panel, Point, Series
-from taildiff.reporting.summary import best_guidance
+from taildiff.reporting.summary import best_guidance, capitalised
+from taildiff.spec.metrics import Metric
 
-GROUPS: tuple[Group, ...] = ("all", "head", "body", "tail")
-GROUP_TITLES: dict[Group, str] = {"all": "all classes", "head": "head", "body": "body", "tail": "tail"}
-METRICS: dict[Metric, str] = {
-    "frechet": "Fréchet distance",
-    "accuracy": "share recognised",
-    "recall": "recall",
-    "precision": "precision",
-}
+GROUPS: dict[Group, str] = {"all": "all classes", "head": "head", "body": "body", "tail": "tail"}
+"""Groups of classes with the titles of their panels."""
 CURVE_POINTS = 60
 LOG_RATIO = 20
-"""From this ratio of the largest to the smallest count on, counts are drawn on a log scale."""
+"""Counts are drawn on a log scale from this ratio of the largest to the smallest."""
 MOST_BARS = 30
 
 
-def guidance_chart(runs: Sequence[RunData], metric: Metric) -> Chart | None:
-    """One metric against guidance, a panel a group, a line a run; None when no run has it."""
-    panels: list[Panel] = []
-    for group in GROUPS:
-        series = tuple(
-            Series(run.name, place, points)
-            for place, run in enumerate(runs)
-            if run.evaluation and (points := _points(run.evaluation.over_guidance(metric, group)))
-        )
-        if series:
-            panels.append(Panel(GROUP_TITLES[group], series))
+def guidance_chart(runs: Sequence[RunData], metric: str) -> Chart | None:
+    """One metric against guidance, one panel per group, one line per run; None if no run has it."""
+    record = record_of(metric, runs)
+    curves = {title: _series(runs, partial(_curve, metric=metric, group=group)) for group, title in GROUPS.items()}
+    panels = [Panel(title, series) for title, series in curves.items() if series]
     if not panels:
         return None
-    better = "lower is better" if metric == "frechet" else "higher is better"
-    caption = {
-        "frechet": "Distance between the distributions of generated and balanced real images.",
-        "accuracy": "Samples that a classifier trained on real images takes for the class they were made for.",
-        "recall": "Part of the real images' variety that the samples cover. Wrong-class samples raise it too: read it "
-        "beside the share recognised.",
-    }.get(metric, "")
-    title = f"{METRICS[metric]} against guidance ({better})"
-    return Chart(
-        metric, title[0].upper() + title[1:], caption, "guidance", METRICS[metric], _same_range(panels, metric)
-    )
+    better = "" if record.better == "none" else f" ({record.better} is better)"
+    title = f"{capitalised(record.title)} against guidance{better}"
+    return Chart(metric, title, record.description, "guidance", record.title, _same_range(panels, record))
 
 
-def frontier_chart(runs: Sequence[RunData], metric: Metric) -> Chart | None:
-    """One metric against accuracy (else precision) as guidance rises, a panel a group; None without a sweep.
+def frontier_chart(runs: Sequence[RunData], metric: str) -> Chart | None:
+    """One metric against accuracy (else precision) as guidance rises, one panel per group; None without a sweep.
 
-    Alignment weakens the condition, so methods have their best at other guidances: a curve that lies further out is
-    better whatever the guidance, which no comparison at one guidance can show.
+    Methods that weaken the condition, like alignment, have their best at another guidance: a curve further out is
+    better whatever the guidance, which no comparison at a single guidance can show.
     """
-    judged = [run for run in runs if run.evaluation]
-    against: Metric = "accuracy" if any(_known(run, "accuracy") for run in judged) else "precision"
-    panels: list[Panel] = []
-    for group in GROUPS:
-        series = tuple(
-            Series(run.name, place, points)
-            for place, run in enumerate(runs)
-            if run.evaluation and len(points := _trade(run, group, against, metric)) > 1
-        )
-        if series:
-            panels.append(Panel(GROUP_TITLES[group], series, kind="scatter"))
+    has_accuracy = any(run.evaluation and run.evaluation.over_guidance("accuracy", "all") for run in runs)
+    record, against = record_of(metric, runs), record_of("accuracy" if has_accuracy else "precision", runs)
+    curves = {
+        title: _series(runs, partial(_trade_off, group=group, x=against.name, y=metric), at_least=2)
+        for group, title in GROUPS.items()
+    }
+    panels = [Panel(title, series, "scatter") for title, series in curves.items() if series]
     if not panels:
         return None
-    better = "right and low" if metric == "frechet" else "right and high"
-    title = f"{METRICS[metric]} against {METRICS[against]} over guidance ({better} is better)"
-    caption = "Each mark is a guidance, joined in rising order. A method is better where its curve lies further out."
+    better = f"right and {'low' if record.better == 'lower' else 'high'} is better"
     return Chart(
         f"frontier-{metric}",
-        title[0].upper() + title[1:],
-        caption,
-        METRICS[against],
-        METRICS[metric],
-        _same_range(panels, metric),
+        f"{capitalised(record.title)} against {against.title} over guidance ({better})",
+        "Each mark is a guidance, joined in rising order. A method is better if its curve lies further out.",
+        against.title,
+        record.title,
+        _same_range(panels, record),
         named="guidance",
     )
 
 
-def _known(run: RunData, metric: Metric) -> bool:
-    return bool(run.evaluation and run.evaluation.over_guidance(metric, "all"))
-
-
-def _trade(run: RunData, group: Group, x: Metric, y: Metric) -> tuple[Point, ...]:
-    assert run.evaluation
-    across = {row.guidance: row.value for row in run.evaluation.over_guidance(x, group)}
-    up = [row for row in run.evaluation.over_guidance(y, group) if across.get(row.guidance) is not None]
+def _series(
+    runs: Sequence[RunData], points_of: Callable[[RunData], tuple[Point, ...]], at_least: int = 1
+) -> tuple[Series, ...]:
+    """One series per run that has `at_least` this many points; its place decides the colour."""
     return tuple(
-        Point(across[row.guidance] or 0.0, row.value or 0.0, row.low, row.high, f"{row.guidance:g}") for row in up
+        Series(run.name, place, points) for place, run in enumerate(runs) if len(points := points_of(run)) >= at_least
     )
 
 
-def _points(rows: Sequence[Row]) -> tuple[Point, ...]:
+def _curve(run: RunData, metric: str, group: Group) -> tuple[Point, ...]:
     return tuple(
         Point(row.guidance, row.value, row.low, row.high)
-        for row in rows
+        for row in (run.evaluation.over_guidance(metric, group) if run.evaluation else ())
         if row.value is not None and row.guidance is not None
     )
 
 
-def _same_range(panels: Sequence[Panel], metric: Metric) -> tuple[Panel, ...]:
-    """Groups are compared by eye, so their axes are the same; shares end at 1 at most."""
+def _trade_off(run: RunData, group: Group, x: str, y: str) -> tuple[Point, ...]:
+    across = {point.x: point.y for point in _curve(run, x, group)}
+    curve = [point for point in _curve(run, y, group) if point.x in across]
+    return tuple(replace(point, x=across[point.x], name=f"{point.x:g}") for point in curve)
+
+
+def _same_range(panels: Sequence[Panel], record: Metric) -> tuple[Panel, ...]:
+    """Groups are compared by eye, so their axes are the same: the range of the data, within the metric's bounds."""
     points = [point for panel in panels for series in panel.series for point in series.points]
+    return tuple(replace(panel, y_range=_data_range(points, record)) for panel in panels)
+
+
+def _data_range(points: Sequence[Point], record: Metric) -> tuple[float, float]:
     low = min(point.y if point.low is None else point.low for point in points)
     high = max(point.y if point.high is None else point.high for point in points)
     pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    low, high = max(0.0, low - pad), high + pad
-    if metric != "frechet":
-        high = min(high, 1.02)
-    return tuple(Panel(panel.title, panel.series, panel.kind, y_range=(low, high)) for panel in panels)
+    least, most = record.bounds
+    return max(least, low - pad), min(high + pad, most + 0.02)  # a line at the upper bound stays visible
 
 
-def class_chart(runs: Sequence[RunData]) -> Chart | None:
-    """Accuracy and recall of each class against its training images, each run at its best guidance."""
+def class_chart(runs: Sequence[RunData], metrics: Iterable[str] = ("accuracy", "recall")) -> Chart | None:
+    """Metrics of each class against its training images, one panel per metric, each run at its best guidance."""
     panels: list[Panel] = []
-    by_class: tuple[Metric, ...] = ("accuracy", "recall")
-    for metric in by_class:
-        series = tuple(
-            Series(run.name, place, points) for place, run in enumerate(runs) if (points := _class_points(run, metric))
-        )
-        if series:
-            title = METRICS[metric] + " by class"
-            panels.append(Panel(title[0].upper() + title[1:], series, kind="scatter", log_x=True))
+    for record in (record_of(metric, runs) for metric in metrics):
+        if series := _series(runs, partial(_class_points, metric=record.name)):
+            points = [point for each in series for point in each.points]
+            y_range = (-0.03, 1.03) if record.bounds == (0.0, 1.0) else _data_range(points, record)
+            title = f"{capitalised(record.title)} by class"
+            panels.append(Panel(title, series, "scatter", log_x=True, y_range=y_range))
     if not panels:
         return None
     return Chart(
@@ -133,56 +111,45 @@ def class_chart(runs: Sequence[RunData]) -> Chart | None:
         "Each mark is a class, each run at its best guidance; the rarest classes are on the left.",
         "training images (log)",
         "value",
-        tuple(Panel(p.title, p.series, "scatter", log_x=True, y_range=(-0.03, 1.03)) for p in panels),
+        tuple(panels),
         named="class",
     )
 
 
-def _class_points(run: RunData, metric: Metric) -> tuple[Point, ...]:
+def _class_points(run: RunData, metric: str) -> tuple[Point, ...]:
     guidance = best_guidance(run.evaluation) if run.evaluation else None
     if run.evaluation is None or guidance is None:
         return ()
     rows = {row.class_name: row for row in run.evaluation.by_class(metric, guidance)}
-    named = [(run.counts[label], run.info.facts.class_names[label]) for label in run.ranked]
+    classes = [(run.counts[label], run.info.facts.class_names[label]) for label in run.ranked]
     return tuple(
         Point(count, row.value, row.low, row.high, name)
-        for count, name in named
+        for count, name in classes
         if (row := rows.get(name)) and row.value is not None and count > 0
     )
 
 
 def counts_charts(runs: Sequence[RunData]) -> list[Chart]:
-    """Training images of each class, cut beside whole; one chart for each different cut."""
+    """Training images of each class before and after the cut; one chart per distinct cut."""
     cuts: dict[tuple[int, ...], list[RunData]] = {}
     for run in runs:
         cuts.setdefault(run.counts, []).append(run)
-    return [_counts(same, of_all=len(cuts) == 1) for same in cuts.values()]
+    return [_counts(same, only=len(cuts) == 1) for same in cuts.values()]
 
 
-def _counts(runs: Sequence[RunData], of_all: bool) -> Chart:
-    run, whole = runs[0], runs[0].info.facts.counts
+def _counts(runs: Sequence[RunData], only: bool) -> Chart:
+    run, available = runs[0], runs[0].info.facts.counts
     kept = [run.counts[label] for label in run.ranked]
-    low, high = min(kept), max(kept)
-    after = Series("trained on", 0, _count_points(run, run.counts))
-    before = Series("available", 0, _count_points(run, whole))
-    series = (before, after) if whole != run.counts else (after,)
-    kind = "bars" if len(kept) <= MOST_BARS else "line"
-    if kind == "line":
-        series = tuple(
-            Series(
-                s.name,
-                6 - 6 * (s.name == "trained on"),
-                tuple(Point(k, p.y, name=p.name) for k, p in enumerate(s.points, 1)),
-            )
-            for s in series
-        )
-    log = high > LOG_RATIO * max(low, 1)
-    share = f" of {sum(whole)}" if whole != run.counts else ""
+    low, high, bars = min(kept), max(kept), len(kept) <= MOST_BARS
+    log, cut = bars and high > LOG_RATIO * max(low, 1), available != run.counts
+    series = [Series("trained on", 0, _count_points(run, run.counts))]
+    if cut:
+        series.insert(0, Series("available", 0 if bars else 6, _count_points(run, available)))
     ends = f"from {high} in the commonest class to {low} in the rarest ({high / max(low, 1):.3g} : 1)"
-    caption = f"{sum(kept)}{share} images, {ends}."
-    names = "" if of_all else " (" + ", ".join(run.name for run in runs) + ")"
-    panel = Panel("Images by class", series, kind, log_x=log if kind == "bars" else False)
-    unit = "images (log)" if log and kind == "bars" else "images"
+    caption = f"{sum(kept)}{f' of {sum(available)}' if cut else ''} images, {ends}."
+    names = "" if only else " (" + ", ".join(run.name for run in runs) + ")"
+    panel = Panel("Images by class", tuple(series), "bars" if bars else "line", log_x=log)
+    unit = "images (log)" if log else "images"
     return Chart("counts", "How many images each class has" + names, caption, "rank", unit, (panel,), named="class")
 
 
@@ -198,62 +165,48 @@ class _Curve:
 
 
 def loss_charts(runs: Sequence[RunData]) -> list[Chart]:
-    """Loss by term, by quarter of the noise level and by class group; only those that were logged."""
+    """Loss by term, by noise level and by class group, as far as they were logged."""
     lines = [line for run in runs for line in run.log]
     terms = list(dict.fromkeys(name for line in lines for name in line.terms))
-    noise = max((len(line.by_noise.get("denoising", ())) for line in lines), default=0)
+    levels = max((len(line.by_noise.get("denoising", ())) for line in lines), default=0)
     groups = [g for g in ("head", "body", "tail") if any(g in line.by_group.get("denoising", {}) for line in lines)]
-    quarters = [f"noise {quarter / noise:g}–{(quarter + 1) / noise:g}" for quarter in range(noise)]
+    by_term = [_Curve(name, partial(_term_loss, name)) for name in terms]
+    by_noise = [_Curve(f"noise {k / levels:g}–{(k + 1) / levels:g}", partial(_noise_loss, k)) for k in range(levels)]
+    by_group = [_Curve(group, partial(_group_loss, group)) for group in groups]
+    memory = "Loss on the training images: a low loss in the tail can be memorisation."
     charts = (
-        ("terms", "Loss by term", "Unweighted.", [_Curve(name, _term(name)) for name in terms]),
-        (
-            "noise",
-            "Denoising loss by noise level",
-            "0 is a clean image, 1 pure noise.",
-            [_Curve(title, _quarter(q)) for q, title in enumerate(quarters)],
-        ),
-        (
-            "groups",
-            "Denoising loss by class group",
-            "The training images themselves: a low loss in the tail can be memory.",
-            [_Curve(group, _group(group)) for group in groups],
-        ),
+        _losses(runs, "terms", "Loss by term", "Unweighted.", by_term),
+        _losses(runs, "noise", "Denoising loss by noise level", "0 is a clean image, 1 pure noise.", by_noise),
+        _losses(runs, "groups", "Denoising loss by class group", memory, by_group),
     )
-    made = [_losses(runs, key, title, caption, curves) for key, title, caption, curves in charts]
-    return [chart for chart in made if chart]
+    return [chart for chart in charts if chart]
 
 
-def _term(name: str) -> Callable[[LogLine], float | None]:
-    return lambda line: line.terms.get(name)
+def _term_loss(name: str, line: LogLine) -> float | None:
+    return line.terms.get(name)
 
 
-def _quarter(quarter: int) -> Callable[[LogLine], float | None]:
-    def get(line: LogLine) -> float | None:
-        values = line.by_noise.get("denoising", ())
-        return values[quarter] if quarter < len(values) else None
-
-    return get
+def _noise_loss(level: int, line: LogLine) -> float | None:
+    values = line.by_noise.get("denoising", ())
+    return values[level] if level < len(values) else None
 
 
-def _group(group: str) -> Callable[[LogLine], float | None]:
-    return lambda line: line.by_group.get("denoising", {}).get(group)
+def _group_loss(group: str, line: LogLine) -> float | None:
+    return line.by_group.get("denoising", {}).get(group)
 
 
 def _losses(runs: Sequence[RunData], key: str, title: str, caption: str, curves: Sequence[_Curve]) -> Chart | None:
-    panels: list[Panel] = []
-    for curve in curves:
-        series = tuple(
-            Series(run.name, place, points)
-            for place, run in enumerate(runs)
-            if (points := thin([(line.step, curve.get(line)) for line in run.log]))
-        )
-        if series:
-            panels.append(Panel(curve.title, series, y_range=_late_range(series)))
+    drawn = {curve.title: _series(runs, partial(_log_points, get=curve.get)) for curve in curves}
+    panels = [Panel(name, series, y_range=_late_range(series)) for name, series in drawn.items() if series]
     return Chart(key, title, caption, "step", "loss", tuple(panels)) if panels else None
 
 
+def _log_points(run: RunData, get: Callable[[LogLine], float | None]) -> tuple[Point, ...]:
+    return thin([(line.step, get(line)) for line in run.log])
+
+
 def thin(values: Sequence[tuple[int, float | None]], limit: int = CURVE_POINTS) -> tuple[Point, ...]:
-    """At most `limit` points: means over equal stretches of the known values, each at its stretch's last step."""
+    """At most `limit` points: means over equal numbers of values, each at its last step; None is left out."""
     known = [(step, value) for step, value in values if value is not None]
     size = max(1, -(-len(known) // limit))
     parts = [known[start : start + size] for start in range(0, len(known), size)]
@@ -261,7 +214,7 @@ def thin(values: Sequence[tuple[int, float | None]], limit: int = CURVE_POINTS) 
 
 
 def _late_range(series: Sequence[Series]) -> tuple[float, float]:
-    """The axis shows what is left after the first tenth of the steps; the fall from the start may leave the frame."""
+    """The range of all values after the first tenth of the steps; the initial drop may leave the frame."""
     last = max(point.x for s in series for point in s.points)
     values = [point.y for s in series for point in s.points if point.x >= 0.1 * last]
     low, high = min(values), max(values)

@@ -1,4 +1,4 @@
-"""What a report knows of its runs, read once; a damaged file raises `RunError` with its name, a missing one is None."""
+"""The runs of a report, read once; a damaged file raises `RunError` with its name, a missing one is None."""
 
 import json
 import math
@@ -14,17 +14,18 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
-from taildiff.evaluation.table import Group, Metric, Row, Table
+from taildiff.evaluation.table import Group, Row, Table
 from taildiff.io.npz import read_arrays
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import DataFacts
+from taildiff.spec.metrics import METRICS, Metric
 
 Uint8s = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class LogLine(BaseModel):
-    """A line of metrics.jsonl: means over the logged steps; None where no sample fell in."""
+    """A line of metrics.jsonl: means over the logged steps; None without samples."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -52,27 +53,27 @@ def _without_nan(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished evaluation with its folder, which also holds the images."""
+    """A finished evaluation with its folder, which also contains the images."""
 
     folder: EvalDir
     table: Table
 
     @property
     def method(self) -> str:
-        """Equal for evaluations whose numbers may be put side by side: all of the definition but the model's part."""
+        """Equal for evaluations whose numbers are comparable: the definition without the model."""
         return repr(sorted(self.table.definition.method.items()))
 
-    def find(self, metric: Metric, group: Group, guidance: float) -> Row | None:
-        """The number of one group at one guidance."""
+    def find(self, metric: str, group: Group, guidance: float) -> Row | None:
+        """The row of one group at one guidance."""
         return next(iter(self.table.select(metric, group, guidance)), None)
 
-    def over_guidance(self, metric: Metric, group: Group) -> tuple[Row, ...]:
-        """The known numbers of one group, by ascending guidance."""
+    def over_guidance(self, metric: str, group: Group) -> tuple[Row, ...]:
+        """The rows of one group that have a value, by ascending guidance."""
         rows = [row for row in self.table.select(metric, group) if row.value is not None and row.guidance is not None]
         return tuple(sorted(rows, key=lambda row: row.guidance or 0.0))
 
-    def by_class(self, metric: Metric, guidance: float) -> tuple[Row, ...]:
-        """The known numbers of single classes."""
+    def by_class(self, metric: str, guidance: float) -> tuple[Row, ...]:
+        """The rows of single classes that have a value."""
         return tuple(row for row in self.table.select(metric, "class", guidance) if row.value is not None)
 
 
@@ -110,7 +111,7 @@ class RunData:
         return self.log[-1].seconds if self.log else None
 
     def images(self, guidance: float) -> tuple[Uint8s, Uint8s] | None:
-        """Generated images (N, H, W, C) and labels (N,) of the evaluation, or None when they were not kept."""
+        """Generated images (N, H, W, C) and labels (N,) of the evaluation; None if they were not kept."""
         path = self.evaluation.folder.images(guidance) if self.evaluation else None
         if path is None or not path.is_file():
             return None
@@ -123,7 +124,7 @@ class RunData:
 
 
 def _check_images(images: np.ndarray, labels: np.ndarray, facts: DataFacts) -> None:
-    """ValueError when they cannot be images of this run's classes."""
+    """Raise `ValueError` unless these can be images of this run's classes."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
         raise ValueError(f"its images are {images.dtype} {images.shape}, not uint8 (n, height, width, 1 or 3)")
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
@@ -134,18 +135,25 @@ def _check_images(images: np.ndarray, labels: np.ndarray, facts: DataFacts) -> N
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of one report; `warnings` say what makes their numbers not quite comparable."""
+    """The runs of one report; `warnings` name what limits a comparison of their numbers."""
 
     runs: tuple[RunData, ...]
     warnings: tuple[str, ...]
 
 
+def record_of(metric: str, runs: Sequence[RunData]) -> Metric:
+    """The metric's record, titled FID or KID on features of the FID network."""
+    evaluations = [run.evaluation for run in runs if run.evaluation]
+    is_fid = bool(evaluations) and all(e.table.definition.extractor.is_fid for e in evaluations)
+    return METRICS[metric].on(is_fid)
+
+
 def load(runs: Sequence[RunDir]) -> Comparison:
-    """Read all runs; their evaluations have the same definition wherever there is one that all share."""
+    """All runs, with evaluations of the same definition if they share one."""
     if not runs:
-        raise RunError("no run to report on. Name one or more run directories: taildiff report RUN [RUN …]")
+        raise RunError("no run to report on; name one or more run directories: taildiff report RUN [RUN …]")
     chosen, warnings = _choose([[Evaluation(e, Table.read(e)) for e in run.evaluations()] for run in runs])
-    data = [_load(run, name, found) for run, name, found in zip(runs, _names(runs), chosen, strict=True)]
+    data = [_load(run, name, evaluation) for run, name, evaluation in zip(runs, _names(runs), chosen, strict=True)]
     if len({run.info.store.hash for run in data}) > 1:
         warnings.append("The runs were trained on different stores: their numbers are not comparable.")
     elif len({run.info.split_hash for run in data}) > 1:
@@ -154,27 +162,27 @@ def load(runs: Sequence[RunDir]) -> Comparison:
 
 
 def _choose(evaluations: list[list[Evaluation]]) -> tuple[list[Evaluation | None], list[str]]:
-    """For each run its newest evaluation by the method that all evaluated runs share, else simply its newest."""
-    judged = [found for found in evaluations if found]
-    newest: list[Evaluation | None] = [found[-1] if found else None for found in evaluations]
-    if len(judged) < 2:
+    """For each run its newest evaluation by a method that all evaluated runs share, else its newest."""
+    evaluated = [own for own in evaluations if own]
+    newest: list[Evaluation | None] = [own[-1] if own else None for own in evaluations]
+    if len(evaluated) < 2:
         return newest, []
-    shared = set.intersection(*({e.method for e in found} for found in judged))
+    shared = set.intersection(*({e.method for e in own} for own in evaluated))
     if not shared:
         return newest, ["The runs were evaluated in different ways: their numbers are not comparable."]
-    method = next(e.method for e in reversed(judged[0]) if e.method in shared)
-    chosen = [next((e for e in reversed(found) if e.method == method), None) for found in evaluations]
+    method = next(e.method for e in reversed(evaluated[0]) if e.method in shared)
+    chosen = [next((e for e in reversed(own) if e.method == method), None) for own in evaluations]
     sweeps = {e.table.guidances for e in chosen if e}
-    warning = "The runs were judged at different values of guidance: the best of more values is favoured."
+    warning = "The runs were evaluated at different guidance values: more values favour the best one."
     return chosen, [warning] if len(sweeps) > 1 else []
 
 
 def _names(runs: Sequence[RunDir]) -> list[str]:
-    """The folder's name, with as many parents as it takes to tell the runs apart."""
+    """Folder names, with as many parents as tell the runs apart."""
     paths = [run.root.resolve() for run in runs]
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
-        raise RunError(f"{twice} is named twice: name each run once")
+        raise RunError(f"{twice} is given twice; give each run once")
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
@@ -200,31 +208,31 @@ def _split(run: RunDir) -> Split | None:
 
 
 def _log(path: Path) -> tuple[LogLine, ...]:
-    """All whole lines; a last line without its newline is being written, or was cut off by a crash."""
+    """All complete lines; a last line without a newline is still being written, or was cut off by a crash."""
     if not path.is_file():
         return ()
     try:
-        *whole, _ = path.read_bytes().split(b"\n")
+        *complete, _ = path.read_bytes().split(b"\n")
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from None
     lines: list[LogLine] = []
-    for number, line in enumerate(whole, start=1):
+    for number, line in enumerate(complete, start=1):
         try:
             lines.append(LogLine.model_validate(json.loads(_checked(line))))
-        except (ValueError, RecursionError) as error:  # of pydantic, too
+        except (ValueError, RecursionError) as error:  # pydantic's are ValueErrors
             raise RunError(f"{path}, line {number} is damaged: {str(error).splitlines()[0]}") from None
     return tuple(lines)
 
 
 def _checked(line: bytes) -> bytes:
-    """The line, where its `crc` fits or it has none (of older versions)."""
+    """The line, if its `crc` matches or it has none."""
     text, mark, crc = line.rpartition(b', "crc": ')
     if mark and crc != b"%d}" % zlib.crc32(text + b"}"):
-        raise ValueError("its checksum does not fit its content")
+        raise ValueError("its checksum does not match its content")
     return line
 
 
 def common_parent(runs: Sequence[RunDir]) -> Path:
-    """The nearest folder that holds all runs, of a single run the run itself; relative where that is possible."""
+    """The nearest folder that contains all runs (a single run itself); relative if possible."""
     parent = Path(os.path.commonpath([run.root.absolute() for run in runs]))
     return parent.relative_to(Path.cwd()) if parent.is_relative_to(Path.cwd()) else parent

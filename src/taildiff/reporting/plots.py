@@ -1,7 +1,7 @@
-"""From numbers to inline SVG: small panels whose colours are CSS variables, so that they follow light, dark and print.
+"""Charts as inline SVG; their colours are CSS variables, so that they follow light, dark and print.
 
-A chart is data first (`Chart.table`) and a drawing second (`draw`). Text stays text, nothing goes through pyplot, and
-the same numbers give the same bytes.
+A chart is data first (`Chart.table`) and a drawing second (`draw`). Text stays text, pyplot is not used, and equal
+numbers give equal bytes.
 """
 
 import io
@@ -17,18 +17,18 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-Cell = str | int | float | None
+Value = str | int | float | None
 
-COLOURS = 7  # --c0 .. --c6 of the page: the palette of Okabe and Ito, lighter in the dark
+COLOURS = 7  # --c0 .. --c6 of the page: the palette of Okabe and Ito, lighter in dark mode
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (3, 1.5), (8, 2), (1, 3))
 NARROW, WIDE = (270, 195), (360, 235)  # of the viewBox; the page shows four narrow or three wide panels side by side
-INK, QUIET, GRID = "#010101", "#020202", "#030303"  # stand-ins, replaced by CSS variables after drawing
+INK, QUIET, GRID = "#010101", "#020202", "#030303"  # placeholders, replaced by CSS variables after drawing
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "taildiff",
-    "text.parse_math": False,  # a class named "$1" is no formula
+    "text.parse_math": False,  # a class may be named "$1"
     "axes.unicode_minus": True,
     "font.size": 11.5,
     "font.family": "DejaVu Sans",
@@ -50,16 +50,16 @@ STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Table:
+class ChartTable:
     """Rows of plain values under named columns."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[Value, ...], ...]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value, with its confidence interval where there is one; `name` says what x stands for (a class)."""
+    """One value with its confidence interval, if any; `name` labels x (a class)."""
 
     x: float
     y: float
@@ -70,7 +70,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """The points of one run; `colour` is the run's place, the same in every chart."""
+    """The points of one run; `colour` is the run's position, the same in every chart."""
 
     name: str
     colour: int
@@ -90,7 +90,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels that share their axes' meaning; `table` has every number that is drawn."""
+    """Panels with the same axes; `table` has every number that is drawn."""
 
     key: str
     title: str
@@ -99,10 +99,10 @@ class Chart:
     y: str
     panels: tuple[Panel, ...]
     named: str = ""
-    """What `Point.name` is, if the points have names."""
+    """Heading of `Point.name`, if the points have names."""
 
-    def table(self) -> Table:
-        """One row a point: panel, run, (name,) x, y, and the interval where there is one."""
+    def table(self) -> ChartTable:
+        """One row per point: panel, run, (name,) x, y, and the interval if any has one."""
         points = [(panel, series, point) for panel in self.panels for series in panel.series for point in series.points]
         bounded = any(point.low is not None for *_, point in points)
         columns = ("", "run", *([self.named] if self.named else []), self.x, self.y, *(["low", "high"] * bounded))
@@ -110,13 +110,13 @@ class Chart:
             (panel.title, series.name, *([p.name] if self.named else []), p.x, p.y, *([p.low, p.high] * bounded))
             for panel, series, p in points
         )
-        return Table(columns, tuple(rows))
+        return ChartTable(columns, tuple(rows))
 
 
 def draw(chart: Chart, panel: Panel) -> str:
     """One panel as an `<svg>` element for a page that defines --ink, --quiet, --grid and --c0 … --c6."""
     with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has the font; this only measures
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has the font; here it only measures
         horizontal = panel.kind == "bars"
         lines = max((len(series.points) for series in panel.series), default=0)
         width, height = NARROW if len(chart.panels) > 3 else WIDE
@@ -167,7 +167,7 @@ def _x_axis(axes: Axes, panel: Panel) -> None:
 
 
 def _bars(axes: Axes, panel: Panel) -> None:
-    """Counts: the first series pale behind (everything), the last one solid with its numbers (what was kept)."""
+    """Counts: the first series (available) pale behind the last one (kept), which is solid and labelled."""
     for place, series in enumerate(panel.series):
         last = place == len(panel.series) - 1
         rows = range(len(series.points))
@@ -194,8 +194,8 @@ def _bars(axes: Axes, panel: Panel) -> None:
 
 
 def _bounds(points: Iterable[Point]) -> tuple[list[float], list[float]]:
-    kept = [(p.low, p.high) for p in points if p.low is not None and p.high is not None]
-    return [low for low, _ in kept], [high for _, high in kept]
+    bounds = [(p.low, p.high) for p in points if p.low is not None and p.high is not None]
+    return [low for low, _ in bounds], [high for _, high in bounds]
 
 
 def _colour(place: int) -> str:
@@ -203,7 +203,7 @@ def _colour(place: int) -> str:
 
 
 def cut(text: str, limit: int = 18) -> str:
-    """At most `limit` characters, with an ellipsis where something is left out."""
+    """At most `limit` characters, ending in an ellipsis if shortened."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -215,16 +215,16 @@ def _svg(figure: Figure, label: str) -> str:
     svg = re.sub(r"\s*<!--.*?-->|\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<[^>]+>", lambda tag: _restyle(tag[0]), svg)
     size = r'(<svg [^>]*?)width="[^"]*" height="[^"]*"'
-    return re.sub(size, lambda found: f'{found[1]}role="img" aria-label="{_attribute(label)}"', svg, count=1)
+    return re.sub(size, lambda match: f'{match[1]}role="img" aria-label="{_attribute(label)}"', svg, count=1)
 
 
 def _restyle(tag: str) -> str:
-    """One tag with the page's colours and font; text between tags is never touched."""
-    tag = re.sub(r'<g id="[^"]*"', "<g", tag)  # several figures share a page: ids must not repeat
+    """One tag with the page's colours and font; text between tags is never changed."""
+    tag = re.sub(r'<g id="[^"]*"', "<g", tag)  # ids must be unique on a page with several figures
     tag = re.sub(r" font-family: [^;\"]*;?", "", tag)
     tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
-    for stand_in, name in ((INK, "ink"), (QUIET, "quiet"), (GRID, "grid")):
-        tag = tag.replace(stand_in, f"var(--{name})")
+    for placeholder, name in ((INK, "ink"), (QUIET, "quiet"), (GRID, "grid")):
+        tag = tag.replace(placeholder, f"var(--{name})")
     return re.sub(r"#0a0a0(\d)", r"var(--c\1)", tag)
 
 
@@ -233,7 +233,7 @@ def _attribute(text: str) -> str:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round values between two positive numbers: powers of ten, with 2 and 5 between them where there is room.
+    """Round values between two positive numbers: powers of ten, and multiples by 2 and 5 if they fit.
 
     >>> log_ticks(4, 400)
     [5.0, 10.0, 50.0, 100.0]
@@ -246,8 +246,8 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks or [low]
 
 
-def short(value: Cell) -> str:
-    """A value as people read it: three significant digits, thousands as they are, a dash for none.
+def short(value: Value) -> str:
+    """A value for reading: three significant digits, thousands in full, a dash for None.
 
     >>> short(0.93333), short(12.345), short(1204), short(None)
     ('0.933', '12.3', '1204', '–')

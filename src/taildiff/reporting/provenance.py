@@ -1,22 +1,22 @@
-"""Where every number comes from: one row a fact, one column a run."""
+"""Where the numbers come from: one row per fact, one column per run."""
 
 import shlex
 from collections.abc import Sequence
 
 from taildiff.reporting.load import RunData
-from taildiff.reporting.plots import Table
+from taildiff.reporting.plots import ChartTable
 from taildiff.run.info import RunInfo
 
 HASH = 16
-"""Digits of a hash that are shown; the run's files have all."""
+"""Digits of a hash that are shown; the run's files have the rest."""
 
 
-def provenance(runs: Sequence[RunData]) -> Table:
-    """Facts of the runs; one that no run has is left out."""
+def provenance(runs: Sequence[RunData]) -> ChartTable:
+    """Facts about the runs; a fact that no run has is left out."""
     columns = [_facts(run) for run in runs]
     names = list(dict.fromkeys(name for facts in columns for name, _ in facts))
     rows = [(name, *(dict(facts).get(name, "") for facts in columns)) for name in names]
-    return Table(("", *(run.name for run in runs)), tuple(row for row in rows if any(row[1:])))
+    return ChartTable(("", *(run.name for run in runs)), tuple(row for row in rows if any(row[1:])))
 
 
 def _facts(run: RunData) -> list[tuple[str, str]]:
@@ -25,12 +25,12 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
     steps = f"{run.log[-1].step if run.log else 0} of {spec.steps}, {spec.batch_size} images each"
     device = hardware.accelerator or hardware.device
     return [
-        ("place", str(run.run.root)),
+        ("folder", str(run.run.root)),
         ("recipe", spec.recipe),
         ("command", shlex.join(info.command)),
         ("training seed", str(spec.seed)),
         ("steps", steps),
-        ("begun", info.created),
+        ("started", info.created),
         ("trained on", f"{device}, {hardware.cpu}" if hardware.cpu else device),
         ("threads", str(hardware.threads or "")),
         ("versions", ", ".join(f"{name} {version}" for name, version in sorted(info.versions.items()))),
@@ -59,16 +59,16 @@ def _evaluation_facts(run: RunData) -> list[tuple[str, str]]:
     if run.evaluation is None:
         return []
     table = run.evaluation.table
-    known, sampling = table.definition, table.definition.spec.sampling
-    whole = next(iter(table.select("frechet", "all")), None)
+    definition, extractor, sampling = table.definition, table.definition.extractor, table.definition.spec.sampling
+    overall = next(iter(table.select("frechet", "all")), None)
     return [
-        ("evaluation", known.name),
-        ("evaluated step", str(known.step)),
-        ("weights hash", known.weights_hash[:HASH]),
-        ("features", f"{known.extractor.name}, {known.extractor.dim} dimensions, {known.extractor.hash[:HASH]}"),
-        ("reference", f"{known.spec.reference} images of the uncut data"),
+        ("evaluation", definition.name),
+        ("evaluated step", str(definition.step)),
+        ("weights hash", definition.weights_hash[:HASH]),
+        ("features", f"{extractor.name}, {extractor.dim} dimensions, {extractor.hash[:HASH]}"),
+        ("reference", f"{definition.spec.reference} images, before any cut"),
         ("sampler", f"{sampling.sampler}, {sampling.steps} steps, {sampling.weights} weights, seed {sampling.seed}"),
         ("guidance", ", ".join(f"{value:g}" for value in table.guidances)),
-        ("neighbours (precision, recall)", str(known.spec.k)),
-        ("images judged", f"{whole.n_generated} generated, {whole.n_real} real" if whole else ""),
+        ("neighbours (precision, recall)", str(definition.spec.k)),
+        ("images evaluated", f"{overall.n_generated} generated, {overall.n_real} real" if overall else ""),
     ]

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about one run or several: no script, no external link, same runs, same bytes."""
+"""A self-contained HTML page about one or more runs: no script, no external link; equal runs give equal bytes."""
 
 import base64
 import shlex
@@ -15,39 +15,47 @@ from taildiff.errors import InputError
 from taildiff.io.atomic import write_atomic
 from taildiff.reporting import displays
 from taildiff.reporting.findings import Claim, claims, differences, trust
-from taildiff.reporting.load import Comparison, RunData, load
-from taildiff.reporting.plots import COLOURS, Chart, Table, cut, draw, short
+from taildiff.reporting.load import Comparison, RunData, load, record_of
+from taildiff.reporting.plots import COLOURS, Chart, ChartTable, cut, draw, short
 from taildiff.reporting.provenance import provenance
 from taildiff.reporting.samples import TILES, SampleSheet, sample_sheet
-from taildiff.reporting.summary import COLUMNS, RULE, Score, VerdictRow, best_values, show, verdict_rows
+from taildiff.reporting.summary import (
+    RULE,
+    Column,
+    Summary,
+    SummaryRow,
+    measured_metrics,
+    shown_metrics,
+    summarise,
+)
 from taildiff.run.layout import RunDir
 
 NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
 LARGEST_GRID = 3_000_000
-"""Bytes of a training grid that is still put into the page."""
+"""Largest training grid, in bytes, that the page includes."""
 
 
 @dataclass(frozen=True)
 class Legend:
-    """A run and its place, which decides its colour."""
+    """A run and its position, which decides its colour."""
 
     name: str
     place: int
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnChart:
     """A chart with its panels as SVG."""
 
     chart: Chart
-    table: Table
+    table: ChartTable
     panels: tuple[Markup, ...]
     legend: tuple[Legend, ...]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A cell of the verdict table."""
+class SummaryCell:
+    """A cell of the summary."""
 
     text: str
     detail: str
@@ -55,16 +63,16 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class VerdictLine:
-    """A row of the verdict table."""
+class SummaryLine:
+    """A row of the summary."""
 
     run: Legend
-    cells: tuple[Cell, ...]
+    cells: tuple[SummaryCell, ...]
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Something the report cannot show, and the command that makes it."""
+    """A part that the report lacks, and the command that creates it."""
 
     what: str
     command: str
@@ -72,7 +80,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class TrainingGrid:
-    """The newest grid of samples drawn during training, shown while there is no evaluation."""
+    """The newest grid of samples from training, shown if there are no images of an evaluation."""
 
     run: Legend
     step: int
@@ -81,7 +89,7 @@ class TrainingGrid:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the template shows."""
+    """Everything that the template shows."""
 
     title: str
     lead: str
@@ -90,67 +98,68 @@ class Page:
     claims: tuple[Claim, ...]
     trust: tuple[str, ...]
     missing: tuple[Missing, ...]
-    families: tuple[tuple[str, int], ...]
-    """Headings over the verdict's columns, each with its number of columns."""
-    heads: tuple[str, ...]
-    lines: tuple[VerdictLine, ...]
+    headings: tuple[tuple[str, int], ...]
+    """Headings over the summary's columns, each with its number of columns."""
+    titles: tuple[str, ...]
+    lines: tuple[SummaryLine, ...]
     rule: str
-    quality: tuple[Drawn, ...]
+    unshown: str
+    """Titles of measured metrics that are shown on request."""
+    quality: tuple[DrawnChart, ...]
     sheet: SampleSheet | None
     tiles: int
     grids: tuple[TrainingGrid, ...]
-    data: tuple[Drawn, ...]
-    losses: tuple[Drawn, ...]
-    settings: Table | None
-    provenance: Table
+    data: tuple[DrawnChart, ...]
+    losses: tuple[DrawnChart, ...]
+    settings: ChartTable | None
+    provenance: ChartTable
 
 
-def write_report(runs: Sequence[RunDir], out: Path, title: str | None = None) -> Path:
-    """Write the page about `runs` to `out` and return it.
+def write_report(runs: Sequence[RunDir], out: Path, title: str | None = None, metrics: Sequence[str] = ()) -> Path:
+    """Write the page about `runs` to `out` and return `out`.
 
-    Parts that are missing are named with the command that makes them; a damaged file raises `RunError` with its name.
+    `metrics` are shown besides those of `summary.shown_metrics`. Missing parts are listed with the command that creates
+    them; a damaged file raises `RunError` with its name.
     """
-    return write_page(load(runs), out, title)
+    return write_page(load(runs), out, title, metrics)
 
 
-def write_page(comparison: Comparison, out: Path, title: str | None = None) -> Path:
-    """`write_report` of runs that are already read."""
+def write_page(comparison: Comparison, out: Path, title: str | None = None, metrics: Sequence[str] = ()) -> Path:
+    """`write_report` of loaded runs."""
     try:
-        write_atomic(out, render(comparison, title).encode())
+        write_atomic(out, render(comparison, title, metrics).encode())
     except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}. Name another file with --out") from None
+        raise InputError(f"cannot write {out}: {error.strerror}. Choose another file with --out") from None
     return out
 
 
-def render(comparison: Comparison, title: str | None = None) -> str:
+def render(comparison: Comparison, title: str | None = None, metrics: Sequence[str] = ()) -> str:
     """The page as text."""
     template = files("taildiff.reporting").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["short"] = short
     environment.filters["place"] = {run.name: place % COLOURS for place, run in enumerate(comparison.runs)}.__getitem__
-    return environment.from_string(template).render(page=_page(comparison, title)) + "\n"
+    return environment.from_string(template).render(page=_page(comparison, title, metrics)) + "\n"
 
 
-def _page(comparison: Comparison, title: str | None) -> Page:
-    runs = comparison.runs
-    rows = verdict_rows(comparison)
+def _page(comparison: Comparison, title: str | None, metrics: Sequence[str]) -> Page:
+    runs, summary = comparison.runs, summarise(comparison, metrics)
     sheet = sample_sheet(runs)
-    quality = [displays.guidance_chart(runs, metric) for metric in ("frechet", "accuracy", "recall")]
-    frontier = [displays.frontier_chart(runs, metric) for metric in ("recall", "frechet")]
     settings = differences(runs)
     return Page(
         title=title or _title(runs),
         lead=_lead(runs),
         differ=_differ(runs, settings),
         legend=_legend(runs),
-        claims=tuple(claims(rows)),
+        claims=tuple(claims(summary)),
         trust=tuple(trust(comparison)),
         missing=_missing(runs, sheet),
-        families=tuple(Counter(column.family for column in COLUMNS).items()),
-        heads=tuple(column.title for column in COLUMNS),
-        lines=_verdict_lines(runs, rows),
+        headings=tuple(Counter(column.heading for column in summary.columns).items()),
+        titles=tuple(column.title for column in summary.columns),
+        lines=_summary_lines(runs, summary),
         rule=RULE,
-        quality=tuple(_drawn(chart, runs) for chart in [*quality, *frontier, displays.class_chart(runs)] if chart),
+        unshown=_unshown(runs, metrics),
+        quality=_quality(runs, metrics),
         sheet=sheet,
         tiles=TILES,
         grids=() if sheet else _grids(runs),
@@ -159,6 +168,20 @@ def _page(comparison: Comparison, title: str | None) -> Page:
         settings=_settings(runs, settings),
         provenance=provenance(runs),
     )
+
+
+def _quality(runs: Sequence[RunData], metrics: Sequence[str]) -> tuple[DrawnChart, ...]:
+    """Every shown metric against guidance, two frontiers, and the metrics by class."""
+    shown = shown_metrics(runs, metrics)
+    by_class = [name for name in shown if name != "frechet" or name in metrics]  # biased for the images of one class
+    charts = [displays.guidance_chart(runs, name) for name in shown]
+    charts += [displays.frontier_chart(runs, name) for name in ("recall", "frechet")]
+    return tuple(_drawn(chart, runs) for chart in [*charts, displays.class_chart(runs, by_class)] if chart)
+
+
+def _unshown(runs: Sequence[RunData], metrics: Sequence[str]) -> str:
+    shown = shown_metrics(runs, metrics)
+    return ", ".join(record_of(name, runs).title for name in measured_metrics(runs) if name not in shown)
 
 
 def _title(runs: Sequence[RunData]) -> str:
@@ -202,35 +225,30 @@ def _legend(runs: Sequence[RunData]) -> tuple[Legend, ...]:
     return tuple(Legend(run.name, place % COLOURS) for place, run in enumerate(runs))
 
 
-def _drawn(chart: Chart, runs: Sequence[RunData]) -> Drawn:
+def _drawn(chart: Chart, runs: Sequence[RunData]) -> DrawnChart:
     used = {series.name for panel in chart.panels for series in panel.series}
     legend = tuple(entry for entry in _legend(runs) if entry.name in used)
-    return Drawn(chart, chart.table(), tuple(Markup(draw(chart, panel)) for panel in chart.panels), legend)
+    return DrawnChart(chart, chart.table(), tuple(Markup(draw(chart, panel)) for panel in chart.panels), legend)
 
 
-def _verdict_lines(runs: Sequence[RunData], rows: Sequence[VerdictRow]) -> tuple[VerdictLine, ...]:
-    best = best_values(rows)
-    if all(column.value(row) is None for column in COLUMNS for row in rows):
+def _summary_lines(runs: Sequence[RunData], summary: Summary) -> tuple[SummaryLine, ...]:
+    best = summary.best()
+    if all(column.value(row) is None for column in summary.columns for row in summary.rows):
         return ()
     return tuple(
-        VerdictLine(entry, tuple(_cell(row, place, best[place]) for place in range(len(COLUMNS))))
-        for entry, row in zip(_legend(runs), rows, strict=True)
+        SummaryLine(entry, tuple(_cell(row, *pair) for pair in zip(summary.columns, best, strict=True)))
+        for entry, row in zip(_legend(runs), summary.rows, strict=True)
     )
 
 
-def _cell(row: VerdictRow, place: int, best: float | None) -> Cell:
-    column = COLUMNS[place]
-    text = show(column.value(row), column.unit)
-    score = column.get(row)
-    detail = ""
-    if isinstance(score, Score) and score.low is not None and score.high is not None:
-        detail = f"{show(score.low, column.unit)} to {show(score.high, column.unit)}".replace(
-            "\N{NO-BREAK SPACE}% to", " to"
-        )
-    if column.title.startswith("worst") and row.worst_class is not None:
-        name = cut(row.worst_class)
-        detail = f"{name}: {detail}" if detail else name
-    return Cell(text, detail, best is not None and text == show(best, column.unit))
+def _cell(row: SummaryRow, column: Column, best: float | None) -> SummaryCell:
+    score = column.score(row)
+    text = column.text(score.value if score else None)
+    details = [cut(score.class_name)] if score and score.class_name else []
+    if score and score.low is not None and score.high is not None:
+        low = column.text(score.low).removesuffix("\N{NO-BREAK SPACE}%")
+        details.append(f"{low} to {column.text(score.high)}")
+    return SummaryCell(text, ": ".join(details), best is not None and text == column.text(best))
 
 
 def _missing(runs: Sequence[RunData], sheet: SampleSheet | None) -> tuple[Missing, ...]:
@@ -238,15 +256,15 @@ def _missing(runs: Sequence[RunData], sheet: SampleSheet | None) -> tuple[Missin
     for run in runs:
         place = shlex.quote(str(run.run.root))
         if not run.log:
-            missing.append(Missing(f"{run.name} has no training log, so no loss curves.", shlex.join(run.info.command)))
+            missing.append(Missing(f"{run.name} has no training log and no loss curves.", shlex.join(run.info.command)))
         if run.evaluation is None:
             missing.append(Missing(f"{run.name} has not been evaluated.", f"taildiff evaluate {place}"))
         elif sheet is None or run.name not in {runs[p].name for p in sheet.runs if p is not None}:
             sample = f"taildiff sample {place} --per-class 8 --out {shlex.quote(f'{run.name}-images')}"
-            missing.append(Missing(f"The images {run.name} was judged by are gone; new ones:", sample))
+            missing.append(Missing(f"The images of {run.name}'s evaluation were deleted; to sample new ones:", sample))
     if len(runs) == 1:
         other = f"taildiff report {shlex.quote(str(runs[0].run.root))} OTHER_RUN"
-        missing.append(Missing("Only one run: nothing to compare it with.", other))
+        missing.append(Missing("There is only one run, so nothing to compare it with.", other))
     return tuple(missing)
 
 
@@ -261,7 +279,7 @@ def _grids(runs: Sequence[RunData]) -> tuple[TrainingGrid, ...]:
     return tuple(grids)
 
 
-def _settings(runs: Sequence[RunData], settings: Sequence[tuple[str, list[str]]]) -> Table | None:
+def _settings(runs: Sequence[RunData], settings: Sequence[tuple[str, list[str]]]) -> ChartTable | None:
     if not settings:
         return None
-    return Table(("setting", *(run.name for run in runs)), tuple((name, *values) for name, values in settings))
+    return ChartTable(("setting", *(run.name for run in runs)), tuple((name, *values) for name, values in settings))

@@ -1,4 +1,4 @@
-"""Samples down the frequency axis: a row a class, from the commonest to the rarest; beside them the real images."""
+"""Samples of each class, from the commonest to the rarest, beside the real images."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ from taildiff.reporting.summary import best_guidance
 ROWS = 12
 TILES = 8
 LARGEST_TILE = 96
-"""Pixels; larger images are reduced, so that the page stays small."""
+"""Pixels; larger images are reduced to keep the page small."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class SampleRow:
-    """One class; `strips` in the order of `SampleSheet.columns`, None where there are no images."""
+    """One class; `strips` in the order of `SampleSheet.columns`, None without images."""
 
     name: str
     count: int
@@ -42,18 +42,18 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class SampleSheet:
-    """What the section shows; `columns` are the headings."""
+    """The section of samples; `columns` are the headings."""
 
     columns: tuple[str, ...]
     runs: tuple[int | None, ...]
-    """For each column the run's place, or None for the real images."""
+    """Each column's run by position, None for the real images."""
     rows: tuple[SampleRow, ...]
     left_out: int
-    """Classes that are not shown."""
+    """Number of classes that are not shown."""
 
 
 def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | None:
-    """The first samples of each class, not chosen; None when no run kept its images."""
+    """The first samples of each class, not cherry-picked; None if no run kept its images."""
     first = runs[0]
     ranked = first.ranked
     shown = [ranked[place] for place in spread(len(ranked), rows)]
@@ -69,7 +69,7 @@ def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | Non
     if all(place is None for _, place, _ in columns):
         return None
     names = first.info.facts.class_names
-    made = tuple(
+    sheet = tuple(
         SampleRow(
             names[label],
             first.counts[label],
@@ -78,18 +78,18 @@ def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | Non
         )
         for label in shown
     )
-    return SampleSheet(tuple(c[0] for c in columns), tuple(c[1] for c in columns), made, len(ranked) - len(shown))
+    return SampleSheet(tuple(c[0] for c in columns), tuple(c[1] for c in columns), sheet, len(ranked) - len(shown))
 
 
 def spread(total: int, limit: int) -> list[int]:
-    """At most `limit` of 0..total-1, evenly spread, both ends among them."""
+    """At most `limit` of 0..total-1, evenly spread and including both ends."""
     if total <= limit:
         return list(range(total))
     return [round(place * (total - 1) / (limit - 1)) for place in range(limit)]
 
 
 def _real(run: RunData) -> tuple[Uint8s, Uint8s] | None:
-    """The images that were trained on, as long as the store is still where it was and unchanged."""
+    """The first training images of each class; None if the store has moved or changed."""
     if run.split is None:
         return None
     try:

@@ -1,191 +1,276 @@
-"""The verdict: one row a run, each run at the guidance that suits it best, and what the numbers allow to be said.
+"""The summary: one row per run at its best guidance, one column per metric and group of classes.
 
-Rule: a run's best guidance is the one with the lowest Fréchet distance over all classes (ties: the lower guidance).
-Whether its samples are legible is judged at the guidance of its highest accuracy instead: >= 85 % of all samples and
->= 50 % of those of every class recognised by a classifier trained on real images.
+A run's best guidance has the lowest Fréchet distance over all classes (ties: the lower guidance). Whether its samples
+are legible is decided at the guidance of its highest accuracy: the classifier must recognise at least 85 % of all
+samples and 50 % of those of every class.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
+from typing import Any, Literal
 
-from taildiff.evaluation.table import Group, Metric, Row
-from taildiff.reporting.load import Comparison, Evaluation, RunData, load
-from taildiff.run.layout import RunDir
+from taildiff.errors import InputError, unknown
+from taildiff.evaluation.table import Row
+from taildiff.reporting.load import Comparison, Evaluation, RunData, record_of
+from taildiff.spec.metrics import METRICS, Better, Metric
 
 RULE = "Best guidance: the lowest Fréchet distance over all classes."
 LEGIBLE_ALL, LEGIBLE_CLASS = 0.85, 0.50
+HEADLINE = ("frechet", "accuracy", "recall")
+"""Metrics that every report shows."""
+ON_REQUEST = ("kernel_distance", "precision", "density", "coverage")
+"""Measured by default, but shown only on request; any other metric is shown if it was measured."""
+WORST = "worst class"
+
+Unit = Literal["share", "gain", "score", "significant", "guidance", "seconds"]
+
+_WHERE = {
+    "all": "over all classes",
+    "head": "in the head",
+    "body": "in the body",
+    "tail": "in the tail",
+    WORST: "in the worst class",
+}
+_PLACES = {"frechet": ("all", "head", "body", "tail"), "accuracy": ("all", "tail", WORST), "recall": ("tail",)}
 
 
 @dataclass(frozen=True)
 class Score:
-    """A value with its confidence interval, where the evaluation gives one."""
+    """A value with its confidence interval, if the evaluation has one."""
 
     value: float
     low: float | None = None
     high: float | None = None
+    metric: str = ""
+    place: str = ""
+    """`all`, a group of classes, or `worst class`."""
+    class_name: str = ""
+    """The worst class."""
 
     def apart(self, other: "Score") -> bool | None:
-        """Whether the two intervals do not overlap; None when one of them is not known."""
+        """Whether the two intervals are disjoint; None if either is unknown."""
         if self.low is None or self.high is None or other.low is None or other.high is None:
             return None
         return self.low > other.high or other.low > self.high
 
 
 @dataclass(frozen=True)
-class VerdictRow:
-    """One run; every field is None where the evaluation does not have it."""
+class SummaryRow:
+    """One run; a field is None if the evaluation lacks it."""
 
     run: str
     guidance: float | None = None
-    frechet_all: Score | None = None
-    frechet_head: Score | None = None
-    frechet_body: Score | None = None
-    frechet_tail: Score | None = None
-    accuracy_all: Score | None = None
-    accuracy_tail: Score | None = None
-    accuracy_worst: Score | None = None
-    worst_class: str | None = None
-    recall_tail: Score | None = None
+    scores: tuple[Score, ...] = ()
+    """At that guidance: every metric over all classes and per group, and the accuracy of the worst class."""
     seconds: float | None = None
     """Training seconds, without evaluation and saving."""
     legible_guidance: float | None = None
-    """Guidance of the highest overall accuracy; the next two are at it."""
+    """Guidance of the highest overall accuracy, at which the next two are measured."""
     legible_all: float | None = None
     legible_worst: float | None = None
 
     @property
     def legible(self) -> bool | None:
-        """Whether the samples pass the rule of this module's docstring."""
+        """Whether the samples meet the rule in this module's docstring."""
         if self.legible_all is None or self.legible_worst is None:
             return None
         return self.legible_all >= LEGIBLE_ALL and self.legible_worst >= LEGIBLE_CLASS
 
+    def score(self, metric: str, place: str) -> Score | None:
+        """The score of one metric in one place."""
+        return next((score for score in self.scores if (score.metric, score.place) == (metric, place)), None)
+
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the verdict table."""
+    """A column of the summary."""
 
-    family: str
-    """Neighbours of one family share a heading."""
+    heading: str
+    """Shared by neighbouring columns; an arrow points towards better values."""
     title: str
-    unit: str
-    """`score` as it is, `percent`, `guidance` or `seconds`."""
-    best: Callable[[Sequence[float]], float] | None
-    """`min`, `max`, or None where no value is better than another."""
-    get: Callable[[VerdictRow], Score | float | None]
+    unit: Unit
+    better: Better
+    get: Callable[[SummaryRow], Any]
+    """Returns `Score`, float or None."""
+    subject: str = ""
+    """The metric's title in a sentence; empty for guidance and time."""
+    where: str = ""
+    """Such as "in the tail"."""
 
-    def value(self, row: VerdictRow) -> float | None:
-        """The bare number."""
-        got = self.get(row)
-        return got.value if isinstance(got, Score) else got
+    def score(self, row: SummaryRow) -> Score | None:
+        """The row's value in this column."""
+        score = self.get(row)
+        return score if score is None or isinstance(score, Score) else Score(score)
 
+    def value(self, row: SummaryRow) -> float | None:
+        """The same as a bare number."""
+        score = self.score(row)
+        return score.value if score else None
 
-COLUMNS = (
-    Column("Guidance", "best", "guidance", None, lambda row: row.guidance),
-    Column("Fréchet distance ↓", "all", "score", min, lambda row: row.frechet_all),
-    Column("Fréchet distance ↓", "head", "score", min, lambda row: row.frechet_head),
-    Column("Fréchet distance ↓", "body", "score", min, lambda row: row.frechet_body),
-    Column("Fréchet distance ↓", "tail", "score", min, lambda row: row.frechet_tail),
-    Column("Recognised ↑", "all", "percent", max, lambda row: row.accuracy_all),
-    Column("Recognised ↑", "tail", "percent", max, lambda row: row.accuracy_tail),
-    Column("Recognised ↑", "worst class", "percent", max, lambda row: row.accuracy_worst),
-    Column("Recall ↑", "tail", "score", max, lambda row: row.recall_tail),
-    Column("Training ↓", "time", "seconds", min, lambda row: row.seconds),
-)
+    def text(self, value: float | None) -> str:
+        """A value as printed in this column."""
+        return format_value(value, self.unit)
 
 
-def verdict(runs: Sequence[RunDir]) -> list[VerdictRow]:
-    """One row a run, in the order given; `RunError` when a file is damaged."""
-    return verdict_rows(load(runs))
+@dataclass(frozen=True)
+class Summary:
+    """All runs in all columns."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[SummaryRow, ...]
+
+    def best(self) -> list[float | None]:
+        """The best value of each column; None without a better direction or fewer than two distinct values."""
+        return [self._best(column) for column in self.columns]
+
+    def _best(self, column: Column) -> float | None:
+        values = {value for row in self.rows if (value := column.value(row)) is not None}
+        if column.better == "none" or len(values) < 2:
+            return None
+        return min(values) if column.better == "lower" else max(values)
 
 
-def verdict_rows(comparison: Comparison) -> list[VerdictRow]:
-    """`verdict` of runs that are already read."""
-    return [_row(run) for run in comparison.runs]
+def summarise(comparison: Comparison, metrics: Sequence[str] = ()) -> Summary:
+    """The summary of loaded runs, in their order, with the columns of `shown_metrics`."""
+    records = [record_of(name, comparison.runs) for name in shown_metrics(comparison.runs, metrics)]
+    return Summary(columns(records), tuple(_row(run) for run in comparison.runs))
+
+
+def shown_metrics(runs: Sequence[RunData], metrics: Sequence[str] = ()) -> tuple[str, ...]:
+    """Metrics of a report: the headline ones, measured ones that need no request, those named in `metrics` (or `all`).
+
+    Raises `InputError` for a name that is unknown or was not measured.
+    """
+    measured = measured_metrics(runs)
+    for name in metrics:
+        if name not in (*HEADLINE, *measured, "all"):
+            raise InputError(_not_measured(name))
+    asked = measured if "all" in metrics else metrics
+    extra = [name for name in measured if name not in ON_REQUEST or name in asked]
+    return tuple(dict.fromkeys((*HEADLINE, *extra)))
+
+
+def _not_measured(name: str) -> str:
+    choices = [*(record.name for record in METRICS.values() if record.option), "all"]
+    if name not in choices:
+        return unknown("metric", name, choices)
+    option = METRICS[name].option
+    command = f"taildiff evaluate RUN --{option}" + (f" cheap,{name}" if option == "metrics" else "")
+    return f"no run's evaluation has {name}; measure it first: {command}"
+
+
+def measured_metrics(runs: Sequence[RunData]) -> tuple[str, ...]:
+    """Metrics of generated images that any run's evaluation has, in the catalogue's order."""
+    rows = (row for run in runs if run.evaluation for row in run.evaluation.table.rows)
+    names = {row.metric for row in rows if row.value is not None and row.guidance is not None}
+    return tuple(name for name in METRICS if name in names)
+
+
+def columns(records: Sequence[Metric]) -> tuple[Column, ...]:
+    """Best guidance, each metric over all classes and in the tail (more for the headline ones), training time."""
+    return (
+        Column("Guidance", "best", "guidance", "none", lambda row: row.guidance),
+        *(_column(record, place) for record in records for place in _PLACES.get(record.name, ("all", "tail"))),
+        Column("Training ↓", "time", "seconds", "lower", lambda row: row.seconds),
+    )
+
+
+def _column(record: Metric, place: str) -> Column:
+    get = methodcaller("score", record.name, place)
+    return Column(capitalised(record.heading), place, unit_of(record), record.better, get, record.title, _WHERE[place])
+
+
+def capitalised(text: str) -> str:
+    """`text` with a capital first letter and all else unchanged."""
+    return text[:1].upper() + text[1:]
 
 
 def best_guidance(evaluation: Evaluation) -> float | None:
-    """Where the overall Fréchet distance is lowest; without any, where the overall accuracy is highest."""
-    found = _argbest(evaluation.over_guidance("frechet", "all"), -1)
-    return best_accuracy_guidance(evaluation) if found is None else found
+    """The guidance of the lowest overall Fréchet distance; without any, of the highest overall accuracy."""
+    guidance = _best_guidance(evaluation.over_guidance("frechet", "all"), METRICS["frechet"])
+    return best_accuracy_guidance(evaluation) if guidance is None else guidance
 
 
 def best_accuracy_guidance(evaluation: Evaluation) -> float | None:
-    """Where the overall accuracy is highest."""
-    return _argbest(evaluation.over_guidance("accuracy", "all"), 1)
+    """The guidance of the highest overall accuracy."""
+    return _best_guidance(evaluation.over_guidance("accuracy", "all"), METRICS["accuracy"])
 
 
-def _argbest(rows: Sequence[Row], sign: int) -> float | None:
-    known = [(row.value * sign, -row.guidance) for row in rows if row.value is not None and row.guidance is not None]
-    return -max(known)[1] if known else None
+def _best_guidance(rows: Sequence[Row], record: Metric) -> float | None:
+    best = record.best(row.value for row in rows if row.value is not None)
+    return min((row.guidance for row in rows if row.value == best and row.guidance is not None), default=None)
 
 
-def _row(run: RunData) -> VerdictRow:
+def _row(run: RunData) -> SummaryRow:
     evaluation = run.evaluation
     guidance = best_guidance(evaluation) if evaluation else None
     if evaluation is None or guidance is None:
-        return VerdictRow(run.name, seconds=run.seconds)
-
-    def score(metric: Metric, group: Group) -> Score | None:
-        return _score(evaluation.find(metric, group, guidance))
-
-    worst = _worst(evaluation, guidance)
-    legible_at = best_accuracy_guidance(evaluation)
-    legible = evaluation.find("accuracy", "all", legible_at) if legible_at is not None else None
-    legible_worst = _worst(evaluation, legible_at) if legible_at is not None else None
-    return VerdictRow(
+        return SummaryRow(run.name, seconds=run.seconds)
+    legible_guidance = best_accuracy_guidance(evaluation)
+    legible = evaluation.find("accuracy", "all", legible_guidance) if legible_guidance is not None else None
+    legible_worst = _worst(evaluation, legible_guidance) if legible_guidance is not None else None
+    return SummaryRow(
         run=run.name,
         guidance=guidance,
-        frechet_all=score("frechet", "all"),
-        frechet_head=score("frechet", "head"),
-        frechet_body=score("frechet", "body"),
-        frechet_tail=score("frechet", "tail"),
-        accuracy_all=score("accuracy", "all"),
-        accuracy_tail=score("accuracy", "tail"),
-        accuracy_worst=_score(worst),
-        worst_class=worst.class_name if worst else None,
-        recall_tail=score("recall", "tail"),
+        scores=_scores(evaluation, guidance),
         seconds=run.seconds,
-        legible_guidance=legible_at,
+        legible_guidance=legible_guidance,
         legible_all=legible.value if legible else None,
         legible_worst=legible_worst.value if legible_worst else None,
     )
 
 
-def _score(row: Row | None) -> Score | None:
-    return Score(row.value, row.low, row.high) if row is not None and row.value is not None else None
+def _scores(evaluation: Evaluation, guidance: float) -> tuple[Score, ...]:
+    placed = [(row, row.group) for row in evaluation.table.select(guidance=guidance) if row.group in _WHERE]
+    worst = _worst(evaluation, guidance)
+    return tuple(
+        Score(row.value, row.low, row.high, row.metric, place, row.class_name)
+        for row, place in [*placed, *([(worst, WORST)] if worst else [])]
+        if row.value is not None
+    )
 
 
 def _worst(evaluation: Evaluation, guidance: float) -> Row | None:
     return min(evaluation.by_class("accuracy", guidance), key=lambda row: row.value or 0.0, default=None)
 
 
-def best_values(rows: Sequence[VerdictRow]) -> list[float | None]:
-    """For each of `COLUMNS` the best value, or None where none can be best: no ordering, or fewer than two values."""
-    best: list[float | None] = []
-    for column in COLUMNS:
-        values = [value for row in rows if (value := column.value(row)) is not None]
-        best.append(column.best(values) if column.best and len(values) > 1 and len(set(values)) > 1 else None)
-    return best
+def unit_of(record: Metric) -> Unit:
+    """How the summary prints a metric: per cent (signed if it may be negative), decimals or significant digits."""
+    if record.unit == "share":
+        return "gain" if record.bounds[0] < 0 else "share"
+    return "score" if record.digits is not None else "significant"
 
 
-def show(value: float | None, unit: str) -> str:
-    r"""A value of a verdict column as text; a number and its unit stay on one line.
+def format_value(value: float | None, unit: Unit) -> str:
+    r"""A value of a summary column as text; a number and its unit stay on one line.
 
-    >>> show(0.934, "percent"), show(83.2, "seconds"), show(4210.0, "seconds"), show(None, "score")
-    ('93\xa0%', '83\xa0s', '70\xa0min', '–')
+    >>> format_value(0.934, "share"), format_value(83.2, "seconds"), format_value(None, "score")
+    ('93\xa0%', '83\xa0s', '–')
     """
     if value is None:
         return "–"
     match unit:
-        case "percent":
+        case "share":
             return f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+        case "gain":
+            return f"{100 * value:+.1f}\N{NO-BREAK SPACE}%"
         case "guidance":
             return f"{value:g}"
+        case "significant":
+            return f"{value:.3g}"
         case "seconds":
-            number, name = (
-                (value, "s") if value < 600 else (value / 60, "min") if value < 36000 else (value / 3600, "h")
-            )
-            return f"{number:.{1 if name == 'h' else 0}f}\N{NO-BREAK SPACE}{name}"
-        case _:
-            return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+            return _duration(value)
+        case "score":
+            return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    r"""Seconds, minutes or hours.
+
+    >>> _duration(4210.0), _duration(40000.0)
+    ('70\xa0min', '11.1\xa0h')
+    """
+    if seconds < 600:
+        return f"{seconds:.0f}\N{NO-BREAK SPACE}s"
+    return f"{seconds / 60:.0f}\N{NO-BREAK SPACE}min" if seconds < 36000 else f"{seconds / 3600:.1f}\N{NO-BREAK SPACE}h"
