@@ -157,7 +157,7 @@ def test_latents_are_no_source_of_images(photos, tiny_vae, tmp_path, capsys):
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", tmp_path / "latents") == 0
     capsys.readouterr()
     assert call("data", "prepare", "folder", tmp_path / "latents", "--out", tmp_path / "again") == 2
-    assert "holds latents already: taildiff train auto-sit-ccua --data" in said(capsys)
+    assert "already holds latents; to train on them: taildiff train auto-sit-ccua --data" in said(capsys)
     for judged, real in ((tmp_path / "latents", photos.root), (photos.root, tmp_path / "latents")):
         assert call("evaluate", judged, "--data", real) == 2
         assert f"name the store that they are of, {photos.root}" in said(capsys)

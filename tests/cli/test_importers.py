@@ -156,15 +156,15 @@ def test_show_a_step_and_a_list(run, places):
 def test_a_part_of_a_published_dataset(run, tmp_path, importer, fill, said):
     fill(tmp_path / "source")
     words = ("prepare", importer, tmp_path / "source", "--out", tmp_path / "store")
-    with pytest.raises(InputError, match=r"found 3 classes, .* as published has .*--partial"):
+    with pytest.raises(InputError, match=r"has 3 classes, .* as published has .*--partial"):
         verb.main([str(word) for word in words])
     assert not (tmp_path / "store").exists()
     plan = run(*words, "--partial", "--dry-run")
     assert plan.startswith(f"Would prepare: {said.split()[0]} images")
-    assert "only a part, or another version: 3 classes" in plan
+    assert "incomplete, or another version: 3 classes" in plan
     done = run(*words, "--partial")
     assert f"Prepared: {said}" in done
-    assert "only a part, or another version: 3 classes" in done
+    assert "incomplete, or another version: 3 classes" in done
     assert f"Already prepared: {said}" in run(*words, "--partial")
     assert "3 classes" in run("show", tmp_path / "store", "--verify")
 
@@ -188,7 +188,7 @@ def test_show_knows_a_published_list(run, places, monkeypatch):
     store = places / "store"
     run("prepare", "list", places / "list.txt", "--out", store)
     text = run("show", store, "--tail", "list", "--list", places / "list.txt")
-    assert "These are the published numbers of Toy-LT: 3 images of 2 classes, 2 to 1 a class." in text
+    assert "These are the published counts of Toy-LT: 3 images of 2 classes, 2 to 1 per class." in text
     (places / "some.txt").write_text("a.png 0\nb.png 1\n")
     text = run("show", store, "--tail", "list", "--list", places / "some.txt")
     assert "This is not the list of Toy-LT, which has 3 images of 2 classes" in text

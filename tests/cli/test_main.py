@@ -151,7 +151,10 @@ BAD = [
     (["data", "show", "run"], "run is a run, not data"),
     (["data", "show", "file"], "is a file"),
     (["data", "prepare", "foldre", "photos", "--out", "x"], "unknown importer 'foldre': did you mean 'folder'?"),
-    (["data", "prepare", "folder", "store", "--out", "x"], "store is a store already"),
+    (
+        ["data", "prepare", "folder", "store", "--out", "x"],
+        "store is already a store; to train on it: taildiff train auto-ccua",
+    ),
     (["data", "prepare", "folder", "run", "--out", "x"], "run is a run, not data"),
     (["data", "prepare", "folder", "photos", "--out", "file"], "file exists and is not a store"),
     (["data", "prepare", "folder", "photos", "--out", "file/x"], "file/x"),

@@ -81,7 +81,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, protocol, capsys
     sources.cifar10(tmp_path)
     path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(pickle.dumps({"labels": [0], "data": Attack()}, protocol))
-    with pytest.raises(DataError, match=r"data_batch_3 is not a file of CIFAR: .*Nothing of it was run"):
+    with pytest.raises(DataError, match=r"data_batch_3 is not a file of CIFAR: .*Nothing in it was executed"):
         prepare(find_cifar10(tmp_path), tmp_path / "store")
     assert not capsys.readouterr().out
     assert not (tmp_path / "store").exists()
@@ -138,10 +138,10 @@ def _dump(path, value):
 BATCH = {"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}
 DAMAGE = {
     "missing": (lambda at: (at / "data_batch_4").unlink(), "lacks data_batch_4; unpack"),
-    "cut off": (lambda at: (at / "test_batch").write_bytes((at / "test_batch").read_bytes()[:-9]), "cut off"),
+    "cut off": (lambda at: (at / "test_batch").write_bytes((at / "test_batch").read_bytes()[:-9]), "truncated"),
     "text": (lambda at: (at / "test_batch").write_text("hello"), "test_batch is not a file of CIFAR"),
-    "a list": (lambda at: _dump(at / "test_batch", [1]), "it holds no dict"),
-    "no data": (lambda at: _dump(at / "test_batch", {"labels": [0]}), "no `data` of 3,072"),
+    "a list": (lambda at: _dump(at / "test_batch", [1]), "it contains no dict"),
+    "no data": (lambda at: _dump(at / "test_batch", {"labels": [0]}), "no `data` with 3,072"),
     "other shape": (lambda at: _dump(at / "test_batch", BATCH | {"data": np.zeros((2, 9), np.uint8)}), "no `data`"),
     "no labels": (lambda at: _dump(at / "test_batch", {"data": BATCH["data"]}), "no list of `fine_labels`"),
     "odd labels": (lambda at: _dump(at / "test_batch", BATCH | {"labels": [0, "1"]}), "no list of `labels`"),
@@ -153,7 +153,7 @@ DAMAGE = {
     "no names": (lambda at: _dump(at / "batches.meta", {}), "no list of `fine_label_names`"),
     "an empty class": (
         lambda at: [_dump(at / f"data_batch_{k}", BATCH) for k in range(1, 6)],
-        "class 'class 2' has no images for training",
+        "class 'class 2' has no training images",
     ),
 }
 
@@ -181,7 +181,7 @@ def test_binary_files_of_another_length_and_other_archives(tmp_path):
     with pytest.raises(DataError, match=r"damaged|lacks"):
         prepare(find_cifar10(packed), tmp_path / "store")
     packed.write_text("hello")
-    with pytest.raises(DataError, match=r"not a \.tar\.gz, or damaged"):
+    with pytest.raises(DataError, match=r"damaged or not a \.tar\.gz"):
         prepare(find_cifar10(packed), tmp_path / "store")
-    with pytest.raises(DataError, match="holds no CIFAR-100"):
+    with pytest.raises(DataError, match="contains no CIFAR-100"):
         find_cifar100(tmp_path)

@@ -50,7 +50,7 @@ def test_emnist_is_put_upright_and_counts_from_one(tmp_path):
     np.testing.assert_array_equal(next(source.pictures(0)), arrays[0][0][0].T)
     assert "upright" in source.notes[0]
     sources.mnist(tmp_path, lead="emnist-digits-")
-    with pytest.raises(DataError, match=r"several data sets .*'emnist-digits-', 'emnist-letters-'"):
+    with pytest.raises(DataError, match=r"contains several datasets .*'emnist-digits-', 'emnist-letters-'"):
         find_idx(tmp_path)
     one = find_idx(tmp_path / "emnist-digits-train-images-idx3-ubyte.gz")
     assert (one.name, len(one.read().class_names)) == ("emnist-digits", 3)
@@ -81,18 +81,21 @@ DAMAGE = {
     "longer": (_rewrite(IMAGES, lambda data: data + b"x"), f"{IMAGES}.gz is longer than its header says"),
     "no header": (_rewrite(IMAGES, lambda data: data[:7]), f"{IMAGES}.gz is cut off"),
     "another magic": (_rewrite(IMAGES, lambda data: b"PK" + data[2:]), "not an IDX file .*50 4b 08 03"),
-    "floats": (_rewrite(IMAGES, lambda data: data[:2] + b"\x0d" + data[3:]), "IDX type 0d, not of 08"),
+    "floats": (_rewrite(IMAGES, lambda data: data[:2] + b"\x0d" + data[3:]), "IDX type 0d; convert them to 08"),
     "labels for images": (
         _rewrite(IMAGES, lambda data: data[:3] + b"\1" + data[4:]),
-        "has 1 dimensions, expected are 3",
+        "has 1 dimensions instead of 3",
     ),
-    "huge": (_rewrite(IMAGES, lambda data: data[:8] + b"\xff" * 4 + data[12:]), "announces the shape"),
-    "empty": (_rewrite(IMAGES, lambda data: data[:4] + bytes(4) + data[8:]), "announces the shape"),
+    "huge": (
+        _rewrite(IMAGES, lambda data: data[:8] + b"\xff" * 4 + data[12:]),
+        r"claims the shape \(.*; it is damaged",
+    ),
+    "empty": (_rewrite(IMAGES, lambda data: data[:4] + bytes(4) + data[8:]), r"claims the shape \(.*; it is damaged"),
     "fewer labels": (_rewrite(LABELS, lambda data: data[:7] + b"\x1d" + data[8:-1]), "29 labels, .* 30 images"),
     "labels cut off": (_rewrite(LABELS, lambda data: data[:-1]), f"{LABELS}.gz is cut off"),
     "gzip cut off": (lambda root: _cut(root / f"{IMAGES}.gz", 30), "is damaged|is cut off"),
     "no gzip": (lambda root: (root / f"{IMAGES}.gz").write_bytes(b"hello" * 9), "is damaged"),
-    "labels missing": (lambda root: (root / f"{LABELS}.gz").unlink(), "no file of labels for training"),
+    "labels missing": (lambda root: (root / f"{LABELS}.gz").unlink(), "no file of training labels"),
     "other sizes": (
         lambda root: sources.idx(root / "t10k-images-idx3-ubyte.gz", sources.pixels(10, 9, 9)),
         "different sizes",
@@ -115,7 +118,7 @@ def test_damage_is_named_and_leaves_nothing(tmp_path, name):
 
 
 def test_other_places(tmp_path):
-    with pytest.raises(DataError, match="has no file of images for training"):
+    with pytest.raises(DataError, match="has no file of training images"):
         find_idx(tmp_path)
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(DataError, match="not named like an IDX file"):

@@ -98,10 +98,10 @@ def test_flat_held_out_images_by_the_devkit(tree):
     with pytest.raises(DataError, match=r"ground_truth\.txt, line 3: '1001' is not an id"):
         find_imagenet(root)
     (kit / "meta.mat").write_bytes(b"MATLAB 5.0")
-    with pytest.raises(DataError, match=r"meta\.mat is not the meta\.mat of the devkit"):
+    with pytest.raises(DataError, match=r"meta\.mat is damaged or not the meta\.mat of the devkit"):
         find_imagenet(root)
     (kit / "meta.mat").unlink()
-    with pytest.raises(DataError, match=r"counts in ILSVRC ids, which only meta\.mat of the devkit explains"):
+    with pytest.raises(DataError, match=r"uses ILSVRC ids, which need the meta\.mat of the devkit"):
         find_imagenet(root)
 
 
@@ -118,17 +118,17 @@ def test_held_out_images_in_class_folders(tree):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, r"nothing tells their classes(.|\n)*image-net\.org(.|\n)*Expected in SOURCE"),
-        ("1 490", r"gives ILSVRC2012_val_00000001.JPEG the class 490: that is its ILSVRC id.*has 65"),
-        ("1 489", "that is its ILSVRC id"),
+        (None, r"no file gives their classes(.|\n)*image-net\.org(.|\n)*Expected in SOURCE"),
+        ("1 490", r"gives ILSVRC2012_val_00000001.JPEG the class 490, which is its ILSVRC id.*has 65"),
+        ("1 489", "the class 489, which is its ILSVRC id"),
         ("1 3", "line 1: class 3, but classes are numbered from 0 to 2"),
         ("1 -1", "line 1: '-1' is neither"),
-        ("1 tench", "line 1: 'tench' is neither a class's name nor its number"),
-        ("1 n09999999", "held-out images of 'n09999999', which has none for training"),
+        ("1 tench", "line 1: 'tench' is neither the name nor the number of a class"),
+        ("1 n09999999", "held-out images of 'n09999999', which has no training images"),
         ("1", "line 1: .*is not an image and its class"),
-        ("1 0\n1 1", r"line 2: 'ILSVRC2012_val_00000001\.JPEG' is there twice"),
+        ("1 0\n1 1", r"line 2: 'ILSVRC2012_val_00000001\.JPEG' occurs twice"),
         ("1 0\n2 1", r"has no label for 'val/ILSVRC2012_val_00000003\.JPEG'"),
-        ("1 0\n2 1\n3 2\n4 0", r"names 'ILSVRC2012_val_00000004\.JPEG', which is not there"),
+        ("1 0\n2 1\n3 2\n4 0", r"names 'ILSVRC2012_val_00000004\.JPEG', which does not exist"),
         ("", r"val\.txt is empty"),
     ],
 )
@@ -146,10 +146,10 @@ def test_lists_that_cannot_be_right(tree, text, message):
 def test_what_is_not_there_is_told_with_instructions(tmp_path, small):
     for spoil, message in (
         (lambda root: None, "does not exist"),
-        (lambda root: root.write_text("x"), "is a file: unpack the archive"),
+        (lambda root: root.write_text("x"), "is a file; unpack the archive"),
         (lambda root: root.mkdir(), "train does not exist"),
-        (lambda root: sources.jpeg(root / "train" / "a.JPEG"), "train holds no images in class folders"),
-        (lambda root: write(root / "train" / "n01440764.tar", ""), r"holds \.tar files \(n01440764\.tar …\)"),
+        (lambda root: sources.jpeg(root / "train" / "a.JPEG"), "train contains no images in class folders"),
+        (lambda root: write(root / "train" / "n01440764.tar", ""), r"contains \.tar files \(n01440764\.tar …\)"),
     ):
         root = tmp_path / message[:9]
         spoil(root)
@@ -161,23 +161,23 @@ def test_a_part_is_refused_unless_it_is_asked_for(tree, tmp_path):
     root, truth = tree
     write(root / "val.txt", "".join(f"{name} {wnid}\n" for name, wnid in truth.items()))
     shutil.rmtree(root / "train" / WNIDS[1])
-    with pytest.raises(DataError, match=r"held-out images of 'n01443537', which has none for training.*--partial"):
+    with pytest.raises(DataError, match=r"held-out images of 'n01443537', which has no training images.*--partial"):
         find_imagenet(root)
     (root / "val" / "ILSVRC2012_val_00000002.JPEG").unlink()
     write(root / "val.txt", "".join(f"{name} {wnid}\n" for name, wnid in truth.items() if wnid != WNIDS[1]))
-    with pytest.raises(DataError, match=r"found 2 classes, 4 images for training and 2 held out; .* has 3, 6 and 3"):
+    with pytest.raises(DataError, match=r"has 2 classes, 4 training and 2 held-out images; .* has 3, 6 and 3"):
         find_imagenet(root)
     store = prepare(find_imagenet(root, partial=True), tmp_path / "store", 8)
     assert store.meta.class_names == (WNIDS[0], WNIDS[2])
     assert len(store.meta.notes) == 1
-    assert "only a part, or another version: 2 classes" in store.meta.notes[0]
+    assert "incomplete, or another version: 2 classes" in store.meta.notes[0]
     write(root / "LOC_synset_mapping.txt", "".join(f"{wnid} word {wnid}\n" for wnid in WNIDS))
     with pytest.raises(DataError, match="has no images of 'n01443537'"):
         find_imagenet(root)
     shutil.rmtree(root / "val")
     notes = find_imagenet(root, partial=True).read().notes
-    assert "has no images of 'n01443537': left out" in notes[0]
-    assert "0 held out" in notes[1]
+    assert "has no images of 'n01443537': skipped" in notes[0]
+    assert "0 held-out images" in notes[1]
 
 
 def test_the_odd_files_of_imagenet(tree, tmp_path):
@@ -195,7 +195,7 @@ def test_the_odd_files_of_imagenet(tree, tmp_path):
     assert store.meta.skipped == 0
     assert store.images.shape[3] == 3
     assert np.ptp(store.images[0].astype(int), axis=(0, 1)).max() == 0
-    assert "passed over 1 .gif" in store.meta.notes[0]
+    assert "skipped 1 .gif" in store.meta.notes[0]
 
 
 def test_an_unchanged_copy_is_known_and_a_changed_one_is_not(tree):
@@ -256,11 +256,13 @@ def test_tiny_imagenet_that_is_not_whole(tiny):
         find_tinyimagenet(tiny)
     assert find_tinyimagenet(tiny, partial=True).read().test.sum() == 2
     annotations.unlink()
-    with pytest.raises(DataError, match=r"val_annotations\.txt is missing(.|\n)*Expected in SOURCE"):
+    with pytest.raises(
+        DataError, match=r"val_annotations\.txt does not exist, and without it(.|\n)*Expected in SOURCE"
+    ):
         find_tinyimagenet(tiny)
     annotations.write_text(good)
     Image.new("RGB", (8, 8)).save(tiny / "train" / "n01443537" / "images" / "more.png")
-    with pytest.raises(DataError, match="found 3 classes, 7 images for training"):
+    with pytest.raises(DataError, match="has 3 classes, 7 training and"):
         find_tinyimagenet(tiny)
     shutil.rmtree(tiny / "train" / "n01629819")
     with pytest.raises(DataError, match=r"has no images of 'n01629819', which wnids\.txt names"):
@@ -274,9 +276,9 @@ def test_tiny_imagenet_that_is_not_whole(tiny):
 def test_held_out_images_without_classes_can_be_left_out(tree):
     """Those who have no devkit can train; the others are told what is missing."""
     root, _ = tree
-    with pytest.raises(DataError, match=r"nothing tells their classes\. \(--partial leaves them out"):
+    with pytest.raises(DataError, match=r"no file gives their classes\. \(--partial skips them"):
         find_imagenet(root)
     source = find_imagenet(root, partial=True).read()
     assert len(source.labels) == 6
     assert not source.test.any()
-    assert "They were left out" in source.notes[0]
+    assert "They were skipped" in source.notes[0]

@@ -96,7 +96,7 @@ def test_records_text_labels_and_broken_rows(tmp_path, arrow):
         (["x"] * 30, LABELS, "column 'image' has the type string; encoded image files"),
         (FILES, [0.5] * 30, "labels must be integers or text in every row; found float"),
         (FILES, [0] * 29 + [None], "found int, nothing"),
-        (FILES, [0] * 30, "the single class '0'"),
+        (FILES, [0] * 30, "only the class '0'"),
     ],
 )
 def test_columns_that_do_not_fit(tmp_path, arrow, images, labels, message):
@@ -148,7 +148,9 @@ def test_saved_datasets(tmp_path, dictionary):
 
 def test_what_is_no_saved_dataset(tmp_path):
     pytest.importorskip("datasets")
-    with pytest.raises(DataError, match="not written by save_to_disk"):
+    with pytest.raises(
+        DataError, match="not written by save_to_disk; for parquet files: taildiff data prepare parquet"
+    ):
         find_hf(tmp_path)
     (tmp_path / "state.json").write_text("{}")
     with pytest.raises(DataError, match="cannot be read as a saved dataset"):

@@ -80,8 +80,8 @@ def test_places_that_are_not_whole(tmp_path):
     good = names.read_text()
     for text, message in (
         (good.replace(".jpg 3", ".jpg 4"), "line 1: class 4, but classes are numbered from 0 to 3"),
-        (good + "Places365_val_00000005.jpg 0\n", "which is not there"),
-        (None, r"places365_val\.txt is missing(.|\n)*Expected in SOURCE"),
+        (good + "Places365_val_00000005.jpg 0\n", "which does not exist"),
+        (None, r"places365_val\.txt does not exist, and without it(.|\n)*Expected in SOURCE"),
     ):
         names.write_text(text) if text else names.unlink()
         with pytest.raises(DataError, match=message):
@@ -93,7 +93,7 @@ def test_places_that_are_not_whole(tmp_path):
     assert find_places(root, partial=True).read().class_names == ("bakery-shop", "bank_vault", "beach_house")
     categories = root / "categories_places365.txt"
     for text, message in (
-        ("/b/beach 0\n/b/bakery/shop 1\n", "are not numbered in the order of their names"),
+        ("/b/beach 0\n/b/bakery/shop 1\n", "are numbered in the order of their names, these are not"),
         ("/b/beach 1\n", "line 1: '/b/beach 1' is not `/letter/class 0`"),
         ("/b/beach 0\n", "has images of 'bakery-shop', 'bank_vault', 'beach_house', which"),
     ):
@@ -101,7 +101,7 @@ def test_places_that_are_not_whole(tmp_path):
         with pytest.raises(DataError, match=message):
             find_places(root, partial=True)
     categories.unlink()
-    with pytest.raises(DataError, match="numbers the classes, which needs all 4: there are 3"):
+    with pytest.raises(DataError, match="gives classes by number, which needs all 4; the training images have 3"):
         find_places(root)
     shutil.rmtree(root / "data_256")
     with pytest.raises(DataError, match=r"train does not exist(.|\n)*mit\.edu"):
@@ -144,14 +144,17 @@ def edit(path, change):
         (lambda v: v["annotations"].pop(), "has no annotation"),
         (lambda v: v["annotations"].append(v["annotations"][0]), "image 0 has two annotations"),
         (lambda v: v["annotations"][0].update(category_id=7), "has the category 7, which is not among its categories"),
-        (lambda v: v["annotations"][0].update(category_id="0"), "as COCO has them"),
-        (lambda v: v["images"][0].update(file_name="gone.jpg"), r"names 'gone\.jpg', which is not in .*--partial"),
+        (lambda v: v["annotations"][0].update(category_id="0"), "in COCO format"),
+        (
+            lambda v: v["images"][0].update(file_name="gone.jpg"),
+            r"names 'gone\.jpg', which does not exist in .*--partial",
+        ),
         (lambda v: v["images"][0].update(file_name="../x.jpg"), r"'\.\./x\.jpg' is not a path below"),
-        (lambda v: v["images"][0].update(file_name=v["images"][1]["file_name"]), "is named twice"),
+        (lambda v: v["images"][0].update(file_name=v["images"][1]["file_name"]), "occurs twice"),
         (lambda v: v["images"][0].update(file_name=3), "or no file name"),
-        (lambda v: v.pop("images"), r"as COCO has them \(KeyError"),
+        (lambda v: v.pop("images"), r"in COCO format \(KeyError"),
         (lambda v: v["categories"].clear(), "has the category 2, which is not among"),
-        (lambda v: (v["images"].pop(), v["annotations"].pop(0)), "found 3 classes, 8 images for training"),
+        (lambda v: (v["images"].pop(), v["annotations"].pop(0)), "has 3 classes, 8 training and"),
     ],
 )
 def test_annotations_that_cannot_be_right(tmp_path, change, message):
@@ -164,7 +167,7 @@ def test_annotations_that_cannot_be_right(tmp_path, change, message):
 def test_inaturalist_that_is_not_there(tmp_path):
     root = sources.inaturalist(tmp_path / "i")
     (root / "train_val2018" / "Plantae").rename(tmp_path / "Plantae")
-    with pytest.raises(DataError, match=r"names 'train_val2018/Plantae/0/.*are not in.*--partial"):
+    with pytest.raises(DataError, match=r"names 'train_val2018/Plantae/0/.*do not exist in.*--partial"):
         find_inaturalist(root)
     found = find_inaturalist(root, partial=True).read()
     assert found.class_names == ("1", "2")

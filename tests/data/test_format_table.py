@@ -53,19 +53,19 @@ def test_numbers_are_sorted_as_numbers_and_the_root_may_be_elsewhere(photos, tmp
     [
         ("", "first line must name the columns"),
         ("a.png,cat\n", "first line must name the columns"),
-        ("path,label\n", "names no images"),
-        ("path,label\na.png,cat,3\n", "line 2: 3 fields, not 2"),
+        ("path,label\n", "lists no images"),
+        ("path,label\na.png,cat,3\n", "line 2: 3 fields instead of 2"),
         ("path,label\na.png,\n", "line 2: no label"),
         ("path,label\na.png,cat\n\nx.png,dog\ny.png,dog\n", r"line 4: 'x\.png' does not exist in .* \(and 1 more\)"),
         ("path,label\n../photos/a.png,cat\n", r"line 2: .*leads out of"),
         ("path,label\n/etc/passwd,cat\n", r"line 2: '/etc/passwd' leads out of"),
         ("path,label\n..\\a.png,cat\n", r"line 2: .*leads out of"),
-        ("path,label\na.png,cat\n./a.png,dog\n", r"line 3: 'a\.png' was in line 2 already"),
-        ("path,label,split\na.png,cat,val\n", "line 2: split 'val' is not train or test"),
-        ("path,label\na.png,cat\nf.png,cat\n", "the single class 'cat'"),
-        ("path,label,split\na.png,cat,train\nf.png,dog,test\n", "class 'dog' has no images for training"),
+        ("path,label\na.png,cat\n./a.png,dog\n", r"line 3: 'a\.png' already occurs in line 2"),
+        ("path,label,split\na.png,cat,val\n", "line 2: split 'val' must be train or test"),
+        ("path,label\na.png,cat\nf.png,cat\n", "only the class 'cat'"),
+        ("path,label,split\na.png,cat,train\nf.png,dog,test\n", "class 'dog' has no training images"),
         ('path,label\na.png,"cat\n', "line 2: unexpected end"),
-        ('path,label\na.png,"c\nat"\nf.png,dog\n', r"'c\\nat' becomes the name of a class"),
+        ('path,label\na.png,"c\nat"\nf.png,dog\n', r"'c\\nat' is not a printable class name"),
         ("path,label\na\0.png,cat\n", "line 2: .*is not a path|line 2: line contains NUL"),
         (f"path,label\na.png,{'x' * 200_000}\n", "field larger than"),
     ],
@@ -82,7 +82,7 @@ def test_text_that_is_none(photos, tmp_path):
     place.write_bytes(b"path,label\n\xff\xfe\n")
     with pytest.raises(DataError, match="not a text file"):
         find_csv(place)
-    with pytest.raises(DataError, match="is not a folder; --root"):
+    with pytest.raises(DataError, match=r"is not a folder; give the one that the paths in .*--root FOLDER"):
         find_csv(table(place, "path,label\na.png,x\n"), tmp_path / "nowhere")
 
 
@@ -95,7 +95,7 @@ def test_lists(photos, tmp_path):
     np.testing.assert_array_equal(store.test, [False, False, False, True])
     assert store.names == ("photos/a.png", "photos/b c.png", "photos/sub/d.png", "photos/f.png")
     names = table(tmp_path / "names.txt", "".join(f"n{k}\n" for k in range(8)))
-    with pytest.raises(DataError, match="class 'n0' has no images for training"):
+    with pytest.raises(DataError, match="class 'n0' has no training images"):
         prepare(find_list(train, test, names=names), tmp_path / "other", 8)
 
 

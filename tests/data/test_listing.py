@@ -49,8 +49,8 @@ def test_images_of_other_kinds_are_counted_and_refused_when_strict(tmp_path):
     for name in ("ant/x.gif", "ant/deep.GIF", "bee/y.tif", "bee/notes.txt", "bee/Thumbs.db"):
         (root / name).write_text("x")
     store = prepare.folder(root, tmp_path / "store", 8)
-    assert store.meta.notes == ("passed over 2 .gif, 1 .tif: only JPEG, PNG and WebP are read; convert them",)
-    with pytest.raises(DataError, match=r"passed over 2 \.gif, 1 \.tif.*or prepare without --strict"):
+    assert store.meta.notes == ("skipped 2 .gif, 1 .tif: only JPEG, PNG and WebP are supported; convert them",)
+    with pytest.raises(DataError, match=r"skipped 2 \.gif, 1 \.tif.*or prepare without --strict"):
         prepare.folder(root, tmp_path / "other", 8, strict=True)
 
 

@@ -168,12 +168,12 @@ def _with_an_empty_class(root):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: root.mkdir(), "photos holds no images: one sub-folder a class"),
+        (lambda root: root.mkdir(), "photos contains no images; it needs one sub-folder"),
         (lambda root: root.write_text("x"), "photos is a file"),
-        (lambda root: photo(root / "a.png"), "photos holds images directly"),
-        (lambda root: photo(root / "cat" / "a.png"), "the single class 'cat', but at least two"),
-        (lambda root: photos(root / "train"), "the single class 'train'.*give .*photos/train itself"),
-        (_with_an_empty_class, "class 'eel' has no JPEG, PNG or WebP images.*holds 1 other"),
+        (lambda root: photo(root / "a.png"), "photos contains images directly"),
+        (lambda root: photo(root / "cat" / "a.png"), "only the class 'cat', but at least two"),
+        (lambda root: photos(root / "train"), r"only the class 'train'.*did you mean .*photos/train\?"),
+        (_with_an_empty_class, "class 'eel' has no JPEG, PNG or WebP images.*, only 1 .tif; add some"),
         (lambda root: photos(root, ("cat", "d\nog")), r"folder 'd\\nog'"),
     ],
     ids=["nothing", "file", "direct", "single", "outer", "empty", "unprintable"],

@@ -38,7 +38,7 @@ def test_the_published_numbers_pass(name):
     groups = {group: len(labels) for group, labels in Groups.shots(counts)}
     assert f"{groups['many']:,} classes with many images" in line
     assert f"{groups['medium']:,} medium, {groups['few']:,} few" in line
-    assert compare_cut(counts).startswith("These are the published numbers of " + cut.title)
+    assert compare_cut(counts).startswith("These are the published counts of " + cut.title)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,9 @@ def test_other_numbers_do_not(change):
             held_out = 115_846
     with pytest.raises(DataError, match=r"train\.txt") as caught:
         check_cut("imagenet-lt", Path("train.txt"), counts, held_out)
-    assert ("50,000 or 20,000" if held_out else "published are 115,846 images of 1,000 classes") in str(caught.value)
+    assert ("50,000 or 20,000" if held_out else "the published one has 115,846 images of 1,000 classes") in str(
+        caught.value
+    )
     assert ("not the list" in compare_cut(counts)) == (not held_out and len(counts) == 1000)
 
 
@@ -77,7 +79,7 @@ def test_a_list_file_with_the_published_number_of_lines_and_no_images(tmp_path):
     with pytest.raises(DataError, match=r"is not the list of ImageNet-LT: it has 62,500 images of 365 classes, 4,980"):
         find_list(path, root=tmp_path, expect="imagenet-lt")
     path.write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(DataError, match=r"it has 62,499 images.*published are 62,500 images of 365 classes"):
+    with pytest.raises(DataError, match=r"it has 62,499 images.*the published one has 62,500 images of 365 classes"):
         find_list(path, root=tmp_path, expect="places-lt")
 
 
@@ -91,11 +93,12 @@ def test_datasets():
         "inaturalist2018": (8142, 437_513, 24_426),
     }
     assert check_dataset(IMAGENET, Path("x"), 1000, 1_281_167, 50_000, partial=False) == ()
-    with pytest.raises(DataError, match=r"found 999 classes, 1,281,167 .* has 1,000, 1,281,167 and 50,000.*--partial"):
+    with pytest.raises(
+        DataError, match=r"has 999 classes, 1,281,167 training .* has 1,000, 1,281,167 and 50,000.*--partial"
+    ):
         check_dataset(IMAGENET, Path("x"), 999, 1_281_167, 50_000, partial=False)
     (note,) = check_dataset(IMAGENET, Path("x"), 999, 1_281_167, 50_000, partial=True)
-    assert "found" not in note
-    assert "999 classes, 1,281,167 images" in note
+    assert note.startswith("incomplete, or another version: 999 classes, 1,281,167 training")
 
 
 def test_the_papers_own_cuts():

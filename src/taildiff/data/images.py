@@ -1,4 +1,4 @@
-"""One image file to one square array: EXIF orientation, centre crop, antialiased resize, grey or colour, 8 bits."""
+"""Decode an image file to a square 8-bit array: EXIF orientation, centre crop, antialiased resize, grey or colour."""
 
 import io
 from dataclasses import dataclass
@@ -23,28 +23,28 @@ _UPRIGHT = {
 
 
 class BrokenImageError(Exception):
-    """A file that cannot be decoded; the message says why."""
+    """An image file cannot be decoded; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """One picture of a store."""
+    """One image of a store."""
 
     pixels: np.ndarray
     """uint8 (size, size, channels)."""
     animated: bool = False
-    """It is the first frame of several."""
+    """Whether it is the first of several frames."""
 
 
 def is_colour(file: Path | bytes) -> bool:
-    """Whether the header announces colour; False for files without a readable header. Decodes nothing."""
+    """Whether the header says colour; False without a readable header. Decodes no pixels."""
     try:
         with Image.open(_opened(file), formats=FORMATS) as image:
             if image.mode in ("P", "PA"):
                 entries = np.frombuffer(bytes(image.getpalette() or ()), np.uint8).reshape(-1, 3)
                 return bool((entries != entries[:, :1]).any())
             return image.mode not in _GREY_MODES
-    except Exception:  # whatever a damaged file makes the decoder raise, `decode` will name it
+    except Exception:  # decoders raise many types on damaged files; `decode` reports them
         return False
 
 
@@ -54,20 +54,20 @@ def decode(file: Path | bytes, size: int, channels: int) -> np.ndarray:
 
 
 def decode_frame(file: Path | bytes, size: int, channels: int) -> Decoded:
-    """The same, with what else there is to say of the file."""
+    """`decode`, and whether the file is animated."""
     try:
         with Image.open(_opened(file), formats=FORMATS) as image:
             orientation = _orientation(image)
-            animated = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: previews beside a photo
-            # A JPEG of more than twice the size is decoded at a half, quarter or eighth: fast, and antialiased too.
+            animated = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a photo with previews
+            # A JPEG of more than twice the size is decoded at 1/2, 1/4 or 1/8 scale: fast, and still antialiased.
             drafted = image.draft(None, (2 * size, 2 * size))
             box = drafted[1] if drafted else (0, 0, *image.size)
             square = fit(_plain(image, "L" if channels == 1 else "RGB"), size, box)
     except UnidentifiedImageError:
         raise BrokenImageError("not a JPEG, PNG or WebP image") from None
     except FileNotFoundError:
-        raise BrokenImageError("the file is gone") from None
-    except Exception as error:  # decoders raise a dozen types (struct, zlib, Syntax, bombs, …) on damaged files
+        raise BrokenImageError("the file no longer exists") from None
+    except Exception as error:  # decoders raise a dozen types on damaged files: struct, zlib, SyntaxError, bombs …
         raise BrokenImageError(str(error) or type(error).__name__) from None
     if orientation in _UPRIGHT:
         square = square.transpose(_UPRIGHT[orientation])
@@ -75,7 +75,7 @@ def decode_frame(file: Path | bytes, size: int, channels: int) -> Decoded:
 
 
 def from_array(pixels: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """uint8 (H, W) or (H, W, 1 or 3) as `decode` gives it: cropped, resized, grey repeated if colour is asked for."""
+    """uint8 (H, W) or (H, W, 1 or 3) cropped and resized as by `decode`; grey is repeated for 3 channels."""
     if pixels.shape[:2] != (size, size):
         flat = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
         pixels = np.asarray(fit(Image.fromarray(np.ascontiguousarray(flat)), size))
@@ -87,22 +87,22 @@ def _opened(file: Path | bytes) -> Path | io.BytesIO:
 
 
 def fit(image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:
-    """Centre crop of `box` to a square and antialiased resize; flips and quarter turns may as well come after it."""
+    """Centre crop of `box` to a square, antialiased resize; commutes with flips and quarter turns."""
     left, top, right, bottom = box or (0, 0, *image.size)
     side = min(right - left, bottom - top)
-    x, y = (left + right - side) // 2, (top + bottom - side) // 2  # whole pixels: half ones would blur
+    x, y = (left + right - side) // 2, (top + bottom - side) // 2  # whole pixels, as half pixels would blur
     return image.resize((size, size), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side), reducing_gap=3.0)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # unreadable metadata does not make a readable picture broken
+    except Exception:  # an image with unreadable metadata may still be readable
         return 1
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """Mode L or RGB; transparency becomes white, 16 bits are scaled (Pillow alone would clip them)."""
+    """Mode L or RGB; transparent pixels become white, 16 bits are scaled (Pillow would clip them)."""
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.float64)
         image = Image.fromarray(np.clip(np.rint(wide / 257), 0, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Which image files a folder holds, class by class; nothing is opened here."""
+"""List the image files of a folder, class by class, without opening them."""
 
 import os
 from collections import Counter
@@ -13,21 +13,21 @@ from taildiff.data.source import Found, Source, check_place, fingerprint
 from taildiff.errors import DataError
 
 OTHER_IMAGES = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".ppm", ".pgm", ".dcm")
-"""Suffixes of images that are not read; passing over them is worth a word."""
+"""Suffixes of image formats that are not supported; they are skipped with a note."""
 Entry = tuple[str, int, int]
-"""Path, bytes, time (ns) of a file."""
+"""Path, bytes and time (ns) of a file."""
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """All image files of a source, sorted by part (train first), class and file name."""
+    """All image files of a source, sorted by split (train first), class and file name."""
 
     source: str
-    """Absolute, for the record."""
+    """Absolute path, kept in the store."""
     name: str
-    """For titles."""
+    """Title of the dataset."""
     roots: tuple[Path, ...]
-    """Of the training images, and of the held-out ones if there are any."""
+    """Folder of the training images and, if any, that of the held-out ones."""
     class_names: tuple[str, ...]
     names: tuple[str, ...]
     """Relative to the source, with forward slashes."""
@@ -37,40 +37,41 @@ class Listing:
     """bool (n,)."""
     status: tuple[tuple[int, int], ...]
     """Bytes and time (ns) of each."""
-    passed_over: str
-    """Images of other kinds, in words; empty if there are none."""
+    others: Counter[str]
+    """Unsupported images, by suffix."""
 
     def pictures(self, start: int) -> Iterator[Path]:
-        """Paths from one position on."""
+        """Paths from this position on."""
         for position in range(start, len(self.names)):
             name, root = self.names[position], self.roots[int(self.test[position])]
             yield root / (name.split("/", 1)[1] if len(self.roots) > 1 else name)
 
     def found(self) -> Found:
-        """As an importer hands it over."""
-        note = (f"passed over {self.passed_over}: only JPEG, PNG and WebP are read; convert them",)
+        """The listing as the result of an importer."""
         source = Source(
             self.class_names,
             self.labels,
             self.test,
             self.pictures,
             self.names,
-            strict_notes=note if self.passed_over else (),
+            strict_notes=skipped_note(self.others),
         )
         mark = fingerprint((name, *status) for name, status in zip(self.names, self.status, strict=True))
         return Found(self.source, self.name, mark, self.roots, lambda: source)
 
 
 def scan(source: Path, test: Path | None = None) -> Listing:
-    """List a folder of class folders, or one of `train/` and `test/`; `test` names held-out images elsewhere.
+    """List a folder of class folders, or of `train/` and `test/`; `test` is a folder of held-out images elsewhere.
 
-    Images at any depth belong to the class of the uppermost folder. Hidden files and folders, `__MACOSX` and files of
-    other kinds are passed over. `DataError`: no folder, no images, fewer than two classes, an empty class, a test part
-    with other classes, or a folder that links to one above it.
+    Images at any depth belong to the class of the top-level folder. Hidden files and folders, `__MACOSX` and other
+    files are skipped. `DataError`: no folder, no images, fewer than two classes, an empty class, a test split with
+    other classes, or a folder that links to one above it.
     """
     for place in filter(None, (source, test)):
         if not place.is_dir():
-            problem = "is a file; give the folder of class folders" if place.exists() else "does not exist"
+            problem = (
+                "is a file; give the folder that contains the class folders" if place.exists() else "does not exist"
+            )
             raise DataError(f"{place} {problem}")
         check_place(place)
     train, held_out = source, test
@@ -95,61 +96,77 @@ def scan(source: Path, test: Path | None = None) -> Listing:
         labels=np.concatenate([labels for _, labels in columns]),
         test=np.repeat(np.arange(len(sizes)) > 0, sizes),
         status=tuple((size, time_ns) for rows, _ in columns for _, size, time_ns in rows),
-        passed_over=", ".join(f"{count:,} {suffix}" for suffix, count in sorted(others.items())),
+        others=others,
     )
 
 
 def _are_parts(source: Path) -> bool:
-    """Whether `train` and `test` hold classes; they are classes themselves when they hold images, as before a split."""
+    """Whether `train` and `test` hold class folders; if they hold images, they are classes themselves."""
     return all(_subfolders(source / part) and not _has_images(source / part) for part in ("train", "test"))
 
 
 def _check_same(train: Path, names: tuple[str, ...], held_out: Path) -> None:
     other = _class_names(held_out)
-    if other != names:
-        lacking, extra = sorted(set(names) - set(other)), sorted(set(other) - set(names))
-        detail = [f"{held_out} lacks {some(lacking)}"] * bool(lacking) + [f"{train} lacks {some(extra)}"] * bool(extra)
-        raise DataError(f"the classes for training and testing must be the same: {'; '.join(detail)}")
+    gaps = [(held_out, sorted({*names} - {*other})), (train, sorted({*other} - {*names}))]
+    if lacking := [f"{folder} lacks {some(classes)}" for folder, classes in gaps if classes]:
+        raise DataError(f"training and test images must have the same classes: {'; '.join(lacking)}")
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in _subfolders(root))
     for name in names:
         if not name.isprintable():
-            raise DataError(f"folder {name!r} in {root}: its name becomes the class name; give it a printable one")
+            raise DataError(f"{root}: folder {name!r} is not a printable class name; rename it")
     if len(names) >= 2:
         return names
     if _has_images(root):
-        raise DataError(f"{root} holds images directly; put them into one sub-folder a class")
+        raise DataError(f"{root} contains images directly; move them into one sub-folder per class")
     if not names:
-        raise DataError(f"{root} holds no images: one sub-folder a class is needed, with JPEG, PNG or WebP files")
-    below = f"; give {root / names[0]} itself?" if _subfolders(root / names[0]) else ""
-    raise DataError(f"{root} has the single class '{names[0]}', but at least two are needed{below}")
+        raise DataError(f"{root} contains no images; it needs one sub-folder of JPEG, PNG or WebP files per class")
+    hint = f"; did you mean {root / names[0]}?" if _subfolders(root / names[0]) else ""
+    raise DataError(f"{root} has only the class '{names[0]}', but at least two are needed{hint}")
 
 
 def _part(root: Path, class_names: tuple[str, ...], others: Counter[str]) -> tuple[list[Entry], np.ndarray]:
-    """Entries with names relative to `root`, and their labels; counts `others` by suffix."""
+    """Entries with names relative to `root`, and their labels; unsupported images are counted in `others`."""
     rows: list[Entry] = []
     counts: list[int] = []
     for name in class_names:
-        seen = 0
-        found: list[Entry] = []
-        for entry in walk(root / name, f"{name}/", ()):
-            seen += 1
-            if isinstance(entry, str):
-                others.update([entry] if entry else [])
-            else:
-                found.append(entry)
-        if not found:
-            held = f"; it holds {seen} other files" if seen else ""
-            raise DataError(f"class '{name}' has no JPEG, PNG or WebP images in {root / name}{held}; fill or remove it")
-        rows += sorted(found)
-        counts.append(len(found))
+        unsupported: Counter[str] = Counter()
+        entries = images_below(root / name, f"{name}/", unsupported)
+        if not entries:
+            only = f", only {_counted(unsupported)}" if unsupported else ""
+            raise DataError(
+                f"class '{name}' has no JPEG, PNG or WebP images in {root / name}{only}; add some or remove it"
+            )
+        others += unsupported
+        rows += sorted(entries)
+        counts.append(len(entries))
     return rows, np.repeat(np.arange(len(class_names)), counts)
 
 
-def walk(folder: Path | str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry | str]:
-    """Images below a folder; for other files the suffix if it is an image's, else an empty one."""
+def images_below(folder: Path, prefix: str, others: Counter[str]) -> list[Entry]:
+    """All image files below a folder, unsorted; unsupported images are counted in `others`, by suffix."""
+    entries: list[Entry] = []
+    for entry in _walk(folder, prefix, ()):
+        if isinstance(entry, tuple):
+            entries.append(entry)
+        elif entry:
+            others[entry] += 1
+    return entries
+
+
+def skipped_note(others: Counter[str]) -> tuple[str, ...]:
+    """The note on unsupported images that were skipped, if there are any."""
+    return (f"skipped {_counted(others)}: only JPEG, PNG and WebP are supported; convert them",) if others else ()
+
+
+def _counted(others: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(others.items()))
+
+
+def _walk(folder: Path | str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry | str]:
+    """Image files; for an unsupported image its suffix, for any other file an empty string."""
     status = Path(folder).stat()
     if (here := (status.st_dev, status.st_ino)) in above:
         raise DataError(f"{folder} is a link to a folder above it; remove the link")
@@ -159,10 +176,10 @@ def walk(folder: Path | str, prefix: str, above: tuple[tuple[int, int], ...]) ->
             if name.startswith(".") or name == "__MACOSX":
                 continue
             if entry.is_dir():
-                yield from walk(entry.path, f"{prefix}{name}/", (*above, here))
+                yield from _walk(entry.path, f"{prefix}{name}/", (*above, here))
                 continue
             if not name.lower().endswith(SUFFIXES) or not entry.is_file():
-                suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a name, a hundred thousand times)
+                suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (called for each of a million files)
                 yield suffix if suffix in OTHER_IMAGES else ""
                 continue
             if "\n" in name or "\n" in prefix:
@@ -185,6 +202,11 @@ def _has_images(root: Path) -> bool:
 
 
 def some(names: list[str]) -> str:
-    """The first of some names."""
+    """The first five names, and how many more there are."""
     shown = ", ".join(f"'{name}'" for name in names[:5])
     return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def does_not(names: list[str]) -> str:
+    """The auxiliary verb for `some(names)`."""
+    return "does not" if len(names) == 1 else "do not"

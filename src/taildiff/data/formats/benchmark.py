@@ -1,6 +1,6 @@
-"""What the importers of published datasets share: from files and their classes to a checked `Found`.
+"""Shared by the importers of published datasets: from files and their classes to a checked `Found`.
 
-Names of images are paths as in the published tree, so that published list files name them (`longtail.listed`).
+Images are named by their paths in the published tree, the names that published list files use (`longtail.listed`).
 """
 
 import csv
@@ -14,62 +14,72 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.formats.published import Dataset, check_dataset, missing
-from taildiff.data.listing import Entry, some, walk
+from taildiff.data.listing import Entry, does_not, images_below, skipped_note, some
 from taildiff.data.source import Found, Source, check_place, fingerprint, read_text
 from taildiff.errors import DataError
 
 SIZE = 64
-"""Pixels a side unless the user says otherwise: that of Tiny ImageNet, and of the small settings of the others."""
+"""Default pixels per side: the size of Tiny ImageNet, and of the small settings of the others."""
 _WNID = re.compile(r"n\d{8}")
 
 
 @dataclass(eq=False)
 class Part:
-    """Training or held-out images."""
+    """The training or the held-out images."""
 
     entries: list[Entry] = field(default_factory=list)
     """Paths are relative to the source's root."""
     classes: list[str] = field(default_factory=list)
-    """Of each, by the name that cannot be mistaken: a wnid, a folder, an id."""
+    """Class of each entry, by its unique name: a wnid, a folder, an id."""
 
 
 @dataclass(eq=False)
 class Copy:
-    """A copy of a published dataset on this machine, as far as it was looked at."""
+    """A copy of a published dataset on this machine."""
 
     dataset: Dataset
     place: Path
-    """What the user named."""
+    """The SOURCE of the user."""
     root: Path
-    """What the paths of images begin at."""
+    """Folder that image paths are relative to."""
     partial: bool = False
-    """Take what is there."""
+    """Accept missing files, with a note."""
     notes: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
-    """Images of kinds that are not read, by suffix."""
+    """Unsupported images, by suffix."""
 
     def walk(self, folder: str) -> list[Entry]:
-        """All image files below a folder of the root; none where it is missing."""
-        found: list[Entry] = []
-        if (self.root / folder).is_dir():
-            for entry in walk(self.root / folder, f"{folder}/", ()):
-                if isinstance(entry, str):
-                    self.others.update([entry] if entry else [])
-                else:
-                    found.append(entry)
-        return found
+        """All image files below a folder of the root; none if it does not exist."""
+        place = self.root / folder
+        return images_below(place, f"{folder}/", self.others) if place.is_dir() else []
 
-    def forgive(self, problem: str, remedy: str = "") -> None:
-        """A note with `--partial`, else a `DataError`."""
+    def train(self, folder: str, by_class: Callable[[Iterable[Entry]], Part]) -> Part:
+        """The training images below a folder; `DataError` with instructions unless there are any."""
+        part = by_class(self.walk(folder))
+        if not part.entries:
+            raise missing(self.dataset, self._why_empty(self.root / folder))
+        return part
+
+    @staticmethod
+    def _why_empty(place: Path) -> str:
+        if not place.is_dir():
+            return f"{place} does not exist."
+        packed = next(place.glob("*.tar"), None)
+        if packed is not None:
+            return f"{place} contains .tar files ({packed.name} …); unpack each into its own folder."
+        return f"{place} contains no images in class folders."
+
+    def tolerate(self, problem: str) -> None:
+        """Note a problem with `--partial`, else raise a `DataError`."""
         if not self.partial:
-            raise DataError(f"{problem}. {remedy or 'Complete it'}, or take what is there: --partial")
-        self.notes.append(f"{problem}: left out")
+            raise DataError(f"{problem}. Complete the copy, or accept it as it is: --partial")
+        self.notes.append(f"{problem}: skipped")
 
     def unlabelled(self, problem: str) -> Part:
-        """No held-out images, with a note and `--partial`; else a `DataError` with instructions."""
+        """No held-out images, and a note, with `--partial`; else a `DataError` with instructions."""
         if not self.partial:
-            raise missing(self.dataset, f"{problem} (--partial leaves them out.)")
-        self.notes.append(f"{problem} They were left out.")
+            raise missing(self.dataset, f"{problem} (--partial skips them.)")
+        self.notes.append(f"{problem} They were skipped.")
         return Part()
 
     def found(
@@ -79,14 +89,14 @@ class Copy:
         readable: Mapping[str, str],
         key: Callable[[str], str | int] = str,
     ) -> Found:
-        """As an importer hands it over. Classes are in the order of `key`; those that `readable` knows take its name.
+        """The result of the importer. Classes are sorted by `key` and named by `readable`, or else by their id.
 
-        `DataError`: a held-out image of a class without training images, or other numbers than published, unless
-        `partial` turns these into notes.
+        `DataError` for a held-out image of a class without training images and for counts other than the published
+        ones; with `partial`, notes.
         """
         ids = sorted(set(train.classes), key=key)
         label = {name: k for k, name in enumerate(ids)}
-        test = self._known(test, label)
+        test = self._with_training_images(test, label)
         self.notes += check_dataset(
             self.dataset, self.place, len(ids), len(train.entries), len(test.entries), self.partial
         )
@@ -98,45 +108,32 @@ class Copy:
         mark = fingerprint(
             [*((name, 0, 0) for name in names), *((f"{path}\0{k}", size, time) for k, (path, size, time) in rows)]
         )
-        passed = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(self.others.items()))
-        other_kinds = (f"passed over {passed}: only JPEG, PNG and WebP are read; convert them",) if passed else ()
 
         def pictures(start: int) -> Iterator[Path]:
             return (self.root / path for path in paths[start:])
 
-        source = Source(names, labels, held_out, pictures, paths, 3, tuple(self.notes), other_kinds)
+        source = Source(names, labels, held_out, pictures, paths, 3, tuple(self.notes), skipped_note(self.others))
         return Found(str(self.place.resolve()), self.dataset.importer, mark, (self.place,), lambda: source, SIZE)
 
-    def _known(self, test: Part, label: Mapping[str, int]) -> Part:
-        strange = sorted(set(test.classes) - label.keys())
-        if not strange:
+    def _with_training_images(self, test: Part, label: Mapping[str, int]) -> Part:
+        untrained = sorted(set(test.classes) - label.keys())
+        if not untrained:
             return test
-        self.forgive(f"{self.place}: held-out images of {some(strange)}, which has none for training")
+        self.tolerate(f"{self.place}: held-out images of {some(untrained)}, which has no training images")
         pairs = [(entry, name) for entry, name in zip(test.entries, test.classes, strict=True) if name in label]
         return Part([entry for entry, _ in pairs], [name for _, name in pairs])
 
 
 def check_there(dataset: Dataset, place: Path) -> None:
-    """`DataError` with instructions unless `place` is a folder that may hold a dataset."""
+    """`DataError` with instructions unless `place` is a folder of images."""
     if not place.is_dir():
-        problem = "is a file: unpack the archive and give its folder" if place.exists() else "does not exist"
+        problem = "is a file; unpack the archive and give its folder" if place.exists() else "does not exist"
         raise missing(dataset, f"{place} {problem}.")
     check_place(place)
 
 
-def check_images(dataset: Dataset, root: Path, folder: str, part: Part) -> None:
-    """`DataError` with instructions unless there are images of classes."""
-    if part.entries:
-        return
-    packed = next(((root / folder).glob("*.tar")), None) if (root / folder).is_dir() else None
-    if packed is not None:
-        raise missing(dataset, f"{root / folder} holds .tar files ({packed.name} …): unpack each into its own folder.")
-    problem = "holds no images in class folders" if (root / folder).is_dir() else "does not exist"
-    raise missing(dataset, f"{root / folder} {problem}.")
-
-
 def by_folder(entries: Iterable[Entry]) -> Part:
-    """Class = the folder below the part's: `train/n01440764/x.JPEG`. Files beside the folders are left out."""
+    """Class = the second folder of `train/n01440764/x.JPEG`. Files beside class folders are skipped."""
     part = Part()
     for entry in entries:
         _, name, *rest = entry[0].split("/")
@@ -147,30 +144,30 @@ def by_folder(entries: Iterable[Entry]) -> Part:
 
 
 def by_truth(copy: Copy, entries: Iterable[Entry], truth: Mapping[str, str], file: Path) -> Part:
-    """Class = what the file with the labels says of the image's name; both must name the same images."""
+    """Class = the label of the image's name in `file`; images and file must name the same images."""
     part = Part()
-    unnamed: list[str] = []
+    unlabelled: list[str] = []
     for entry in entries:
         name = truth.get(entry[0].rpartition("/")[2])
         if name is None:
-            unnamed.append(entry[0])
+            unlabelled.append(entry[0])
         else:
             part.entries.append(entry)
             part.classes.append(name)
-    if unnamed:
-        copy.forgive(f"{file} has no label for {some(unnamed)}")
+    if unlabelled:
+        copy.tolerate(f"{file} has no label for {some(unlabelled)}")
     if len(part.entries) < len(truth):
-        there = {entry[0].rpartition("/")[2] for entry in part.entries}
-        gone = [name for name in truth if name not in there]
-        copy.forgive(f"{file} names {some(gone)}, which {'is' if len(gone) == 1 else 'are'} not there")
+        names = {entry[0].rpartition("/")[2] for entry in part.entries}
+        absent = [name for name in truth if name not in names]
+        copy.tolerate(f"{file} names {some(absent)}, which {does_not(absent)} exist")
     return part
 
 
 def read_truth(path: Path, classes: Sequence[str], need: int) -> dict[str, str]:
-    """File name → class of a file with an image a line and its class behind it.
+    """File name → class, from a file with an image and its class on each line.
 
-    The class is its name (`n01440764`), or its position in `classes`, of which there must be `need` then. Kaggle's CSV
-    (`ImageId,PredictionString`) is known too. `DataError` names a line that cannot be right.
+    A class is given by name (`n01440764`), or by its position in `classes`, which must then hold `need` of them.
+    Kaggle's CSV (`ImageId,PredictionString`) is read too. `DataError` names the line that is wrong.
     """
     text = read_text(path)
     table = path.suffix.lower() == ".csv"
@@ -187,10 +184,10 @@ def read_truth(path: Path, classes: Sequence[str], need: int) -> dict[str, str]:
         if not name or not label:
             raise DataError(f"{path}, line {number}: {' '.join(fields)[:80]!r} is not an image and its class")
         if name in truth:
-            raise DataError(f"{path}, line {number}: '{name}' is there twice")
+            raise DataError(f"{path}, line {number}: '{name}' occurs twice")
         truth[name] = _class(path, number, label, classes, need)
     if not truth:
-        raise DataError(f"{path} is empty; an image and its class a line are needed")
+        raise DataError(f"{path} is empty; each line must hold an image and its class")
     return truth
 
 
@@ -198,12 +195,12 @@ def _class(path: Path, number: int, label: str, classes: Sequence[str], need: in
     if _WNID.fullmatch(label):
         return label
     if not (label.isascii() and label.isdigit() and len(label) < 9):
-        raise DataError(f"{path}, line {number}: {label[:40]!r} is neither a class's name nor its number")
+        raise DataError(f"{path}, line {number}: {label[:40]!r} is neither the name nor the number of a class")
     if len(classes) != need:
-        named = ", or put wnids in the place of the numbers" if all(map(_WNID.fullmatch, classes)) else ""
+        hint = ", or write wnids instead of numbers" if all(map(_WNID.fullmatch, classes)) else ""
         raise DataError(
-            f"{path} numbers the classes, which needs all {need:,}: there are {len(classes):,} in the training images. "
-            f"Complete them{named}"
+            f"{path} gives classes by number, which needs all {need:,}; the training images have {len(classes):,}. "
+            f"Complete them{hint}"
         )
     if int(label) >= need:
         raise DataError(f"{path}, line {number}: class {label}, but classes are numbered from 0 to {need - 1:,}")
@@ -211,7 +208,7 @@ def _class(path: Path, number: int, label: str, classes: Sequence[str], need: in
 
 
 def read_words(path: Path) -> dict[str, str]:
-    """`n01440764 tench, Tinca tinca` a line: wnid → the first of its words."""
+    """Wnid → the first of its words, from lines such as `n01440764 tench, Tinca tinca`."""
     words: dict[str, str] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
@@ -225,10 +222,10 @@ def read_words(path: Path) -> dict[str, str]:
 
 
 def _unique(names: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
-    """Two classes of one name (there are two `crane` in ImageNet) take their ids behind it."""
+    """Class names; those that occur twice (ImageNet has two `crane`) are followed by their ids."""
     times = Counter(names)
     return tuple(
-        f"{name} ({own})" if times[name] > 1 and name != own else name for name, own in zip(names, ids, strict=True)
+        f"{name} ({id_})" if times[name] > 1 and name != id_ else name for name, id_ in zip(names, ids, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as they are published: the python and the binary version, as a folder or as the .tar.gz.
+"""CIFAR-10 and CIFAR-100 as published: the python or the binary version, as a folder or as the .tar.gz.
 
 python   pickled dicts: `data` uint8 (n, 3072), red, green, blue planes; `labels`, or `fine_labels` and `coarse_labels`
 binary   records of 1 label byte (CIFAR-100: coarse, then fine) and 3,072 pixels; class names in text files
@@ -22,7 +22,7 @@ from taildiff.errors import DataError
 
 Labels = Annotated[Literal["fine", "coarse"], Option("The 100 fine classes, or the 20 coarse ones.", "fine|coarse")]
 _PIXELS = 3 * 32 * 32
-_MOST_BYTES = 2**28  # of one file; the largest published one has 160 MB
+_MOST_BYTES = 2**28  # per file; the largest published one has 160 MB
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Version:
     train: tuple[str, ...]
     test: str
     names: tuple[str, ...]
-    """Where the class names are: one file of the python versions, text files of the binary ones."""
+    """Files of class names: one for the python versions, text files for the binary ones."""
     python: bool
     folder: str
 
@@ -90,38 +90,38 @@ def _find(place: Path, classes: int, versions: tuple[_Version, ...], labels: str
 
 
 def _folder(place: Path, versions: tuple[_Version, ...], classes: int) -> tuple[Path, _Version]:
-    best: tuple[int, list[str], Path] = (0, [], place)
+    closest: tuple[int, list[str], Path] = (0, [], place)
     for version in versions:
         for folder in (place, place / version.folder):
             missing = [name for name in version.files if not (folder / name).is_file()]
             if not missing:
                 return folder, version
-            best = max(best, (len(version.files) - len(missing), missing, folder), key=lambda entry: entry[0])
-    found, missing, folder = best
-    if found > 1:
+            closest = max(closest, (len(version.files) - len(missing), missing, folder), key=lambda entry: entry[0])
+    count, missing, folder = closest
+    if count > 1:
         raise DataError(f"{folder} lacks {', '.join(missing)}; unpack the archive again")
     wanted = " or ".join(f"{version.folder} ({', '.join(version.files[:2])} …)" for version in versions)
-    raise DataError(f"{place} holds no CIFAR-{classes} (python or binary version): expected is {wanted}")
+    raise DataError(f"{place} contains no CIFAR-{classes} (python or binary version); expected: {wanted}")
 
 
 def _which(place: Path, content: dict[str, bytes], versions: tuple[_Version, ...], classes: int) -> _Version:
     for version in versions:
         if all(name in content for name in version.files):
             return version
-    raise DataError(f"{place} is not the archive of CIFAR-{classes}: it lacks files such as {versions[0].files[0]}")
+    raise DataError(f"{place} is not the archive of CIFAR-{classes}; it lacks files such as {versions[0].files[0]}")
 
 
 def _read_file(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path} is far too large for a file of CIFAR")
+            raise DataError(f"{path} is too large for a file of CIFAR")
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _unpack(place: Path, wanted: set[str]) -> dict[str, bytes]:
-    """The files of an archive by name, in memory; folders in it play no part, and nothing is written."""
+    """The files of an archive by name, in memory; folders are ignored, and nothing is written."""
     content: dict[str, bytes] = {}
     try:
         with tarfile.open(place) as archive:
@@ -130,14 +130,14 @@ def _unpack(place: Path, wanted: set[str]) -> dict[str, bytes]:
                 if name not in wanted or not member.isfile():
                     continue
                 if member.size > _MOST_BYTES or name in content:
-                    raise DataError(f"{place}: {member.name} is too large, or there twice; download it again")
+                    raise DataError(f"{place}: {member.name} is too large or occurs twice; download it again")
                 file = archive.extractfile(member)
                 assert file is not None
                 content[name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{place} is not a .tar.gz, or damaged ({error}); download it again") from None
+        raise DataError(f"{place} is damaged or not a .tar.gz ({error}); download it again") from None
     return content
 
 
@@ -156,8 +156,8 @@ def _source(place: Path, content: dict[str, bytes], version: _Version, labels: s
                 yield planes.reshape(3, 32, 32).transpose(1, 2, 0)
             start -= len(pixels)
 
-    full = (sum(counts[:-1]), counts[-1]) == (50_000, 10_000)
-    note = () if full else (f"{sum(counts):,} images; the published CIFAR has 50,000 and 10,000",)
+    complete = (sum(counts[:-1]), counts[-1]) == (50_000, 10_000)
+    note = () if complete else (f"{sum(counts):,} images; the published CIFAR has 50,000 and 10,000",)
     values = np.concatenate([values for _, values in parts])
     return Source(names, values, test, pictures, channels=3, strict_notes=note)
 
@@ -168,7 +168,7 @@ def _python(place: Path, name: str, data: bytes, coarse: bool) -> tuple[np.ndarr
     key = "labels" if "labels" in batch else "coarse_labels" if coarse else "fine_labels"
     labels = batch.get(key)
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
-        raise DataError(f"{place}: {name} has no `data` of 3,072 uint8 values an image")
+        raise DataError(f"{place}: {name} has no `data` with 3,072 uint8 values per image")
     if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 256 for label in labels):
         raise DataError(f"{place}: {name} has no list of `{key}`")
     if len(labels) != len(pixels):
@@ -189,19 +189,19 @@ def _dict(place: Path, name: str, data: bytes) -> dict[str, Any]:
     try:
         value = read_pickle(io.BytesIO(data))
     except PickleRefusedError as error:
-        raise DataError(f"{place}: {name} is not a file of CIFAR: {error}. Nothing of it was run") from None
+        raise DataError(f"{place}: {name} is not a file of CIFAR: {error}. Nothing in it was executed") from None
     if not isinstance(value, dict):
-        raise DataError(f"{place}: {name} is not a file of CIFAR: it holds no dict")
+        raise DataError(f"{place}: {name} is not a file of CIFAR: it contains no dict")
     return value
 
 
 def _binary(place: Path, name: str, data: bytes, coarse: bool) -> tuple[np.ndarray, np.ndarray]:
-    heads = 1 if "batch" in name else 2  # CIFAR-100 has a coarse and a fine label
-    record = heads + _PIXELS
-    if not data or len(data) % record:
-        raise DataError(f"{place}: {name} has {len(data):,} bytes, not a multiple of {record:,}; download it again")
-    table = np.frombuffer(data, np.uint8).reshape(-1, record)
-    return table[:, heads:], table[:, 0 if coarse else heads - 1].astype(np.int64)
+    label_bytes = 1 if "batch" in name else 2  # CIFAR-100 has a coarse and a fine label
+    size = label_bytes + _PIXELS
+    if not data or len(data) % size:
+        raise DataError(f"{place}: {name} has {len(data):,} bytes, not a multiple of {size:,}; download it again")
+    table = np.frombuffer(data, np.uint8).reshape(-1, size)
+    return table[:, label_bytes:], table[:, 0 if coarse else label_bytes - 1].astype(np.int64)
 
 
 def _names_text(content: dict[str, bytes], version: _Version, coarse: bool) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""IDX files, the format of MNIST and of what imitates it (Fashion-MNIST, KMNIST, EMNIST), gzipped or not.
+"""IDX files, gzipped or not: the format of MNIST, Fashion-MNIST, KMNIST and EMNIST.
 
-A file is `00 00 type dims`, then each dimension as a big-endian uint32, then the values; type 08 is uint8. A data set
-is four files, named like `train-images-idx3-ubyte.gz`; those of EMNIST have its name in front, and their images lie on
-their side.
+A file is `00 00 type dims`, then each dimension as a big-endian uint32, then the values; type 08 is uint8. A dataset is
+four files, named like `train-images-idx3-ubyte.gz`. The names of EMNIST's files start with its own, and its images are
+transposed.
 """
 
 import gzip
@@ -21,10 +21,10 @@ from taildiff.data.source import Found, Source, check_place, classes_by_value, f
 from taildiff.errors import DataError
 
 _NAME = re.compile(r"(?P<lead>.*?)(?P<part>train|t10k|test)[-.](?P<what>images|labels)[-.]idx[13][-.]ubyte(\.gz)?")
-_LAYOUT = "train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two for t10k or test, with or without .gz"
+_LAYOUT = "train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two for t10k or test, each may end in .gz"
 _DAMAGE = (OSError, EOFError, zlib.error)
 _MOST_LABELS = 2**28
-_BLOCK = 256  # images read at a time
+_BLOCK = 256  # images read at once
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class _Part:
 
 
 def find_idx(place: Path, names: Names = None) -> Found:
-    """A folder with the files of one data set, or its file of training images where there are more.
+    """Images in a folder of IDX files; `place` is the file of training images if the folder has several datasets.
 
-    `names`: class names, a line each, by label. `DataError`: files missing, of another kind, or of different lengths.
+    `names` is a file of class names, one per line, by label. `DataError`: files missing, malformed or inconsistent.
     """
     check_place(place)
     folder = place if place.is_dir() else place.parent
@@ -46,7 +46,7 @@ def find_idx(place: Path, names: Names = None) -> Found:
     shapes = {part.images: _shape(part.images, 3) for part in parts}
     sizes = {shape[1:] for shape in shapes.values()}
     if len(sizes) > 1:
-        raise DataError(f"{folder}: the images for training and testing have different sizes: {sorted(sizes)}")
+        raise DataError(f"{folder}: training and test images have different sizes: {sorted(sizes)}")
     return Found(
         source=str(place.resolve()),
         name=_title(place, parts[0].images),
@@ -60,24 +60,24 @@ def find_idx(place: Path, names: Names = None) -> Found:
 
 def _parts(place: Path) -> list[_Part]:
     folder = place if place.is_dir() else place.parent
-    found = {match: path for path in sorted(folder.iterdir()) if (match := _NAME.fullmatch(path.name))}
-    leads = sorted({match["lead"] for match in found})
+    matches = {match: path for path in sorted(folder.iterdir()) if (match := _NAME.fullmatch(path.name))}
+    leads = sorted({match["lead"] for match in matches})
     if place.is_file():
-        own = _NAME.fullmatch(place.name)
-        if own is None:
-            raise DataError(f"{place} is not named like an IDX file; expected are {_LAYOUT}")
-        leads = [own["lead"]]
+        match = _NAME.fullmatch(place.name)
+        if match is None:
+            raise DataError(f"{place} is not named like an IDX file; expected: {_LAYOUT}")
+        leads = [match["lead"]]
     if len(leads) > 1:
         listed = ", ".join(f"'{lead}'" for lead in leads)
-        raise DataError(f"{folder} holds several data sets ({listed}); name the file of training images of one")
+        raise DataError(f"{folder} contains several datasets ({listed}); give the file of training images of one")
     files: dict[tuple[bool, str], Path] = {}
-    for match, path in found.items():
+    for match, path in matches.items():
         if match["lead"] == (leads or [""])[0]:
-            files.setdefault((match["part"] != "train", match["what"]), path)  # of x and x.gz the first
+            files.setdefault((match["part"] != "train", match["what"]), path)  # x before x.gz
     for key in ((False, "images"), (False, "labels"), *([(True, "labels")] if (True, "images") in files else [])):
         if key not in files:
-            part = "testing" if key[0] else "training"
-            raise DataError(f"{folder} has no file of {key[1]} for {part}; expected are {_LAYOUT}")
+            part = "test" if key[0] else "training"
+            raise DataError(f"{folder} has no file of {part} {key[1]}; expected: {_LAYOUT}")
     parts = [_Part(files[False, "images"], files[False, "labels"], False)]
     if (True, "images") in files:
         parts.append(_Part(files[True, "images"], files[True, "labels"], True))
@@ -97,31 +97,31 @@ def _read(folder: Path, parts: list[_Part], names: Path | None) -> Source:
     class_names, labels = classes_by_value(values)
     if names is not None:
         class_names, labels = read_class_names(names), values
-    lying = "emnist" in parts[0].images.name.lower()
+    transposed = "emnist" in parts[0].images.name.lower()
 
     def pictures(start: int) -> Iterator[np.ndarray]:
         for part, column in zip(parts, columns, strict=True):
-            yield from _images(part.images, max(start, 0), lying)
+            yield from _images(part.images, max(start, 0), transposed)
             start -= len(column)
 
-    note = ("EMNIST stores its images on their side: they were put upright",) if lying else ()
+    note = ("EMNIST stores transposed images; they were put upright",) if transposed else ()
     return Source(class_names, labels, test, pictures, channels=1, notes=note)
 
 
 def _labels(part: _Part) -> np.ndarray:
-    """uint8 (n,), as many as there are images."""
+    """uint8 (n,), one per image."""
     (count,) = _shape(part.labels, 1)
     images = _shape(part.images, 3)[0]
     if count != images:
         raise DataError(f"{part.labels} has {count:,} labels, {part.images.name} {images:,} images")
     if count > _MOST_LABELS:
-        raise DataError(f"{part.labels} announces {count:,} labels: damaged?")
+        raise DataError(f"{part.labels} claims to hold {count:,} labels; it is damaged")
     with _opened(part.labels) as file:
         file.read(8)
         return np.frombuffer(_exactly(file, count, part.labels, last=True), np.uint8)
 
 
-def _images(path: Path, start: int, lying: bool) -> Iterator[np.ndarray]:
+def _images(path: Path, start: int, transposed: bool) -> Iterator[np.ndarray]:
     count, height, width = _shape(path, 3)
     if start >= count:
         return
@@ -134,21 +134,21 @@ def _images(path: Path, start: int, lying: bool) -> Iterator[np.ndarray]:
             n = min(_BLOCK, count - first)
             block = np.frombuffer(_exactly(file, n * height * width, path, first + n == count), np.uint8)
             images = block.reshape(n, height, width)
-            yield from images.transpose(0, 2, 1) if lying else images
+            yield from images.transpose(0, 2, 1) if transposed else images
 
 
 def _shape(path: Path, dims: int) -> tuple[int, ...]:
     with _opened(path) as file:
         head = _exactly(file, 4 + 4 * dims, path)
     if head[:2] != b"\0\0":
-        raise DataError(f"{path} is not an IDX file (it begins with {head[:4].hex(' ')})")
+        raise DataError(f"{path} is not an IDX file (it starts with {head[:4].hex(' ')})")
     if head[2] != 8:
-        raise DataError(f"{path} holds values of IDX type {head[2]:02x}, not of 08 (uint8); convert them")
+        raise DataError(f"{path} has values of IDX type {head[2]:02x}; convert them to 08 (uint8)")
     if head[3] != dims:
-        raise DataError(f"{path} has {head[3]} dimensions, expected are {dims}")
+        raise DataError(f"{path} has {head[3]} dimensions instead of {dims}")
     shape = struct.unpack(f">{dims}I", head[4:])
     if 0 in shape or max(shape[1:], default=1) > 2**15:
-        raise DataError(f"{path} announces the shape {shape}: damaged?")
+        raise DataError(f"{path} claims the shape {shape}; it is damaged")
     return shape
 
 
@@ -160,15 +160,15 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _exactly(file: BinaryIO, size: int, path: Path, last: bool = False) -> bytes:
-    """So many bytes, and with `last` nothing behind them."""
+    """The next `size` bytes; with `last`, they must be the end of the file."""
     try:
         data = file.read(size)
-        more = last and len(file.read(1)) > 0
+        too_long = last and len(file.read(1)) > 0
     except _DAMAGE as error:
         raise _damaged(path, error) from None
     if len(data) < size:
         raise DataError(f"{path} is cut off; download it again")
-    if more:
+    if too_long:
         raise DataError(f"{path} is longer than its header says; download it again")
     return data
 

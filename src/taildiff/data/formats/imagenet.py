@@ -1,9 +1,9 @@
-"""ImageNet of ILSVRC2012: 1,000 classes, numbered from 0 by their sorted wnids as everybody does.
+"""ImageNet of ILSVRC2012: 1,000 classes, numbered from 0 by their sorted wnids, as is usual.
 
     train/<wnid>/<wnid>_10026.JPEG      val/<wnid>/ILSVRC2012_val_00000293.JPEG, or all of val/ in one folder
 
-What lies in one folder takes its classes from val.txt, Kaggle's LOC_val_solution.csv, or the devkit, whose ground truth
-(a number a line, by image) counts in the ILSVRC ids of meta.mat, not in sorted wnids.
+The classes of images in a single val/ come from val.txt, Kaggle's LOC_val_solution.csv, or the devkit, whose ground
+truth (one number per line, in the order of the images) uses the ILSVRC ids of meta.mat, not sorted wnids.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ from taildiff.data.formats.benchmark import (
     Part,
     by_folder,
     by_truth,
-    check_images,
     check_there,
     read_truth,
     read_words,
@@ -32,15 +31,15 @@ IMAGENET = Dataset(
     1000,
     1_281_167,
     50_000,
-    "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit from https://image-net.org (after registration), "
+    "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit, from https://image-net.org (after registration), "
     "or the archive of Kaggle's imagenet-object-localization-challenge",
-    "  train/n01440764/n01440764_10026.JPEG … (the inner .tar files unpacked, each into a folder of its name)\n"
-    "  val/n01440764/ILSVRC2012_val_00000293.JPEG …, or val/ILSVRC2012_val_00000001.JPEG … with one of\n"
-    "    val.txt (`ILSVRC2012_val_00000001.JPEG 65` a line, classes by sorted folder names from 0; or --test FILE)\n"
+    "  train/n01440764/n01440764_10026.JPEG … (each inner .tar file unpacked into a folder of its name)\n"
+    "  val/n01440764/ILSVRC2012_val_00000293.JPEG …, or val/ILSVRC2012_val_00000001.JPEG … and one of\n"
+    "    val.txt (lines like `ILSVRC2012_val_00000001.JPEG 65`, classes by sorted wnids from 0; or --test FILE)\n"
     "    LOC_val_solution.csv (Kaggle)\n"
     "    ILSVRC2012_devkit_t12/data/ (meta.mat and ILSVRC2012_validation_ground_truth.txt)\n"
-    "  LOC_synset_mapping.txt or words.txt (may be missing; gives the classes their names)\n"
-    "The tree of Kaggle (ILSVRC/Data/CLS-LOC/train …) is found below SOURCE as it is.",
+    "  LOC_synset_mapping.txt or words.txt (optional; the names of the classes)\n"
+    "The tree from Kaggle (ILSVRC/Data/CLS-LOC/train …) works unchanged.",
 )
 _Test = Annotated[Path | None, Option("File with the classes of the images in val/, if it has another name.", "PLACE")]
 _KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
@@ -50,27 +49,26 @@ _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 _DEVKIT = ("", "data", "ILSVRC2012_devkit_t12/data")
 _FIRST = "ILSVRC2012_val_00000001.JPEG"
 _FIRST_ILSVRC = ("489", "490")
-"""Of the first image, a sea snake with the label 65: its ILSVRC id, and that from 0."""
+"""ILSVRC id of the first image, a sea snake with the label 65; counted from 1 or from 0."""
 
 
 def find_imagenet(place: Path, test: _Test = None, partial: Partial = False) -> Found:
-    """A folder with train/ and val/, or the tree of Kaggle.
+    """Images in train/ and val/, or in the tree from Kaggle.
 
-    `labels`: a file that gives the images in val/ their classes, if there is none of a known name. `partial`: take what
-    is there where files are missing. `DataError` otherwise, with what there should be.
+    `test` is the file with the classes of the images in val/, if it has none of the usual names. `DataError` with
+    instructions for an incomplete copy, unless `partial`.
     """
     check_there(IMAGENET, place)
     copy = Copy(IMAGENET, place, place / _KAGGLE if (place / _KAGGLE).is_dir() else place, partial)
-    train = by_folder(copy.walk("train"))
-    check_images(IMAGENET, copy.root, "train", train)
+    train = copy.train("train", by_folder)
     words: dict[str, str] = {}
     for name in _WORDS:
         if not words and (path := _beside(copy, name)):
             words = read_words(path)
     classes = set(train.classes)
     if len(words) == IMAGENET.classes:
-        if lost := sorted(words.keys() - classes):
-            copy.forgive(f"{copy.root / 'train'} has no images of {some(lost)}")
+        if lacking := sorted(words.keys() - classes):
+            copy.tolerate(f"{copy.root / 'train'} has no images of {some(lacking)}")
         classes = set(words)
     return copy.found(train, _held_out(copy, sorted(classes), test), words)
 
@@ -92,16 +90,18 @@ def _held_out(copy: Copy, classes: Sequence[str], labels: Path | None) -> Part:
     part = by_folder(entries)
     if not flat:
         if labels is not None:
-            raise DataError(f"--test {labels}: {copy.root / 'val'} is sorted into class folders and needs no labels")
+            raise DataError(
+                f"--test {labels}: {copy.root / 'val'} is sorted into class folders and needs no labels; remove --test"
+            )
         return part
     if labels is None:
         labels = next(filter(None, (_beside(copy, name) for name in _LISTS)), None)
     if labels is not None:
         _check_numbering(labels)
-        named = by_truth(copy, flat, read_truth(labels, classes, IMAGENET.classes), labels)
+        labelled = by_truth(copy, flat, read_truth(labels, classes, IMAGENET.classes), labels)
     else:
-        named = _by_devkit(copy, flat)
-    return Part(part.entries + named.entries, part.classes + named.classes)
+        labelled = _by_devkit(copy, flat)
+    return Part(part.entries + labelled.entries, part.classes + labelled.classes)
 
 
 def _check_numbering(path: Path) -> None:
@@ -109,38 +109,40 @@ def _check_numbering(path: Path) -> None:
         fields = line.split()
         if len(fields) == 2 and fields[0].endswith(_FIRST) and fields[1] in _FIRST_ILSVRC:
             raise DataError(
-                f"{path} gives {_FIRST} the class {fields[1]}: that is its ILSVRC id. Classes are numbered by their "
-                "sorted wnids from 0, where it has 65; use a list of that kind, or the devkit"
+                f"{path} gives {_FIRST} the class {fields[1]}, which is its ILSVRC id. Classes are numbered from 0 by "
+                "their sorted wnids, where it has 65; use such a list, or the devkit"
             )
 
 
 def _by_devkit(copy: Copy, flat: Sequence[Entry]) -> Part:
     truth = next(filter(None, (_beside(copy, f"{folder}/{_TRUTH}".lstrip("/")) for folder in _DEVKIT)), None)
     if truth is None:
-        return copy.unlabelled(f"{copy.root / 'val'} holds images in one folder, and nothing tells their classes.")
+        return copy.unlabelled(
+            f"{copy.root / 'val'} contains images in a single folder, and no file gives their classes."
+        )
     meta = truth.parent / "meta.mat"
     if not meta.is_file():
         return copy.unlabelled(
-            f"{truth} counts in ILSVRC ids, which only meta.mat of the devkit explains: put it beside it."
+            f"{truth} uses ILSVRC ids, which need the meta.mat of the devkit; put it in the same folder."
         )
     wnid = _ilsvrc_ids(meta)
     lines = read_text(truth).split()
     for number, line in enumerate(lines, 1):
         if line not in wnid:
             raise DataError(f"{truth}, line {number}: {line[:40]!r} is not an id from 1 to {IMAGENET.classes:,}")
-    named = {f"ILSVRC2012_val_{k:08d}.JPEG": wnid[line] for k, line in enumerate(lines, 1)}
-    return by_truth(copy, flat, named, truth)
+    classes = {f"ILSVRC2012_val_{k:08d}.JPEG": wnid[line] for k, line in enumerate(lines, 1)}
+    return by_truth(copy, flat, classes, truth)
 
 
 def _ilsvrc_ids(path: Path) -> dict[str, str]:
-    """ILSVRC id, as text → wnid; ids above 1,000 are those of groups of classes."""
-    from scipy.io import loadmat  # slow to import, and needed for this one file
+    """ILSVRC id (as text) → wnid; ids above 1,000 are groups of classes."""
+    from scipy.io import loadmat  # slow to import, and only needed here
 
     try:
         synsets = loadmat(path, squeeze_me=True, variable_names=["synsets"])["synsets"]
         pairs = [(int(k), str(wnid)) for k, wnid in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)]
-    except Exception as error:  # whatever a damaged file makes the reader raise
-        raise DataError(f"{path} is not the meta.mat of the devkit, or damaged ({error}); unpack it again") from None
+    except Exception as error:  # the reader raises many types on damaged files
+        raise DataError(f"{path} is damaged or not the meta.mat of the devkit ({error}); unpack it again") from None
     return {str(k): wnid for k, wnid in pairs if 1 <= k <= IMAGENET.classes}
 
 

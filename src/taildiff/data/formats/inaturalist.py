@@ -1,10 +1,10 @@
-"""iNaturalist 2018: annotations in the style of COCO, and the images that they name.
+"""iNaturalist 2018: annotations in COCO format, and the images that they name.
 
     train2018.json, val2018.json    {"images": [{"id", "file_name"}], "annotations": [{"image_id", "category_id"}], …}
     train_val2018/<super category>/<category id>/<hash>.jpg
-    categories.json                 [{"id", "name"}]: the names, which were withheld from the two files at first
+    categories.json                 [{"id", "name"}]: the names, which the other files lack
 
-Classes are in the order of their ids, which are 0 to 8,141.
+Classes are sorted by id, 0 to 8,141.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Any
 from taildiff.data.formats.benchmark import Copy, Part, check_there
 from taildiff.data.formats.importer import Importer, Partial
 from taildiff.data.formats.published import Dataset, missing
-from taildiff.data.listing import some
+from taildiff.data.listing import does_not, some
 from taildiff.data.source import Found
 from taildiff.errors import DataError, SpecError
 from taildiff.spec import read_json
@@ -29,14 +29,14 @@ INATURALIST2018 = Dataset(
     "https://github.com/visipedia/inat_comp/tree/master/2018",
     "  train2018.json, val2018.json\n"
     "  train_val2018/Plantae/7477/3b60c9486db1d2ee875f11a669fbde4a.jpg …\n"
-    "  categories.json (may be missing; gives the classes their names)",
+    "  categories.json (optional; the names of the classes)",
 )
 
 
 def find_inaturalist(place: Path, partial: Partial = False) -> Found:
-    """The folder with the two annotation files and train_val2018/.
+    """Images that the annotation files name in train_val2018/.
 
-    `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
+    `DataError` with instructions for an incomplete copy, unless `partial`.
     """
     check_there(INATURALIST2018, place)
     copy = Copy(INATURALIST2018, place, place, partial)
@@ -46,7 +46,7 @@ def find_inaturalist(place: Path, partial: Partial = False) -> Found:
     seen: set[str] = set()
     train = _part(copy, place / "train2018.json", seen)
     if not train.entries:
-        raise missing(INATURALIST2018, f"of the images that {place / 'train2018.json'} names none is there.")
+        raise missing(INATURALIST2018, f"none of the images in {place / 'train2018.json'} exists.")
     test = _part(copy, place / "val2018.json", seen) if (place / "val2018.json").exists() else Part()
     names = place / "categories.json"
     return copy.found(train, test, _read_names(names) if names.is_file() else {}, int)
@@ -65,31 +65,31 @@ IMPORTERS = (
 
 def _part(copy: Copy, path: Path, seen: set[str]) -> Part:
     part = Part()
-    gone: list[str] = []
+    absent: list[str] = []
     base = os.fspath(copy.root)
     for name, category in _annotations(path):
         if name.startswith("/") or ".." in name.split("/") or "\n" in name or "\0" in name:
             raise DataError(f"{path}: {name[:80]!r} is not a path below {copy.root}")
         if name in seen:
-            raise DataError(f"{path}: '{name}' is named twice")
+            raise DataError(f"{path}: '{name}' occurs twice")
         seen.add(name)
         try:
-            status = os.stat(f"{base}/{name}")  # noqa: PTH116 (half a million times)
+            status = os.stat(f"{base}/{name}")  # noqa: PTH116 (called for each of half a million files)
         except (OSError, ValueError):
-            gone.append(name)
+            absent.append(name)
             continue
         part.entries.append((name, status.st_size, status.st_mtime_ns))
         part.classes.append(category)
-    if gone:
-        copy.forgive(f"{path} names {some(gone)}, which {'is' if len(gone) == 1 else 'are'} not in {copy.root}")
+    if absent:
+        copy.tolerate(f"{path} names {some(absent)}, which {does_not(absent)} exist in {copy.root}")
     return part
 
 
 def _annotations(path: Path) -> list[tuple[str, str]]:
-    """File name and category id of each image, in the file's order."""
+    """File name and category id of each image, in the order of the file."""
     values = _read(path)
     try:
-        known = {_id(entry["id"]) for entry in values["categories"]}
+        categories = {_id(entry["id"]) for entry in values["categories"]}
         category: dict[int, int] = {}
         for entry in values["annotations"]:
             image = _id(entry["image_id"])
@@ -101,13 +101,13 @@ def _annotations(path: Path) -> list[tuple[str, str]]:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            f"{path} has no `images` (id, file_name), `annotations` (image_id, category_id) and `categories` (id) "
-            f"as COCO has them ({type(error).__name__}: {error!s:.80})"
+            f"{path} lacks `images` (id, file_name), `annotations` (image_id, category_id) or `categories` (id) "
+            f"in COCO format ({type(error).__name__}: {error!s:.80})"
         ) from None
     for image, name in rows:
         if image not in category or not isinstance(name, str):
-            raise DataError(f"{path}: image {image} ({name!r:.80}) has no annotation, or no file name")
-        if category[image] not in known:
+            raise DataError(f"{path}: image {image} ({name!r:.80}) has no annotation or no file name")
+        if category[image] not in categories:
             raise DataError(f"{path}: '{name}' has the category {category[image]}, which is not among its categories")
     return [(name, str(category[image])) for image, name in rows]
 
@@ -118,7 +118,7 @@ def _read_names(path: Path) -> dict[str, str]:
     except (KeyError, TypeError, ValueError):
         names = {}
     if not names or not all(isinstance(name, str) for name in names.values()):
-        raise DataError(f"{path} is not a list of categories with `id` and `name`; unpack it again, or remove it")
+        raise DataError(f"{path} is not a list of categories with `id` and `name`; unpack it again or remove it")
     return names
 
 

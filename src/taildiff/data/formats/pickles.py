@@ -1,7 +1,7 @@
-"""The pickles of CIFAR without running them: a reader of lists, dicts, text, numbers and uint8 arrays alone.
+"""Read CIFAR's pickles without executing them: only lists, dicts, text, numbers and uint8 arrays.
 
-A pickle is a program for a stack machine, which may call whatever can be imported. Here the machine knows only the
-instructions that the official files use; what they say of numpy arrays is read as data, and no name is ever looked up.
+A pickle is a program for a stack machine that can call anything importable. This machine knows only the instructions of
+the official files; it reads what they say about numpy arrays as data and never looks up a name.
 """
 
 import pickletools
@@ -12,24 +12,24 @@ import numpy as np
 
 
 class PickleRefusedError(Exception):
-    """What is in the file is not plain data; the message says what."""
+    """The file contains more than plain data; the message says what."""
 
 
 @dataclass(frozen=True)
 class _Global:
-    """The name of something that a pickle would import."""
+    """A name that the pickle would import."""
 
     name: str
 
 
 @dataclass
 class _Dtype:
-    """`numpy.dtype("u1")`; the only one there is."""
+    """`numpy.dtype("u1")`, the only one allowed."""
 
 
 @dataclass
 class _Array:
-    """An array that is still without its content."""
+    """An array whose content is still to come."""
 
     value: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
 
@@ -44,9 +44,9 @@ _EMPTY |= {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 
 
 def read_pickle(file: BinaryIO) -> Any:
-    """The object in a file, with text as `str` (of Python 2: its bytes as latin-1) and arrays as uint8.
+    """The object in a file: text as `str` (Python 2's bytes decoded as latin-1), arrays as uint8.
 
-    `PickleRefusedError` for anything else, and for a file that is cut off or damaged.
+    `PickleRefusedError` for anything else, and for a damaged or truncated file.
     """
     machine = _Machine()
     try:
@@ -57,8 +57,8 @@ def read_pickle(file: BinaryIO) -> Any:
     except PickleRefusedError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-        raise PickleRefusedError(f"damaged or cut off ({error})") from None
-    raise PickleRefusedError("cut off")
+        raise PickleRefusedError(f"damaged or truncated ({error})") from None
+    raise PickleRefusedError("truncated")
 
 
 class _Machine:
@@ -106,12 +106,12 @@ class _Machine:
                 self.stack.append(_Global(" ".join(self._pop(2))))
             case "REDUCE":
                 function, arguments = self._pop(2)
-                self.stack.append(_made(_expect(function, _Global), arguments))
+                self.stack.append(_call(_expect(function, _Global), arguments))
             case "BUILD":
                 (state,) = self._pop(1)
                 _fill(self.stack[-1], state)
             case _:
-                raise PickleRefusedError(f"it has the instruction {name}, which no CIFAR file has")
+                raise PickleRefusedError(f"it contains the instruction {name}, which no CIFAR file has")
 
     def _pop(self, count: int) -> list[Any]:
         if len(self.stack) < count:
@@ -126,14 +126,14 @@ class _Machine:
         return items
 
 
-def _made(function: _Global, arguments: Any) -> Any:
+def _call(function: _Global, arguments: Any) -> Any:
     if function.name in _RECONSTRUCT:
         if arguments[0] != _Global("numpy ndarray"):
-            raise PickleRefusedError("it has an array of an unknown kind")
+            raise PickleRefusedError("it contains an unknown type of array")
         return _Array()
     if function.name == "numpy dtype":
         if _text(arguments[0]) not in ("u1", "|u1", "uint8"):
-            raise PickleRefusedError(f"it has an array of {_text(arguments[0])}, not of uint8")
+            raise PickleRefusedError(f"it contains an array of {_text(arguments[0])} instead of uint8")
         return _Dtype()
     raise PickleRefusedError(f"it would call {function.name.replace(' ', '.')}, which no CIFAR file does")
 
@@ -143,13 +143,13 @@ def _fill(target: Any, state: Any) -> None:
         return
     _, shape, dtype, fortran, data = state
     if not isinstance(dtype, _Dtype) or fortran not in (False, 0):
-        raise PickleRefusedError("it has an array of an unknown kind")
+        raise PickleRefusedError("it contains an unknown type of array")
     raw = data.encode("latin-1") if isinstance(data, str) else _expect(data, bytes)
     _expect(target, _Array).value = np.frombuffer(raw, np.uint8).reshape(tuple(map(int, shape)))
 
 
 def _finished(value: Any) -> Any:
-    """Arrays in the place of what stood for them; the official files have them in the uppermost dict alone."""
+    """The value with its arrays filled in; the official files have them only in the top-level dict."""
     if not isinstance(value, dict):
         return value
     return {_text(key): item.value if isinstance(item, _Array) else item for key, item in value.items()}

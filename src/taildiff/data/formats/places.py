@@ -1,15 +1,15 @@
-"""Places365-Standard, in the trees that its archives unpack to; classes in the order of categories_places365.txt.
+"""Places365-Standard, in the trees of its archives; classes in the order of categories_places365.txt.
 
     train/airfield/00000001.jpg             val/airfield/Places365_val_00000435.jpg      (easyformat)
     data_256/a/airfield/00000001.jpg        val_256/Places365_val_00000001.jpg           with places365_val.txt
 
-A class is named as in the first, `bakery-shop` for `/b/bakery/shop`; sorted, these names are in the published order.
+Classes are named as in the first, `bakery-shop` for `/b/bakery/shop`; these names sort into the published order.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from taildiff.data.formats.benchmark import Copy, Part, by_truth, check_images, check_there, read_truth
+from taildiff.data.formats.benchmark import Copy, Part, by_truth, check_there, read_truth
 from taildiff.data.formats.importer import Importer, Partial
 from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import Entry, some
@@ -26,7 +26,7 @@ PLACES365 = Dataset(
     "filelist_places365-standard.tar) from http://places2.csail.mit.edu/download.html",
     "  train/airfield/00000001.jpg … and val/airfield/Places365_val_00000435.jpg …, or\n"
     "  data_256/a/airfield/00000001.jpg … and val_256/Places365_val_00000001.jpg … with places365_val.txt and\n"
-    "  categories_places365.txt (data_large and val_large, or train/a/airfield/…, are taken in the same way)",
+    "  categories_places365.txt (data_large and val_large, or train/a/airfield/…, work as well)",
 )
 _TREES = (
     ("train", "val"),
@@ -39,25 +39,24 @@ _CATEGORIES = "categories_places365.txt"
 
 
 def find_places(place: Path, partial: Partial = False) -> Found:
-    """The folder that holds one of the trees; of several the first of `train`, `data_256`, `data_large`.
+    """Images in one of the trees; of several, the first of `train`, `data_256`, `data_large`.
 
-    `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
+    `DataError` with instructions for an incomplete copy, unless `partial`.
     """
     check_there(PLACES365, place)
     inner = place / "places365_standard"
     copy = Copy(PLACES365, place, inner if inner.is_dir() else place, partial)
     folder, held_out = next((pair for pair in _TREES if (copy.root / pair[0]).is_dir()), _TREES[0])
-    train = _by_path(copy.walk(folder))
-    check_images(PLACES365, copy.root, folder, train)
+    train = copy.train(folder, _by_path)
     classes = sorted(set(train.classes))
     categories = copy.root / _CATEGORIES
     if categories.is_file():
-        named = _read_categories(categories)
-        if lost := sorted(set(named) - set(classes)):
-            copy.forgive(f"{copy.root / folder} has no images of {some(lost)}")
-        if extra := sorted(set(classes) - set(named)):
+        published = _read_categories(categories)
+        if lacking := sorted(set(published) - set(classes)):
+            copy.tolerate(f"{copy.root / folder} has no images of {some(lacking)}")
+        if extra := sorted(set(classes) - set(published)):
             raise DataError(f"{copy.root / folder} has images of {some(extra)}, which {categories} does not name")
-        classes = list(named)
+        classes = list(published)
     return copy.found(train, _held_out(copy, held_out, classes), {})
 
 
@@ -73,12 +72,14 @@ def _held_out(copy: Copy, folder: str, classes: list[str]) -> Part:
         return _by_path(entries)
     path = copy.root / "places365_val.txt"
     if not path.is_file():
-        return copy.unlabelled(f"{path} is missing: without it the images in {copy.root / folder} have no class.")
+        return copy.unlabelled(
+            f"{path} does not exist, and without it the images in {copy.root / folder} have no classes."
+        )
     return by_truth(copy, flat, read_truth(path, classes, PLACES365.classes), path)
 
 
 def _by_path(entries: Iterable[Entry]) -> Part:
-    """Class = the folders between the part's and the image, without the letter: `train/b/bakery/shop/1.jpg`."""
+    """Class = the inner folders without the letter: `bakery-shop` for `train/b/bakery/shop/1.jpg`."""
     part = Part()
     for entry in entries:
         _, *folders, _ = entry[0].split("/")
@@ -91,7 +92,7 @@ def _by_path(entries: Iterable[Entry]) -> Part:
 
 
 def _read_categories(path: Path) -> tuple[str, ...]:
-    """`/b/bakery/shop 31` a line; names by number. `DataError` unless these are numbered in order of their names."""
+    """Class names by number, from lines such as `/b/bakery/shop 31`; `DataError` unless they are sorted by name."""
     names: list[str] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
@@ -102,5 +103,5 @@ def _read_categories(path: Path) -> tuple[str, ...]:
             raise DataError(f"{path}, line {number}: {line[:80]!r} is not `/letter/class {len(names)}`")
         names.append("-".join(parts[1:]))
     if names != sorted(set(names)):
-        raise DataError(f"{path}: the classes are not numbered in the order of their names, as published")
+        raise DataError(f"{path}: the published classes are numbered in the order of their names, these are not")
     return tuple(names)

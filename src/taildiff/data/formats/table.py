@@ -1,4 +1,4 @@
-"""Images that a text file names: a CSV with `path,label[,split]`, or a list with `path class_id` a line."""
+"""Images listed in a text file: a CSV with `path,label[,split]`, or a list with `path class_id` on each line."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ _Expect = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line."""
+    """One line of the file."""
 
     line: int
     path: str
@@ -35,23 +35,23 @@ class Row:
 
 
 def find_csv(table: Path, root: Root = None) -> Found:
-    """A CSV with a header; paths are relative to `root`, or to the CSV's folder. Other columns are passed over.
+    """Images of a CSV with a header; paths are relative to `root`, or to the CSV's folder. Other columns are ignored.
 
-    Classes are the different labels, in order (of numbers if all are); `split` says `train` or `test`. `DataError`
-    names the line of a path that does not exist, leaves the folder or comes twice.
+    Classes are the distinct labels, sorted (as numbers if all are); `split` is `train` or `test`. `DataError` names
+    the line of a path that does not exist, leads out of the folder or occurs twice.
     """
     check_place(table)
     rows = _read_csv(table)
     names = sorted({row.label for row in rows}, key=_by_number if all(_is_id(row.label) for row in rows) else None)
-    number = {name: label for label, name in enumerate(names)}
-    return _found(table, root or table.parent, rows, tuple(names), [number[row.label] for row in rows], "")
+    index = {name: label for label, name in enumerate(names)}
+    return _found(table, root or table.parent, rows, tuple(names), [index[row.label] for row in rows], "")
 
 
 def find_list(train: Path, test: _Test = None, root: Root = None, names: Names = None, expect: _Expect = None) -> Found:
-    """A list of images for training and perhaps one of held-out ones, `relative/path class_id` a line.
+    """Images of a list with `relative/path class_id` on each line, and perhaps of a second list of held-out images.
 
-    `names`: class names, a line each, by id; without them the ids are the names. `expect`: the name of a published
-    list (`published.CUTS`) that this has to be by its numbers.
+    `names` is a file of class names, one per line, by id; without it the ids are the names. `expect` names the
+    published list (`published.CUTS`) whose counts this one must have.
     """
     for place in filter(None, (train, test)):
         check_place(place)
@@ -65,9 +65,9 @@ def find_list(train: Path, test: _Test = None, root: Root = None, names: Names =
     if names is not None:
         class_names, labels, options = read_class_names(names), ids, f"names={names.resolve()}"
     else:
-        found = sorted(set(ids))
-        number = {value: label for label, value in enumerate(found)}
-        class_names, labels, options = tuple(map(str, found)), [number[value] for value in ids], ""
+        unique = sorted(set(ids))
+        index = {value: label for label, value in enumerate(unique)}
+        class_names, labels, options = tuple(map(str, unique)), [index[value] for value in ids], ""
     options = " ".join(filter(None, (options, f"test={test.resolve()}" if test else "")))
     return _found(train, root or train.parent, rows, class_names, labels, options, notes)
 
@@ -79,7 +79,7 @@ IMPORTERS = (
 
 
 def read_list(path: Path) -> Iterator[Row]:
-    """The lines of a list file; the class id, a whole number, is what stands behind the last space."""
+    """The lines of a list file; the class id is the integer after the last space or tab."""
     lines = read_text(path).splitlines()
     empty = True
     for number, line in enumerate(lines, 1):
@@ -91,7 +91,7 @@ def read_list(path: Path) -> Iterator[Row]:
         empty = False
         yield Row(number, _tidy(name.strip()), label)
     if empty:
-        raise DataError(f"{path} is empty; `path class_id` a line is needed")
+        raise DataError(f"{path} is empty; each line must be `path class_id`")
 
 
 def _read_csv(table: Path) -> list[Row]:
@@ -101,24 +101,24 @@ def _read_csv(table: Path) -> list[Row]:
         header = [name.strip().lower() for name in next(reader, [])]
         for column in ("path", "label"):
             if header.count(column) != 1:
-                raise DataError(f"{table}: the first line must name the columns, `path,label` and perhaps `split`")
+                raise DataError(f"{table}: the first line must name the columns `path,label` and optionally `split`")
         path, label = header.index("path"), header.index("label")
         split = header.index("split") if "split" in header else None
         for fields in reader:
             if not any(fields):
                 continue
             if len(fields) != len(header):
-                raise DataError(f"{table}, line {reader.line_num}: {len(fields)} fields, not {len(header)}")
+                raise DataError(f"{table}, line {reader.line_num}: {len(fields)} fields instead of {len(header)}")
             part = "train" if split is None else fields[split].strip().lower()
             if part not in _PARTS:
-                raise DataError(f"{table}, line {reader.line_num}: split '{fields[split or 0]}' is not train or test")
+                raise DataError(f"{table}, line {reader.line_num}: split '{fields[split or 0]}' must be train or test")
             if not fields[label].strip():
                 raise DataError(f"{table}, line {reader.line_num}: no label")
             rows.append(Row(reader.line_num, _tidy(fields[path].strip()), fields[label].strip(), _PARTS[part]))
     except csv.Error as error:
         raise DataError(f"{table}, line {reader.line_num}: {error}") from None
     if not rows:
-        raise DataError(f"{table} names no images")
+        raise DataError(f"{table} lists no images")
     return rows
 
 
@@ -137,7 +137,7 @@ def _found(
     mark = fingerprint(
         (f"{row.path}\0{row.label}\0{row.test}", *entry) for row, entry in zip(rows, status, strict=True)
     )
-    order = np.argsort(where, kind="stable")  # train first, as folders do it
+    order = np.argsort(where, kind="stable")  # train first, as for folders
 
     def pictures(start: int) -> Iterator[Path]:
         return (root / names[position] for position in order[start:])
@@ -148,17 +148,17 @@ def _found(
         source=str(table.resolve()),
         name=table.stem,
         fingerprint=mark,
-        roots=(),  # nothing is searched: a store below the root is in nobody's way
+        roots=(),  # nothing is searched, so a store may lie below the root
         read=lambda: source,
         options=" ".join(filter(None, (options, f"root={root.resolve()}"))),
     )
 
 
 def _check_files(table: Path, root: Path, rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """Bytes and time of each image."""
+    """Bytes and time (ns) of each image."""
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; --root names the one that the paths of {table} begin at")
-    before: dict[str, Row] = {}
+        raise DataError(f"{root} is not a folder; give the one that the paths in {table} start from: --root FOLDER")
+    seen: dict[str, Row] = {}
     missing: list[Row] = []
     status: list[tuple[int, int]] = []
     base = os.fspath(root)
@@ -167,12 +167,12 @@ def _check_files(table: Path, root: Path, rows: Sequence[Row]) -> list[tuple[int
         if not row.path or "\n" in row.path or "\0" in row.path:
             raise DataError(f"{table}, line {row.line}: {row.path!r} is not a path")
         if row.path.startswith("/") or ".." in row.path.split("/"):
-            raise DataError(f"{where} leads out of {root}; paths are relative to it, or to --root")
-        if row.path in before:
-            raise DataError(f"{where} was in line {before[row.path].line} already")
-        before[row.path] = row
+            raise DataError(f"{where} leads out of {root}; paths must be relative to it, or to --root FOLDER")
+        if row.path in seen:
+            raise DataError(f"{where} already occurs in line {seen[row.path].line}")
+        seen[row.path] = row
         try:
-            entry = os.stat(f"{base}/{row.path}")  # noqa: PTH116 (a hundred thousand times)
+            entry = os.stat(f"{base}/{row.path}")  # noqa: PTH116 (called for each of a million files)
         except (OSError, ValueError):
             missing.append(row)
             continue
@@ -181,13 +181,13 @@ def _check_files(table: Path, root: Path, rows: Sequence[Row]) -> list[tuple[int
         more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
         raise DataError(
             f"{table}, line {missing[0].line}: '{missing[0].path}' does not exist in {root}{more}; "
-            "--root names the folder that the paths begin at"
+            "give the folder that the paths start from: --root FOLDER"
         )
     return status
 
 
 def _tidy(path: str) -> str:
-    """Forward slashes, and no `./` in front."""
+    """The path with forward slashes and without a leading `./`."""
     return str(PurePosixPath(path.replace("\\", "/"))) if path else ""
 
 

@@ -1,8 +1,8 @@
-"""Tiny ImageNet: 200 classes of ImageNet with 500 images of 64 pixels each, as tiny-imagenet-200.zip unpacks.
+"""Tiny ImageNet: 200 classes of ImageNet with 500 images of 64 × 64 pixels each, the tree of tiny-imagenet-200.zip.
 
     train/<wnid>/images/<wnid>_0.JPEG   val/images/val_0.JPEG   val/val_annotations.txt   wnids.txt   words.txt
 
-Often val/ has been sorted into class folders, which is known too. test/ has no labels and plays no part.
+val/ may also be sorted into class folders. test/ has no labels and is ignored.
 """
 
 from pathlib import Path
@@ -12,7 +12,6 @@ from taildiff.data.formats.benchmark import (
     Part,
     by_folder,
     by_truth,
-    check_images,
     check_there,
     read_truth,
     read_words,
@@ -31,20 +30,19 @@ TINYIMAGENET = Dataset(
     "tiny-imagenet-200.zip, http://cs231n.stanford.edu/tiny-imagenet-200.zip",
     "  train/n01443537/images/n01443537_0.JPEG …\n"
     "  val/images/val_0.JPEG … with val/val_annotations.txt, or val/n01443537/…\n"
-    "  wnids.txt, words.txt (may be missing; words.txt gives the classes their names)",
+    "  wnids.txt, words.txt (optional; words.txt has the names of the classes)",
 )
 
 
 def find_tinyimagenet(place: Path, partial: Partial = False) -> Found:
-    """The folder that the archive unpacks to, or one that holds it; classes in the order of their wnids.
+    """Images in the unpacked archive, or a folder that contains it; classes sorted by wnid.
 
-    `partial`: take what is there where files are missing. `DataError` otherwise, with what there should be.
+    `DataError` with instructions for an incomplete copy, unless `partial`.
     """
     check_there(TINYIMAGENET, place)
     inner = place / "tiny-imagenet-200"
     copy = Copy(TINYIMAGENET, place, inner if inner.is_dir() else place, partial)
-    train = by_folder(copy.walk("train"))
-    check_images(TINYIMAGENET, copy.root, "train", train)
+    train = copy.train("train", by_folder)
     _check_wnids(copy, train)
     test = _held_out(copy)
     words = copy.root / "words.txt"
@@ -60,8 +58,8 @@ IMPORTERS = (
 
 def _check_wnids(copy: Copy, train: Part) -> None:
     path = copy.root / "wnids.txt"
-    if path.is_file() and (lost := sorted(set(read_class_names(path)) - set(train.classes))):
-        copy.forgive(f"{copy.root / 'train'} has no images of {some(lost)}, which {path.name} names")
+    if path.is_file() and (lacking := sorted(set(read_class_names(path)) - set(train.classes))):
+        copy.tolerate(f"{copy.root / 'train'} has no images of {some(lacking)}, which {path.name} names")
 
 
 def _held_out(copy: Copy) -> Part:
@@ -71,5 +69,7 @@ def _held_out(copy: Copy) -> Part:
         return by_folder(entries)
     path = copy.root / "val" / "val_annotations.txt"
     if not path.is_file():
-        return copy.unlabelled(f"{path} is missing: without it the images in {copy.root / 'val'} have no class.")
+        return copy.unlabelled(
+            f"{path} does not exist, and without it the images in {copy.root / 'val'} have no classes."
+        )
     return by_truth(copy, flat, read_truth(path, (), TINYIMAGENET.classes), path)
