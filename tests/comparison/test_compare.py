@@ -81,25 +81,25 @@ def test_replicates_of_another_table_or_damaged_ones_do_not_count(runs: tuple[Ru
     assert not read_replicates(folder, rows)
 
 
-def test_definitions_are_not_mixed_and_what_differs_is_said(runs: tuple[RunDir, RunDir]):
+def test_definitions_are_not_mixed_and_the_message_names_what_differs(runs: tuple[RunDir, RunDir]):
     redefined(runs[1], spec={"sampling": {"steps": 50}})
     with pytest.raises(RunError, match=r"different definitions \(sampling.steps: 20 and 50\)"):
         choose([run.root for run in runs])
 
 
-def test_what_is_not_evaluated_or_named_twice_is_told(tmp_path: Path, runs: tuple[RunDir, RunDir]):
+def test_missing_evaluations_and_repeated_paths_are_refused(tmp_path: Path, runs: tuple[RunDir, RunDir]):
     other = make_run(tmp_path / "new", evaluated=False)
     with pytest.raises(RunError, match="has not been evaluated: taildiff evaluate"):
         choose([runs[0].root, other.root])
     with pytest.raises(RunError, match="does not exist"):
         choose([runs[0].root, tmp_path / "none"])
-    with pytest.raises(RunError, match="named twice"):
+    with pytest.raises(RunError, match="given twice"):
         choose([runs[0].root, runs[0].root])
     assert found_at(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize("at", ["steps", "images", "time"])
-def test_equal_training_is_found_or_what_to_evaluate_is_said(tmp_path: Path, at):
+def test_equal_training_is_found_or_the_message_says_what_to_evaluate(tmp_path: Path, at):
     short, long = make_run(tmp_path / "short", steps=600), make_run(tmp_path / "long", steps=900)
     with pytest.raises(RunError, match=r"long has no evaluation near .* --step N"):
         choose([short.root, long.root], at)
@@ -117,7 +117,7 @@ def test_csv_markdown_and_latex_have_the_same_numbers(runs: tuple[RunDir, RunDir
     assert "| Fréchet distance ↓ | all classes | 2 | 9 | **8.1** | -0.9 |" in to_markdown(compared)
     assert r"Fréchet distance $\downarrow$ & all classes & 2 & 9 & \textbf{8.1} & -0.9 \\" in to_latex(compared)
     assert r"\%" in to_latex(compared)
-    with pytest.raises(InputError, match=r"\.csv, \.md or \.tex"):
+    with pytest.raises(InputError, match=r"must end in \.csv, \.md or \.tex"):
         render(compared, ".xlsx")
 
 
@@ -174,4 +174,4 @@ def test_equal_keys_are_resampled_alike_and_classes_keep_their_numbers():
 def test_images_beside_a_run_are_compared_with_a_warning(tmp_path: Path, runs: tuple[RunDir, RunDir]):
     redefined(runs[1], tmp_path / "folder-evals" / "one", source="images", drawn=(100,) * 10)
     compared = compare(choose([runs[0].root, tmp_path / "folder"]))
-    assert any("were sampled is not known" in note for note in compared.notes)
+    assert any("sampling of the existing images is not known" in note for note in compared.notes)

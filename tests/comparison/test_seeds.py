@@ -14,11 +14,11 @@ from scipy import stats
 
 from comparison.test_compare import redefined
 from reporting.fake_runs import make_run
-from taildiff.comparison.compare import Cell, Compared, Line
+from taildiff.comparison.compare import Cell, ComparisonTable, Line
 from taildiff.comparison.render import to_csv, to_latex, to_markdown
 from taildiff.comparison.seeds import compare_seeds, only_seeds_differ, student, welch
 from taildiff.errors import RunError
-from taildiff.evaluation.table import Metric, Table
+from taildiff.evaluation.table import Table
 from taildiff.io.atomic import write_json
 from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
@@ -40,7 +40,7 @@ def changed(run: RunDir, info: dict[str, object] | None = None, **spec: object) 
     write_json(run.spec, add_checksum(values | {"spec": values["spec"] | spec} | (info or {})))
 
 
-def without(run: RunDir, metric: Metric) -> None:
+def without(run: RunDir, metric: str) -> None:
     """As if one number could not be computed."""
     (folder,) = run.evaluations()
     table = Table.read(folder)
@@ -48,7 +48,7 @@ def without(run: RunDir, metric: Metric) -> None:
     Table(tuple(rows), table.definition, table.notes).write(folder)
 
 
-def frechet(compared: Compared) -> Line:
+def frechet(compared: ComparisonTable) -> Line:
     return next(x for x in compared.lines if (x.metric, x.group, x.guidance) == ("frechet", "all", 2.0))
 
 
@@ -94,7 +94,7 @@ def test_other_seeds_are_compared_unpaired(tmp_path: Path, six: list[Path]):
     assert difference(cell) == pytest.approx((-0.96, by_scipy.low, by_scipy.high))
     assert cell.difference is not None
     assert not cell.difference.clear
-    assert any("unpaired (Welch), since the seeds are others: ccua" in note for note in compared.notes)
+    assert any("unpaired (Welch), since the seeds differ: ccua" in note for note in compared.notes)
 
 
 def test_the_order_of_runs_within_a_setting_changes_nothing(six: list[Path]):
@@ -123,7 +123,7 @@ def test_one_run_has_no_interval_and_one_setting_stands_alone(six: list[Path]):
     alone = frechet(compared).cells[1]
     assert numbers(alone) == (8.1, None, None, 1)
     assert difference(alone)[1:] == (None, None)
-    assert any("one run only, so no interval: ccua-0" in note for note in compared.notes)
+    assert any("only one run, so no interval: ccua-0" in note for note in compared.notes)
     assert "ccua-0 (1 seed)" in to_markdown(compared)
     lines = compare_seeds(six[:3])
     assert lines.names == ("plain",)
@@ -195,17 +195,17 @@ def test_devices_part_runs_whose_loss_compares_the_samples_of_a_device(tmp_path:
 
 def test_mistakes_say_what_to_do(tmp_path: Path, six: list[Path]):
     redefined(RunDir(six[0]), tmp_path / "folder-evals" / "one", source="images", drawn=(100,) * 10)
-    with pytest.raises(RunError, match=r"over separately trained runs, and .*folder is none: leave it out"):
+    with pytest.raises(RunError, match=r"over separately trained runs, and .*folder is not a run; remove it"):
         compare_seeds([*six, tmp_path / "folder"])
     changed(RunDir(six[1]), seed=0)
-    with pytest.raises(RunError, match=r"plain-0 and plain-1 were trained alike with the same seed 0"):
+    with pytest.raises(RunError, match=r"plain-0 and plain-1 are equal, with the same seed 0"):
         compare_seeds(six)
     changed(RunDir(six[1]), seed=1)
     redefined(RunDir(six[1]), step=590)
     with pytest.raises(RunError, match=r"different steps \(plain-0: 600, plain-1: 590, plain-2: 600\): add --at steps"):
         compare_seeds(six)
     assert compare_seeds(six, "steps").names == ("plain (steps 590–600)", "ccua (step 600)")
-    with pytest.raises(RunError, match="named twice"):
+    with pytest.raises(RunError, match="given twice"):
         compare_seeds([six[0], six[0]])
 
 

@@ -1,15 +1,20 @@
 """The table as files, and reading it without torch."""
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from taildiff.errors import RunError
-from taildiff.evaluation.table import Definition, ExtractorInfo, Group, Metric, Row, Table, columns
+from taildiff.evaluation.replicates import read_replicates, write_replicates
+from taildiff.evaluation.table import Definition, ExtractorInfo, Group, Row, Table, columns, to_csv
+from taildiff.io.atomic import write_json
+from taildiff.io.checksum import CHECKSUM, with_checksum
 from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec
 
@@ -26,7 +31,7 @@ DEFINITION = Definition(
 )
 
 
-def row(metric: Metric, group: Group, value: float | None, guidance: float | None = 1.0, class_name: str = "") -> Row:
+def row(metric: str, group: Group, value: float | None, guidance: float | None = 1.0, class_name: str = "") -> Row:
     return Row(
         run="a", step=9, metric=metric, group=group, class_name=class_name, value=value, n_real=20, n_generated=8,
         sampler="heun", steps=20, guidance=guidance, ema=True, seed=0, definition=DEFINITION.name,
@@ -87,3 +92,21 @@ def test_a_damaged_table_is_named(tmp_path: Path, content: str):
 def test_no_torch_is_needed():
     code = "import sys, taildiff.evaluation.table; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_table_with_an_older_name_of_a_metric_is_read_with_its_replicates(tmp_path: Path):
+    """Tables and replicates of 2025 call the classifier's accuracy `judge_accuracy`."""
+    folder = EvalDir(tmp_path)
+    TABLE.write(folder)
+    write_replicates(folder, ROWS, [None, np.array([0.4, 0.6]), None, None, None])
+    values = json.loads(folder.table_json.read_text())
+    del values[CHECKSUM]
+    older = json.loads(json.dumps(values).replace("classifier_accuracy", "judge_accuracy"))
+    assert older != values
+    write_json(folder.table_json, with_checksum(older))
+    with np.load(tmp_path / "replicates.npz") as file:
+        assert str(file["rows"]) == hashlib.sha256(
+            to_csv(ROWS).replace("classifier_accuracy", "judge_accuracy").encode()
+        ).hexdigest()  # fmt: skip
+    assert Table.read(folder) == TABLE
+    assert list(read_replicates(folder, Table.read(folder).rows)) == [("accuracy", "all", "", 1.0)]

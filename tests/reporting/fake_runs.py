@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.longtail import Groups, Split, _hash
-from taildiff.evaluation.table import Definition, ExtractorInfo, Group, Metric, Row, Table
+from taildiff.evaluation.table import Definition, ExtractorInfo, Group, Row, Table
 from taildiff.io.atomic import write_json
 from taildiff.metrics.intervals import wilson
 from taildiff.run.info import add_checksum
@@ -135,7 +135,7 @@ def _write_table(
         counts=tuple(counts),
     )
 
-    def row(metric: Metric, group: Group, value: float, n: int, at: float | None, label: str = "") -> Row:
+    def row(metric: str, group: Group, value: float, n: int, at: float | None, label: str = "") -> Row:
         share = wilson(round(value, 4), n) if bounded and metric != "frechet" else None
         return Row.model_validate(
             {

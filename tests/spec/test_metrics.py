@@ -1,6 +1,7 @@
 """The catalogue: complete records, names checked with a suggestion, bounds, best values and how values print."""
 
 from math import inf
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,10 @@ def test_titles_name_the_direction_and_fid_only_on_its_network():
     assert frechet.on(True).heading == frechet.on(True).short_heading == "FID ↓"
     assert METRICS["accuracy"].on(True).short_heading == "accuracy ↑"
     assert METRICS["diversity"].heading == "diversity"
+
+
+def test_the_documented_table_has_every_metric_with_title_and_direction():
+    page = (Path(__file__).parents[2] / "docs" / "evaluating.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    documented = {cell[0].strip("`"): (cell[1].split(" (")[0], cell[2]) for cell in cells if len(cell) == 5}
+    assert documented == {name: (record.title, record.better) for name, record in METRICS.items()}

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from taildiff.cli.common import command_line, console, next_steps, parse_options
-from taildiff.comparison.compare import Compared, choose, compare
+from taildiff.comparison.compare import ComparisonTable, choose, compare
 from taildiff.comparison.render import change, out_suffix, render, shown, titles, where
 from taildiff.comparison.seeds import compare_seeds, only_seeds_differ
 from taildiff.errors import RunError
@@ -57,7 +57,7 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def grid(compared: Compared, classes: bool) -> Grid:
+def grid(compared: ComparisonTable, classes: bool) -> Grid:
     """The comparison for a terminal."""
     table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
     for name in ("metric", "classes", "g"):

@@ -1,1 +1,1 @@
-"""Evaluations side by side, over runs and over training seeds; imports no torch."""
+"""Compares evaluations, over runs and over training seeds; imports no torch."""

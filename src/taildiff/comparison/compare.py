@@ -1,7 +1,7 @@
-"""Several evaluations in one table, with the differences to the first one and their intervals; no torch.
+"""Compares evaluations in one table, with differences to the first one and their intervals; imports no torch.
 
-Numbers of different definitions are never put side by side. A difference's interval is that of the bootstrap's
-replicates: paired where the images share seeds, labels and real images, since those are then resampled alike.
+Numbers of different definitions are never compared. The interval of a difference comes from the bootstrap replicates:
+paired where the images share seeds, labels and real images, since those are then resampled alike.
 """
 
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ from typing import Literal
 
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import key_of, read_replicates
-from taildiff.evaluation.table import Group, Metric, Row, Table
+from taildiff.evaluation.table import Group, Row, Table
 from taildiff.metrics.intervals import Interval, percentiles
 from taildiff.run.layout import EvalDir, RunDir
-from taildiff.spec import METRICS
+from taildiff.spec import METRICS, MetricName
 
 At = Literal["time", "steps", "images"]
 CLOSE = 0.1
-"""Relative difference of training steps, images or seconds, up to which they count as equal."""
+"""Relative difference of training steps, images or seconds up to which they count as equal."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One evaluation under the name it is compared by."""
+    """One evaluation with its name in the table."""
 
     name: str
     folder: EvalDir
     table: Table
     position: float | None = None
-    """Training steps, images or seconds of its weights, where they are compared at equal ones."""
+    """Training steps, images or seconds of its weights, where evaluations of equal training are compared."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether its interval leaves out 0."""
+        """Whether its interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
@@ -54,14 +54,14 @@ class Cell:
     best: bool = False
     difference: Difference | None = None
     seeds: int | None = None
-    """Training seeds that it is the mean of; None where it is that of one run or of images."""
+    """Training seeds behind a mean; None for a single run or for images."""
 
 
 @dataclass(frozen=True)
 class Line:
     """One metric in one scope at one guidance."""
 
-    metric: Metric
+    metric: MetricName
     group: Group
     class_name: str
     guidance: float | None
@@ -69,24 +69,24 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """The table; `notes` say what to know before reading it."""
+class ComparisonTable:
+    """Evaluations side by side; `notes` are warnings for the reader."""
 
     names: tuple[str, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
     is_fid: bool
     seeds: tuple[int, ...] = ()
-    """Training seeds of each subject, where they are means over seeds (`seeds.py`)."""
+    """Number of training seeds behind each subject, where they are means over seeds (`seeds.py`)."""
 
 
 def found_at(path: Path) -> list[EvalDir]:
-    """Finished evaluations of a run, of images (beside them), or in a folder of evaluations, oldest first."""
+    """Finished evaluations of a run, of images (in the folder beside them) or in a folder, oldest first."""
     run = RunDir(path)
     if run.exists():
         return list(run.evaluations())
-    whole = path.resolve()
-    for place in (whole.with_name(f"{whole.name}-evals"), whole):
+    resolved = path.resolve()
+    for place in (resolved.with_name(f"{resolved.name}-evals"), resolved):
         folders = [EvalDir(file.parent) for file in (*place.glob("*/table.json"), *place.glob("table.json"))]
         if folders:
             return sorted(folders, key=lambda folder: (folder.table_json.stat().st_mtime_ns, folder.root.name))
@@ -94,10 +94,10 @@ def found_at(path: Path) -> list[EvalDir]:
 
 
 def choose(paths: Sequence[Path], at: At | None = None) -> list[Subject]:
-    """For each path its newest evaluation of a definition that all share; with `at`, those of equal training.
+    """The newest evaluation of each path by a definition that all share; with `at`, at equal training.
 
-    Raises `RunError` where something is not evaluated, where no definition is shared (saying what differs), and where
-    no evaluated weights are near each other.
+    Raises `RunError` where a path has no evaluation, where no definition is shared (naming what differs), and where no
+    evaluated weights had similar training.
     """
     evaluated = [
         [Subject(name, f, Table.read(f)) for f in _evaluated(p)] for p, name in zip(paths, names_of(paths), strict=True)
@@ -114,23 +114,23 @@ def choose(paths: Sequence[Path], at: At | None = None) -> list[Subject]:
     newest = [subjects[-1] for subjects in evaluated]
     for other in newest[1:]:
         if differ := differing(newest[0].table, other.table):
-            said = "; ".join(f"{name}: {a} and {b}" for name, a, b in differ)
+            what = "; ".join(f"{name}: {a} and {b}" for name, a, b in differ)
             raise RunError(
-                f"{newest[0].name} and {other.name} were evaluated by different definitions ({said}). "
-                "Evaluate both in the same way: taildiff evaluate"
+                f"{newest[0].name} and {other.name} were evaluated by different definitions ({what}). "
+                "Evaluate both with the same options: taildiff evaluate"
             )
-    raise RunError("no definition is shared by all: evaluate all in the same way with taildiff evaluate")
+    raise RunError("no definition is shared by all; evaluate all with the same options: taildiff evaluate")
 
 
 def differing(first: Table, second: Table) -> list[tuple[str, str, str]]:
-    """What keeps two evaluations from being compared: (name, one value, other value)."""
+    """The settings in which two evaluations differ: (name, first value, other value)."""
     a, b = first.definition.method, second.definition.method
-    shared = [name for name in a if name in b]  # how images were sampled is not known of those that were there already
+    shared = [name for name in a if name in b]  # the sampling of existing images is not known
     return [(name, _short(a[name]), _short(b[name])) for name in shared if a[name] != b[name]]
 
 
-def compare(subjects: Sequence[Subject]) -> Compared:
-    """All numbers that the first one and another have, with the best marked."""
+def compare(subjects: Sequence[Subject]) -> ComparisonTable:
+    """All numbers that the first subject and another one have, with the best marked."""
     first = subjects[0]
     replicates = [read_replicates(subject.folder, subject.table.rows) for subject in subjects]
     rows = [{key_of(row): row for row in subject.table.rows} for subject in subjects]
@@ -149,19 +149,19 @@ def compare(subjects: Sequence[Subject]) -> Compared:
             cells.append(Cell(own[place], place in best, _difference(own[0], own[place], interval)))
         lines.append(Line(row.metric, row.group, row.class_name, row.guidance, tuple(cells)))
     if not lines:
-        raise RunError("nothing to compare: no number is known of two of them at the same guidance and class")
-    return Compared(
+        raise RunError("nothing to compare: no two of them have a number at the same guidance and class")
+    return ComparisonTable(
         tuple(_named(s) for s in subjects), tuple(lines), notes_of(subjects), first.table.definition.extractor.is_fid
     )
 
 
 def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
-    """What to know before reading their numbers side by side."""
+    """Warnings about reading their numbers side by side."""
     notes = list(dict.fromkeys(note for subject in subjects for note in subject.table.notes))
     if {subject.table.definition.source for subject in subjects} == {"images", "run"}:
-        notes.append("how the images that were there already were sampled is not known: guidance may explain much")
+        notes.append("the sampling of the existing images is not known: differences may be due to guidance")
     if len({_swept(subject) for subject in subjects}) > 1:
-        notes.append("swept over different values of guidance: the best of more values is favoured")
+        notes.append("guidance was swept over different values: the best of more values has an advantage")
     return tuple(notes)
 
 
@@ -172,8 +172,8 @@ def _difference(first: Row | None, other: Row | None, interval: Interval | None)
     return Difference(other.value - first.value, low, high)
 
 
-def best_of(metric: Metric, rows: Sequence[Row | None]) -> set[int]:
-    """Places of the best values; none where all are equal, or a metric has no better direction."""
+def best_of(metric: MetricName, rows: Sequence[Row | None]) -> set[int]:
+    """Places of the best values; none where all are equal or the metric has no better direction."""
     known = {place: row.value for place, row in enumerate(rows) if row is not None and row.value is not None}
     if len(set(known.values())) < 2:
         return set()
@@ -191,19 +191,19 @@ def _evaluated(path: Path) -> list[EvalDir]:
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart; `RunError` where one is named twice."""
-    whole = [path.resolve() for path in paths]
-    if len(set(whole)) < len(whole):
-        raise RunError("one is named twice: name each once")
-    for depth in range(1, max(len(path.parts) for path in whole) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in whole]
+    """The shortest path endings that differ; `RunError` where a path occurs twice."""
+    resolved = [path.resolve() for path in paths]
+    if len(set(resolved)) < len(resolved):
+        raise RunError("the same path is given twice; give each path once")
+    for depth in range(1, max(len(path.parts) for path in resolved) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in resolved]
         if len(set(names)) == len(names):
             return names
-    return [str(path) for path in whole]
+    return [str(path) for path in resolved]
 
 
 def _at_equal(paths: Sequence[Path], evaluated: Sequence[list[Subject]], at: At) -> list[list[Subject]]:
-    """Of each its evaluations near the largest training that all have reached."""
+    """The evaluations of each run near the longest training that all have reached."""
     placed = [[_placed(RunDir(path), s, at) for s in own] for path, own in zip(paths, evaluated, strict=True)]
     reached = min(max(s.position or 0.0 for s in own) for own in placed)
     near = [[s for s in own if abs((s.position or 0.0) - reached) <= CLOSE * reached] for own in placed]
@@ -212,8 +212,8 @@ def _at_equal(paths: Sequence[Path], evaluated: Sequence[list[Subject]], at: At)
             have = ", ".join(f"{s.position:g}" for s in own)
             steps = ", ".join(map(str, RunDir(path).weight_steps()))
             raise RunError(
-                f"{path} has no evaluation near {reached:g} {_UNITS[at]} (it has {have}). Evaluate weights that are "
-                f"near: taildiff evaluate {path} --step N, where N is one of {steps}"
+                f"{path} has no evaluation near {reached:g} {_UNITS[at]} (it has {have}). Evaluate such weights: "
+                f"taildiff evaluate {path} --step N, where N is one of {steps}"
             )
     return near
 
@@ -223,7 +223,7 @@ _UNITS: dict[At, str] = {"time": "seconds of training", "steps": "steps", "image
 
 def _placed(run: RunDir, subject: Subject, at: At) -> Subject:
     if not run.exists():
-        raise RunError(f"--at {at} compares runs, and {subject.name} is none")
+        raise RunError(f"--at {at} compares runs, and {subject.name} is not a run")
     step = subject.table.definition.step
     match at:
         case "steps":

@@ -1,11 +1,11 @@
-"""A comparison as CSV, Markdown or LaTeX: one line a number, one column a subject, the best in bold."""
+"""A comparison as CSV, Markdown or LaTeX: one line per number, one column per subject, the best in bold."""
 
 import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
 
-from taildiff.comparison.compare import Cell, Compared, Line
+from taildiff.comparison.compare import Cell, ComparisonTable, Line
 from taildiff.errors import InputError
 from taildiff.spec import METRICS
 
@@ -14,35 +14,35 @@ _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciic
 }
 
 
-def render(compared: Compared, suffix: str) -> str:
-    """Text for a file of this suffix; `InputError` for one that is not known."""
-    kinds: dict[str, Callable[[Compared], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
+def render(compared: ComparisonTable, suffix: str) -> str:
+    """Text for a file of this suffix; `InputError` for an unknown one."""
+    kinds: dict[str, Callable[[ComparisonTable], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
     if suffix not in kinds:
-        raise InputError(f"a comparison is written as .csv, .md or .tex, not '{suffix}': name another --out")
+        raise InputError(f"unknown suffix '{suffix}': --out must end in .csv, .md or .tex")
     return kinds[suffix](compared)
 
 
 def out_suffix(out: Path) -> str:
-    """The suffix, checked before any work."""
+    """The suffix of an output file; `InputError` for an unknown one."""
     if out.suffix not in (".csv", ".md", ".tex"):
-        raise InputError(f"a comparison is written as .csv, .md or .tex, not '{out.suffix}': name another --out")
+        raise InputError(f"unknown suffix '{out.suffix}': --out must end in .csv, .md or .tex")
     return out.suffix
 
 
 def where(line: Line) -> str:
-    """The classes of a line."""
+    """The classes behind a line."""
     return line.class_name or {"all": "all classes"}.get(line.group, line.group)
 
 
-def titles(compared: Compared) -> list[str]:
-    """The columns' names, with their numbers of training seeds where they are means over seeds."""
+def titles(compared: ComparisonTable) -> list[str]:
+    """Column titles, with the number of training seeds for means over seeds."""
     if not compared.seeds:
         return list(compared.names)
     return [f"{name} ({n} seed{'' if n == 1 else 's'})" for name, n in zip(compared.names, compared.seeds, strict=True)]
 
 
 def shown(metric: str, cell: Cell, seeds: int | None = None) -> str:
-    """The value; of a mean over seeds with half its interval, and their number where it is not that of the column."""
+    """The value; for a mean over seeds with half its interval, and the number of seeds if it differs from `seeds`."""
     row = cell.row
     text = "–" if row is None or row.value is None else METRICS[metric].text(row.value)
     if cell.seeds is None or row is None or row.value is None:
@@ -57,7 +57,7 @@ def shown(metric: str, cell: Cell, seeds: int | None = None) -> str:
 
 
 def change(metric: str, cell: Cell) -> str:
-    """The difference to the first subject with its interval, or nothing."""
+    """The difference to the first subject with its interval; empty without one."""
     if cell.difference is None:
         return ""
     d = cell.difference
@@ -67,8 +67,8 @@ def change(metric: str, cell: Cell) -> str:
     return f"{text} [{METRICS[metric].text(d.low, sign=True)}, {METRICS[metric].text(d.high, sign=True)}]"
 
 
-def to_csv(compared: Compared) -> str:
-    """Bare numbers, one line a subject and number."""
+def to_csv(compared: ComparisonTable) -> str:
+    """Plain numbers, one line per number and subject."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ("metric", "group", "class", "guidance", "subject", "value", "low", "high", "n_real", "n_generated", "best")
@@ -83,7 +83,7 @@ def to_csv(compared: Compared) -> str:
     return text.getvalue()
 
 
-def to_markdown(compared: Compared) -> str:
+def to_markdown(compared: ComparisonTable) -> str:
     """A table for a README."""
     head = _head(compared, "−", _plain)
     lines = [head, ["---", "---", *(["--:"] * (len(head) - 2))]]
@@ -93,7 +93,7 @@ def to_markdown(compared: Compared) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n" + (notes + "\n" if notes else "")
 
 
-def to_latex(compared: Compared) -> str:
+def to_latex(compared: ComparisonTable) -> str:
     """A tabular for a paper (package booktabs)."""
     head = _head(compared, "$-$", _tex)
     rows = [_cells(line, compared, lambda text: f"\\textbf{{{text}}}", _tex) for line in compared.lines]
@@ -103,14 +103,14 @@ def to_latex(compared: Compared) -> str:
     return "\n".join([*notes, *top, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _head(compared: Compared, minus: str, plain: Callable[[str], str]) -> list[str]:
+def _head(compared: ComparisonTable, minus: str, plain: Callable[[str], str]) -> list[str]:
     first, *others = map(plain, compared.names)
     top, *rest = map(plain, titles(compared))
     columns = [cell for title, name in zip(rest, others, strict=True) for cell in (title, f"{name} {minus} {first}")]
     return ["metric", "classes", "guidance", top, *columns]
 
 
-def _cells(line: Line, compared: Compared, bold: Callable[[str], str], plain: Callable[[str], str]) -> list[str]:
+def _cells(line: Line, compared: ComparisonTable, bold: Callable[[str], str], plain: Callable[[str], str]) -> list[str]:
     guidance = "" if line.guidance is None else f"{line.guidance:g}"
     cells = [plain(METRICS[line.metric].on(compared.is_fid).heading), plain(where(line)), guidance]
     for place, cell in enumerate(line.cells):

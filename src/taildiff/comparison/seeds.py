@@ -1,8 +1,8 @@
-"""Separately trained seeds of one setting as one column of a comparison; no torch.
+"""Runs that differ only in the training seed as one column of a comparison; imports no torch.
 
-Runs that differ in nothing but the seed are one setting. For its values v_1 … v_n stand their mean and Student's
-interval, mean ± t(n-1, 0.975) s / sqrt(n). A difference of two settings with the same seeds is paired, since runs of
-equal seed draw the same images and noise (`streams.py`): the same formula over the n differences. Otherwise it is
+Such runs are one setting. Its values v_1 … v_n are shown as their mean and Student's interval,
+mean ± t(n-1, 0.975) s / sqrt(n). A difference of two settings with the same seeds is paired, since runs of equal seed
+draw the same images and noise (`rng.py`): the same formula over the n differences. Otherwise it is
 Welch's (1947): squared error s_a²/n_a + s_b²/n_b, with the degrees of freedom of Satterthwaite (1946).
 """
 
@@ -17,7 +17,7 @@ from statistics import mean, variance  # exact: the order of the runs changes no
 from taildiff.comparison.compare import (
     At,
     Cell,
-    Compared,
+    ComparisonTable,
     Difference,
     Line,
     Subject,
@@ -51,22 +51,22 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Setting:
-    """The rows of each of its runs by number, in ascending order of seeds."""
+    """The rows of each run of a setting, in ascending order of seeds."""
 
     name: str
     seeds: tuple[int, ...]
     rows: tuple[dict[Key, Row], ...]
 
     def known(self, key: Key) -> dict[int, Row]:
-        """One number by seed, where it has a value."""
+        """The rows of one number by seed, where they have a value."""
         own = ((seed, rows.get(key)) for seed, rows in zip(self.seeds, self.rows, strict=True))
         return {seed: row for seed, row in own if row is not None and row.value is not None}
 
 
-def compare_seeds(paths: Sequence[Path], at: At | None = None) -> Compared:
-    """One column a setting: means over the seeds of its runs, with Student's intervals.
+def compare_seeds(paths: Sequence[Path], at: At | None = None) -> ComparisonTable:
+    """One column per setting: means over the seeds of its runs, with Student's intervals.
 
-    Raises `RunError` for images, a seed given twice, weights of different steps (without `at`), and as `choose` does.
+    Raises `RunError` for images, a seed given twice, weights of different steps (without `at`), and like `choose`.
     """
     groups = _grouped(paths, names_of(paths))
     for group in groups:
@@ -79,36 +79,38 @@ def compare_seeds(paths: Sequence[Path], at: At | None = None) -> Compared:
     keys = dict.fromkeys(key for rows in settings[0].rows for key in rows if METRICS[key[0]].option)
     lines = [line for key in keys if (line := _line(key, settings)) is not None]
     if not lines:
-        raise RunError("nothing to compare: no number is known of two settings at the same guidance and class")
+        raise RunError("nothing to compare: no two settings have a number at the same guidance and class")
     notes = (*notes_of(list(subjects.values())), *_notes(settings, lines))
     is_fid = subjects[paths[0]].table.definition.extractor.is_fid
-    return Compared(tuple(s.name for s in settings), tuple(lines), notes, is_fid, tuple(len(s.seeds) for s in settings))
+    return ComparisonTable(
+        tuple(s.name for s in settings), tuple(lines), notes, is_fid, tuple(len(s.seeds) for s in settings)
+    )
 
 
 def only_seeds_differ(paths: Sequence[Path]) -> str | None:
-    """Names of runs among these that `compare_seeds` would put into one column; None without any."""
+    """Names of the runs that `compare_seeds` would put into one column; None without any."""
     named = [(path, name) for path, name in zip(paths, names_of(paths), strict=True) if RunDir(path).exists()]
     try:
         groups = _grouped([path for path, _ in named], [name for _, name in named])
-    except RunError:  # a record that comparing runs one by one has no need of
+    except RunError:  # of a file that comparing single runs does not read
         return None
     groups = [group for group in groups if len({run.seed for run in group}) == len(group) > 1]
     return "; ".join(", ".join(run.name for run in group) for group in groups) or None
 
 
 def student(values: Sequence[float]) -> Interval | None:
-    """95 % interval of the mean of values (n,), as of a normal distribution; None for fewer than two."""
+    """95 % interval of the mean of normally distributed values (n,); None for fewer than two."""
     if len(values) < 2:
         return None
     return _around(mean(values), variance(values) / len(values), len(values) - 1)
 
 
 def welch(first: Sequence[float], other: Sequence[float]) -> Interval | None:
-    """95 % interval of mean(other) - mean(first), of values drawn apart; None for fewer than two of either."""
+    """95 % interval of mean(other) - mean(first) of unpaired values; None for fewer than two of either."""
     if min(len(first), len(other)) < 2:
         return None
     difference, (a, b) = mean(other) - mean(first), (variance(v) / len(v) for v in (first, other))
-    if a + b == 0:  # no spread, and no degrees of freedom to be had from it
+    if a + b == 0:  # no spread, so the degrees of freedom are undefined
         return Interval(difference, difference)
     share = a / (a + b)
     freedom = 1 / (share**2 / (len(first) - 1) + (1 - share) ** 2 / (len(other) - 1))
@@ -128,7 +130,7 @@ def _grouped(paths: Iterable[Path], names: Iterable[str]) -> list[list[_Run]]:
     for path, name in zip(paths, names, strict=True):
         if not RunDir(path).exists():
             raise RunError(
-                f"--over-seeds takes means over separately trained runs, and {path} is none: leave it out, or compare "
+                f"--over-seeds takes means over separately trained runs, and {path} is not a run; remove it or compare "
                 "without --over-seeds"
             )
         run = _Run(path, name, RunDir(path).info())
@@ -141,8 +143,8 @@ def _grouped(paths: Iterable[Path], names: Iterable[str]) -> list[list[_Run]]:
 
 
 def _same(a: RunInfo, b: RunInfo) -> bool:
-    """Whether two runs differ in nothing but the seed, and what says nothing about their weights."""
-    free = (*MAY_CHANGE, "seed", "data.list")  # the split's hash tells what was on the list
+    """Whether two runs differ only in the seed and in what does not change their weights."""
+    free = (*MAY_CHANGE, "seed", "data.list")  # the split's hash covers the content of the list
     trained = [
         # terms that compare the samples of a device see fewer of them on more devices
         (info.split_hash, info.start_from, info.latents and info.latents.hash)
@@ -156,8 +158,8 @@ def _check_seeds(group: Sequence[_Run]) -> None:
     for run, other in pairwise(group):
         if run.seed == other.seed:
             raise RunError(
-                f"{run.name} and {other.name} were trained alike with the same seed {run.seed}: their mean says "
-                "nothing new. Name one of them"
+                f"{run.name} and {other.name} are equal, with the same seed {run.seed}, so their mean adds nothing. "
+                "Give only one of them"
             )
 
 
@@ -177,7 +179,7 @@ def _setting(name: str, group: Sequence[_Run], subjects: Sequence[Subject], at: 
 
 
 def _line(key: Key, settings: Sequence[_Setting]) -> Line | None:
-    """None where too few settings have the number to compare it; of one setting alone, all are shown."""
+    """One number of all settings; None where fewer than two have it (a single setting shows all its numbers)."""
     known = [setting.known(key) for setting in settings]
     if sum(map(bool, known)) < min(2, len(settings)):
         return None
@@ -194,7 +196,7 @@ def _line(key: Key, settings: Sequence[_Setting]) -> Line | None:
 
 
 def _mean(name: str, rows: Sequence[Row], values: Sequence[float]) -> Row | None:
-    """One row for those of all seeds; its numbers of images are the fewest of a run."""
+    """The mean of the rows of all seeds, with the smallest image counts among them."""
     if not rows:
         return None
     spread = student(values)
@@ -231,22 +233,22 @@ def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:
     first, *others = settings
     for words, chosen in (
         ("paired by seed", [s.name for s in others if s.seeds == first.seeds]),
-        ("unpaired (Welch), since the seeds are others", [s.name for s in others if s.seeds != first.seeds]),
+        ("unpaired (Welch), since the seeds differ", [s.name for s in others if s.seeds != first.seeds]),
     ):
         if chosen:
             notes.append(f"difference to {first.name} {words}: {', '.join(chosen)}")
     if alone := [s.name for s in settings if len(s.seeds) == 1]:
         notes.append(
-            f"one run only, so no interval: {', '.join(alone)}. Train more seeds: taildiff train RECIPE --seed N"
+            f"only one run, so no interval: {', '.join(alone)}. Train more seeds: taildiff train RECIPE --seed N"
         )
-    whole = tuple(len(s.seeds) for s in settings)
-    if any(tuple(cell.seeds for cell in line.cells) != whole for line in lines):
-        notes.append("n counts the seeds where a number is not known of all of them; such differences are unpaired")
+    complete = tuple(len(s.seeds) for s in settings)
+    if any(tuple(cell.seeds for cell in line.cells) != complete for line in lines):
+        notes.append("n counts the seeds where some lack the number; such differences are unpaired")
     return notes
 
 
 def _names(groups: Sequence[Sequence[_Run]]) -> list[str]:
-    """What the names of a setting's runs share, its recipe, or its first run: the first that tells all apart."""
+    """The common part of a setting's run names, its recipe or its first run: the first choice that is unique."""
     own = [[run.name for run in group] for group in groups]
     starts = [_NUMBERING.sub("", _shared(names)) for names in own]
     ends = [_shared([name[::-1] for name in names])[::-1].lstrip(_APART) for names in own]
@@ -258,7 +260,7 @@ def _names(groups: Sequence[Sequence[_Run]]) -> list[str]:
 
 
 def _shared(names: Sequence[str]) -> str:
-    """The longest common beginning, without the digits of a number that goes on behind it."""
+    """The longest common prefix, without the leading digits of a number that continues after it."""
     same = takewhile(lambda marks: len(set(marks)) == 1, zip(*names, strict=False))
     start = names[0][: len(list(same))]
     return start.rstrip("0123456789") if any(name[len(start) :][:1].isdigit() for name in names) else start

@@ -31,7 +31,7 @@ class Row(Spec):
     """Name of the run's folder."""
     step: int
     """Of the weights."""
-    metric: Metric
+    metric: MetricName
     """One of the catalogue (`spec/metrics.py`)."""
     group: Group
     """`head`, `body`, `tail` are thirds of the classes by training count; `many`, `medium`, `few` go by shots."""
@@ -43,24 +43,24 @@ class Row(Spec):
     """95 % interval, where there is one."""
     high: float | None = None
     n_real: int
-    """Real images in this very number."""
+    """Real images behind this number."""
     n_generated: int
-    """Generated images in this very number."""
+    """Generated images behind this number."""
     sampler: str
     steps: int
-    """Of the sampler; 0 where it is not known how the images were made."""
+    """Of the sampler; 0 where the sampling is not known."""
     guidance: float | None
-    """None for what has to do with real images only, and for images of which it is not known."""
+    """None for numbers of real images alone, and where it is not known."""
     ema: bool
-    """Averaged weights, or those of the last step."""
+    """Whether the weights are the averaged ones."""
     seed: int | None
     """Of the sampling; None for a mean over several."""
     definition: str
-    """Name of the evaluation; numbers of different definitions of the same run differ in more than chance."""
+    """Name of the evaluation; numbers of different definitions are not comparable."""
 
 
 class ExtractorInfo(Spec):
-    """Which features the numbers are made with."""
+    """The features behind the numbers."""
 
     name: str
     dim: int
@@ -73,8 +73,8 @@ class Definition(Spec):
     """Everything that the numbers of one evaluation depend on."""
 
     name: str
-    """Readable, and ends in a hash over spec, store and features: the weights are left out, as are run and classes, so
-    that evaluations of several runs can be compared by it; that the weights are the same is checked beside it."""
+    """Readable, with a hash of spec, store and features at its end. Run, weights and classes are not in it, so that
+    runs can be compared by it; `weights_hash` tells whether the weights are the same."""
     run: str
     step: int
     spec: EvalSpec
@@ -83,22 +83,22 @@ class Definition(Spec):
     extractor: ExtractorInfo
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
-    """Training images of each class in this run, after any tail was cut; decides the groups. Empty where unknown."""
+    """Training images per class of this run, after any tail was cut; decides the groups. Empty where unknown."""
     source: Literal["run", "images"] = "run"
-    """Sampled from a run's weights, or images that were there; `weights_hash` is then that of the images."""
+    """Sampled from a run's weights, or existing images; `weights_hash` is then that of the images."""
     drawn: tuple[int, ...] = ()
-    """Generated images of each class, where they were there already."""
+    """Images per class, where they are existing images."""
 
     @property
     def method(self) -> dict[str, str]:
-        """What must agree before two evaluations' numbers are put side by side, by name: all but the model's part."""
+        """The settings that must agree before two evaluations are compared, by name; the model is not among them."""
         left_out = dict.fromkeys(("guidance", "metrics", "seeds", "per_class", "utility"), True)
         spec = flatten(self.spec.model_dump(mode="json", exclude=left_out | {"sampling": {"seed"}}))
-        made = {"seeds": self.spec.all_seeds} if self.source == "run" else {}
+        seeds = {"seeds": self.spec.all_seeds} if self.source == "run" else {}
         n = self.drawn or (self.spec.per_class,) * len(self.class_names)
-        own = {"real images": self.store_hash, "extractor": self.extractor.hash, "images of each class": n}
-        values = spec | made | own | {"classes": self.class_names}
-        if self.source == "images":  # nobody knows how they were sampled
+        data = {"real images": self.store_hash, "extractor": self.extractor.hash, "images per class": n}
+        values = spec | seeds | data | {"classes": self.class_names}
+        if self.source == "images":  # the sampling is not known
             values = {name: value for name, value in values.items() if not name.startswith("sampling.")}
         return {name: str(value) for name, value in values.items()}
 
@@ -119,12 +119,12 @@ class Table:
     rows: tuple[Row, ...]
     definition: Definition
     notes: tuple[str, ...] = ()
-    """What a reader has to know before believing the numbers."""
+    """Warnings for the reader."""
     by_seed: tuple[Row, ...] = ()
-    """Where the rows are means over seeds: those of each seed."""
+    """The rows of each seed, where `rows` are means over sampling seeds."""
 
     def write(self, folder: EvalDir) -> None:
-        """table.csv, then table.json, whose presence means that the evaluation is finished."""
+        """Write table.csv, then table.json, whose presence means that the evaluation is finished."""
         write_atomic(folder.table_csv, to_csv((*self.rows, *self.by_seed)).encode())
         file = _File(definition=self.definition, notes=self.notes, rows=self.rows, by_seed=self.by_seed)
         write_json(folder.table_json, with_checksum(file.model_dump(mode="json", by_alias=True, exclude={CHECKSUM})))
@@ -143,12 +143,12 @@ class Table:
 
     def select(
         self,
-        metric: Metric | None = None,
+        metric: MetricName | None = None,
         group: Group | None = None,
         guidance: float | None = None,
         class_name: str | None = None,
     ) -> tuple[Row, ...]:
-        """Rows that agree with all that is given, in the table's order."""
+        """Rows that match every argument, in the table's order."""
         return tuple(
             row
             for row in self.rows
@@ -158,18 +158,20 @@ class Table:
             and (class_name is None or row.class_name == class_name)
         )
 
-    def value(self, metric: Metric, group: Group, guidance: float | None = None, class_name: str = "") -> float | None:
-        """One number; None when it is not there or could not be computed."""
+    def value(
+        self, metric: MetricName, group: Group, guidance: float | None = None, class_name: str = ""
+    ) -> float | None:
+        """One number; None if it is missing or could not be computed."""
         rows = self.select(metric, group, guidance, class_name)
         return rows[0].value if rows else None
 
     @property
     def guidances(self) -> tuple[float, ...]:
-        """Swept values, in the order they were given; none for images of which it is not known."""
+        """Swept values in their order; none for existing images."""
         return self.definition.spec.guidance
 
     @property
-    def metrics(self) -> tuple[Metric, ...]:
+    def metrics(self) -> tuple[MetricName, ...]:
         """Metrics that have rows, in the table's order."""
         return tuple(dict.fromkeys(row.metric for row in self.rows))
 
@@ -185,7 +187,7 @@ def columns() -> tuple[str, ...]:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """Comma-separated text with a header; what is None is empty."""
+    """Comma-separated text with a header; None is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns(), lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""What an evaluation is."""
+"""The settings of an evaluation."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,20 +12,20 @@ CHEAP = cheap()
 
 
 class EvalSpec(Spec):
-    """One evaluation: everything that a number depends on besides the weights and the data."""
+    """Everything that the numbers of an evaluation depend on besides the weights and the data."""
 
     features: Annotated[str, Field(min_length=1)] = "domain"
     """The extractor; `domain`: a small classifier trained on the real images of the dataset."""
     metrics: Annotated[tuple[RequestedMetric, ...], Field(min_length=1)] = CHEAP
-    """What is measured."""
+    """The metrics to measure."""
     guidance: tuple[Annotated[float, Field(ge=0)], ...] = (1.0, 1.5, 2.0)
-    """All of these are sampled and judged; none for images that are there already."""
+    """The guidance scales to sample at; none for existing images."""
     per_class: Annotated[int, Field(ge=0)] = 100
-    """Generated images of each class; 0 only for images that are there already, in unequal numbers."""
+    """Generated images per class; 0 only for existing images in unequal numbers."""
     seeds: tuple[int, ...] = ()
-    """Seeds of the sampling whose values are averaged; none given: that of `sampling` alone."""
+    """Sampling seeds to average over; default: that of `sampling` alone."""
     reference: Literal["train", "test", "all"] = "train"
-    """Which real images of the store (always the uncut store, never the long-tailed cut)."""
+    """The real images of the store to compare with (of the whole store, never of the long-tailed cut)."""
     k: Annotated[int, Field(ge=1)] = 3
     """Neighbours in precision and recall."""
     utility: bool = False
@@ -35,12 +35,12 @@ class EvalSpec(Spec):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds: one is given twice; an average over the same images says nothing new")
+            raise ValueError("seeds: each must be given once; averaging the same images twice adds nothing")
         if self.guidance and self.per_class < 2:
             raise ValueError(f"per_class must be at least 2 (got {self.per_class})")
         return self
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
-        """The seeds that are sampled with, at least one."""
+        """The seeds to sample with, at least one."""
         return self.seeds or (self.sampling.seed,)
