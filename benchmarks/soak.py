@@ -1,17 +1,17 @@
-"""Kill training at random moments until K kills have happened; every run must end as if nothing had ever disturbed it.
+"""Kill training at random moments, K times in all; every run must end bitwise equal to an undisturbed one.
 
     python benchmarks/soak.py --kills 200 --seed 0        (make soak)
 
-Tiny runs of 60 steps save every second step, so that many kills fall into saving. A process that has imported
-everything forks each training and kills it with SIGKILL: after a random time, or (every second one) when a temporary
-file of a checkpoint or weights file is seen. After one kill in six a file of the newest checkpoint is cut off at a
-random length. A run that comes to its end is compared with an undisturbed one, byte for byte: network, average and
-optimiser of each kept checkpoint, the weights files, metrics.jsonl without its seconds, the names of all files. Then
-the next one begins.
+Tiny runs of 60 steps save every second step, so that many kills interrupt saving. A process that has imported
+everything forks each training and kills it with SIGKILL: after a random time or, every second time, when a temporary
+checkpoint or weights file appears. After one kill in six, a file of the newest checkpoint is truncated at a random
+length. A run that finishes is compared byte for byte with an undisturbed one: network, average and optimiser of each
+kept checkpoint, the weights files, metrics.jsonl without its seconds, the names of all files. Then the next run starts.
 """
 
 import argparse
 import json
+import logging
 import os
 import random
 import shutil
@@ -56,24 +56,24 @@ SPEC = RunSpec(
     every=IntervalSpec(log=3, samples=0, save=2, keep=3),
 )
 LONGEST_S = 1.2
-"""The longest life of a process that is killed by the clock; one that nobody kills ends after its 60 steps."""
+"""The longest time before a process is killed by the clock; one that is not killed ends after its 60 steps."""
 
 
 @dataclass
 class Tally:
-    """What happened."""
+    """Counts of what happened."""
 
     kills: int = 0
     saving: int = 0
-    """Kills that left half a file or folder behind."""
+    """Kills that left a half-written file or folder."""
     early: int = 0
     """Kills before the first checkpoint."""
     truncated: Counter[str] = field(default_factory=Counter)
-    """Files cut off, by name."""
+    """Truncated files, by name."""
     finished: int = 0
-    """Runs that ended, all equal to the undisturbed one."""
-    passed_over: int = 0
-    """Times that training said it passed over a damaged checkpoint."""
+    """Finished runs, all equal to the undisturbed one."""
+    ignored: int = 0
+    """Damaged checkpoints that training reported and ignored."""
 
 
 def make_store(path: Path) -> Store:
@@ -86,32 +86,34 @@ def make_store(path: Path) -> Store:
 
 
 def start(run: RunDir, store: Store, log: Path) -> int:
-    """Fork a training; its messages are appended to `log`. The process's number."""
+    """Fork a training that appends its messages to `log`; returns the process id."""
     process = os.fork()
     if process:
         return process
     code = 1
     try:
-        os.setpgid(0, 0)  # its helpers (git) go with it
-        with log.open("a") as said:
-            run_training(run, SPEC, store, say=lambda line: print(line, file=said, flush=True))
+        os.setpgid(0, 0)  # includes its child processes (git)
+        logger = logging.getLogger("taildiff")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(logging.FileHandler(log))
+        run_training(run, SPEC, store)
         code = 0
     except BaseException:
-        with log.open("a") as said:
-            traceback.print_exc(file=said)
+        with log.open("a") as file:
+            traceback.print_exc(file=file)
     finally:
         os._exit(code)
 
 
 def finish(process: int) -> None:
-    """Wait for its end; its failure is ours."""
+    """Wait for the process; exits if it failed."""
     _, status = os.waitpid(process, 0)
     if status:
         raise SystemExit(f"a training that was not killed failed with status {status}")
 
 
 def ended(process: int) -> bool:
-    """Whether it is over; its failure is ours."""
+    """Whether the process has ended; exits if it failed."""
     done, status = os.waitpid(process, os.WNOHANG)
     if done and status:
         raise SystemExit(f"a training that was not killed failed with status {status}")
@@ -119,7 +121,7 @@ def ended(process: int) -> bool:
 
 
 def half_written(run: RunDir) -> bool:
-    """Whether anything temporary lies in the run: it is being saved, or was when it was killed."""
+    """Whether the run holds temporary files: it is being saved, or was killed while saving."""
     places = (run.states, run.weights_dir, run.root)
     return any(name.startswith(".") and name.endswith((".tmp", ".old")) for place in places for name in names(place))
 
@@ -131,8 +133,8 @@ def names(folder: Path) -> list[str]:
         return []
 
 
-def live(process: int, run: RunDir, rng: random.Random) -> bool:
-    """Wait, then kill; False when training ended before."""
+def wait_and_kill(process: int, run: RunDir, rng: random.Random) -> bool:
+    """Wait, then kill; False if training ended first."""
     at_saving = rng.random() < 0.5
     until = time.monotonic() + rng.uniform(0, LONGEST_S)
     while time.monotonic() < until or (at_saving and not half_written(run)):
@@ -149,36 +151,36 @@ def live(process: int, run: RunDir, rng: random.Random) -> bool:
 
 
 def cut_off(run: RunDir, cut: set[Path], rng: random.Random) -> str | None:
-    """Truncate a file of the newest checkpoint, if another whole one is left; the file's name."""
-    whole = [run.state(step) for step in run.checkpoint_steps() if run.state(step) not in cut]
-    if len(whole) < 2 or rng.random() >= 1 / 6:
+    """Truncate a file of the newest checkpoint if another intact one is left; returns the file's name."""
+    intact = [run.state(step) for step in run.checkpoint_steps() if run.state(step) not in cut]
+    if len(intact) < 2 or rng.random() >= 1 / 6:
         return None
-    path = rng.choice(sorted(path for path in whole[-1].iterdir()))
+    path = rng.choice(sorted(path for path in intact[-1].iterdir()))
     os.truncate(path, rng.randrange(path.stat().st_size))
-    cut.add(whole[-1])
+    cut.add(intact[-1])
     return path.name
 
 
 def content(run: RunDir) -> dict[str, object]:
-    """All that must be the same in the end."""
-    found: dict[str, object] = {}
+    """Everything that must be equal at the end."""
+    result: dict[str, object] = {}
     for path in sorted(run.root.rglob("*")):
         name = str(path.relative_to(run.root))
         if path.is_file() and not name.startswith("state/damaged-"):
-            found[name] = path.read_bytes() if path.suffix == ".safetensors" else None
+            result[name] = path.read_bytes() if path.suffix == ".safetensors" else None
     lines = map(json.loads, run.metrics.read_text().splitlines())
-    found["metrics"] = [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in lines]
-    return found
+    result["metrics"] = [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in lines]
+    return result
 
 
 def disturbed(run: RunDir, store: Store, log: Path, tally: Tally, kills: int, rng: random.Random) -> None:
-    """One run from its beginning to its end, with as many kills as come its way."""
+    """One run from start to finish, killed at random moments."""
     cut: set[Path] = set()
     while True:
         process = start(run, store, log)
         if tally.kills >= kills:
             return finish(process)
-        if not live(process, run, rng):
+        if not wait_and_kill(process, run, rng):
             return
         tally.kills += 1
         tally.saving += half_written(run)
@@ -191,7 +193,7 @@ def disturbed(run: RunDir, store: Store, log: Path, tally: Tally, kills: int, rn
 def campaign(folder: Path, kills: int, seed: int) -> Tally:
     """All runs; SystemExit names the first difference."""
     torch.set_num_threads(1)
-    rng, tally, log = random.Random(seed), Tally(), folder / "said.txt"
+    rng, tally, log = random.Random(seed), Tally(), folder / "log.txt"
     store, whole = make_store(folder / "store"), RunDir(folder / "whole")
     finish(start(whole, store, log))
     expected = content(whole)
@@ -205,7 +207,7 @@ def campaign(folder: Path, kills: int, seed: int) -> Tally:
             )
         tally.finished += 1
         shutil.rmtree(run.root)
-    tally.passed_over = log.read_text().count("passed over a checkpoint")
+    tally.ignored = log.read_text().count("ignored a damaged checkpoint")
     return tally
 
 
@@ -219,15 +221,15 @@ def main() -> None:
     try:
         tally = campaign(folder, options.kills, options.seed)
     except SystemExit:
-        print((folder / "said.txt").read_text()[-3000:], file=sys.stderr)
+        print((folder / "log.txt").read_text()[-3000:], file=sys.stderr)
         raise
     print(f"kills by SIGKILL                         {tally.kills}")
     print(f"  in the middle of saving                {tally.saving}")
     print(f"  before the first checkpoint            {tally.early}")
     cut = ", ".join(f"{name} {count}" for name, count in sorted(tally.truncated.items()))
-    print(f"newest checkpoint cut off                {tally.truncated.total()}  ({cut})")
-    print(f"  passed over, and said so               {tally.passed_over}")
-    print(f"runs that ended, bitwise equal           {tally.finished} of {tally.finished}")
+    print(f"newest checkpoint truncated              {tally.truncated.total()}  ({cut})")
+    print(f"  reported and ignored                   {tally.ignored}")
+    print(f"finished runs, bitwise equal             {tally.finished} of {tally.finished}")
     print(f"seconds                                  {time.monotonic() - begun:.0f}")
     shutil.rmtree(folder)
 

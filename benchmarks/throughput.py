@@ -34,7 +34,6 @@ from work import ceilings, step_tflop
 
 from losses import peak, processor
 from taildiff.data.latents import LatentMeta, LatentStore
-from taildiff.data.longtail import Split
 from taildiff.data.store_files import SourceMeta, StoreMeta
 from taildiff.engine import Engine
 from taildiff.run.layout import RunDir
@@ -49,7 +48,8 @@ from taildiff.spec import (
     SiTSpec,
     UCLSpec,
 )
-from taildiff.training.loop import StopRule, train
+from taildiff.training.loop import train
+from taildiff.training.request import TrainingRequest
 from taildiff.training.session import open_training
 
 RESULTS = Path(__file__).parent / "results"
@@ -164,9 +164,9 @@ def measure(row: Row, warmup: int, window: int, seconds: float) -> Result:
     store, watch = latents(), Watch(warmup, window, seconds)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            split = Split.cut(store, row.spec.data)
-            training = open_training(RunDir(Path(folder)), row.spec, store, split, None, Engine(), watch, print)
-            train(training, StopRule())
+            request = TrainingRequest(RunDir(Path(folder)), row.spec, store)
+            training = open_training(request, Engine(), watch)
+            train(training)
         except EnoughError:
             pass
         except torch.OutOfMemoryError:

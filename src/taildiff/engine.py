@@ -1,7 +1,7 @@
-"""Devices and processes, through lightning-fabric; nothing else imports it.
+"""Devices and processes, through lightning-fabric; no other module imports it.
 
-Precision is not its affair: fabric's mixed precision would round every input, noise levels too, to bf16. The objective
-runs the network alone under autocast.
+Fabric runs in full precision, because its mixed precision would round every input, noise levels too, to bf16. The
+objective puts only the network under autocast.
 """
 
 import logging
@@ -17,28 +17,29 @@ from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnv
 from torch import Tensor, nn
 
 from taildiff.distributed import launcher
-from taildiff.errors import FollowerError, RunError, SpecError, TaildiffError
+from taildiff.errors import OtherRankError, RunError, SpecError, TaildiffError
 from taildiff.losses.contrastive import gathered
 from taildiff.memory import keep_freed_memory
 
 
 class Engine:
-    """One process's view of the devices; `devices` GPUs a node, or processes where there is no GPU."""
+    """The process and its device, among all of a training."""
 
     def __init__(self, devices: int = 1, nodes: int = 1):
-        """Start the other processes, or meet those that a launcher started (`launched.fitted` made the numbers fit).
+        """Start the other processes, or connect to those that a launcher started.
 
-        `SpecError` when there are fewer GPUs than `devices`, `RunError` when the processes do not find each other.
+        `devices`: GPUs per node, or processes where there is no GPU.
+        `SpecError` for more `devices` than GPUs, `RunError` when the processes cannot connect.
         """
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
         if accelerator == "cuda" and devices > torch.cuda.device_count():
             raise SpecError(
                 f"--devices {devices}: this process sees {torch.cuda.device_count()} GPUs"
-                + ("; each task must see all of its node: --gpus-per-node, not --gpus-per-task" if launcher() else "")
+                + ("; each task must see its whole node: --gpus-per-node, not --gpus-per-task" if launcher() else "")
             )
         if accelerator == "cpu":
             keep_freed_memory()
-        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # its banners say nothing that a user needs
+        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # hides its banners
         self._fabric = Fabric(
             accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[_environment(devices)]
         )
@@ -46,24 +47,24 @@ class Engine:
             self._fabric.launch()
         except dist.DistError as error:
             raise RunError(
-                f"the {devices * nodes} processes did not find each other ({str(error).splitlines()[0]}): "
-                "check that all were started, and that they can reach MASTER_ADDR at MASTER_PORT"
+                f"the {devices * nodes} processes could not connect ({str(error).splitlines()[0]}): "
+                "check that all were started and can reach MASTER_ADDR at MASTER_PORT"
             ) from None
 
     @property
     def device(self) -> torch.device:
-        """The own device."""
+        """The device of this process."""
         return self._fabric.device
 
     @property
-    def first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this is the process that writes files and shows progress."""
         return self._fabric.is_global_zero
 
     def rows(self, batch_size: int) -> slice:
-        """The own part of the global batch."""
-        own = batch_size // self._fabric.world_size
-        return slice(self._fabric.global_rank * own, (self._fabric.global_rank + 1) * own)
+        """The rows of the global batch that belong to this rank."""
+        size = batch_size // self._fabric.world_size
+        return slice(self.rank * size, (self.rank + 1) * size)
 
     @property
     def rank(self) -> int:
@@ -71,111 +72,111 @@ class Engine:
         return self._fabric.global_rank
 
     def setup(self, module: nn.Module) -> nn.Module:
-        """The module on its device, under precision and DDP."""
+        """The module on this process's device, under DDP where there are several."""
         return self._fabric.setup_module(module)
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients, averaged over the processes."""
+        """Compute gradients and average them over the processes."""
         self._fabric.backward(loss)
 
-    def apart(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[None]:
-        """Forward and backward in here add to the own gradients only; the next ones outside exchange the sum."""
+    def no_sync(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[None]:
+        """Accumulate gradients without averaging; the next backward pass outside averages the sum."""
         return self._fabric.no_backward_sync(module, enabled)  # pyright: ignore[reportArgumentType]
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Rows (n, …) of all processes, in rank order."""
+        """The rows (n, …) of all processes, in rank order."""
         return gathered(rows)[0]
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process, so that all of them stop together."""
+        """Whether the flag is set in any process; the same answer in each."""
         if self._fabric.world_size == 1:
             return flag
-        raised = self._fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum")
-        assert isinstance(raised, Tensor)
-        return bool(raised > 0)
+        flags = self._fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum")
+        assert isinstance(flags, Tensor)
+        return bool(flags > 0)
 
-    def largest(self, value: float) -> float:
-        """The largest value of all processes, the same in each; no NaN."""
+    def max(self, value: float) -> float:
+        """The largest value of all processes, the same in each; NaN is not allowed."""
         if self._fabric.world_size == 1:
             return value
-        most = self._fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=self.device), reduce_op="max")
-        assert isinstance(most, Tensor)
-        return float(most)
+        largest = self._fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=self.device), reduce_op="max")
+        assert isinstance(largest, Tensor)
+        return float(largest)
 
-    def alone(self, action: Callable[[], None]) -> None:
-        """Let the first process do what may fail (writing, mostly); where it fails, all of them do, and none waits."""
+    def on_rank_zero(self, action: Callable[[], None]) -> None:
+        """Run what may fail (writing, mostly) on rank zero; where it fails, every process raises and none waits."""
         failure: Exception | None = None
-        if self.first:
+        if self.is_rank_zero:
             try:
                 action()
             except (OSError, TaildiffError) as error:
                 failure = error
         if self.any(failure is not None):
-            raise failure or FollowerError("the first process could not go on; its own message says why")
+            raise failure or OtherRankError("rank zero failed and reports why")
 
     @contextmanager
-    def one_voice(self) -> Iterator[None]:
-        """Of the processes that an error ends, the first to fail raises it, the others `FollowerError`."""
+    def report_once(self) -> Iterator[None]:
+        """Report an error once: the first failing rank raises it, the others raise `OtherRankError`."""
         try:
             yield
-        except FollowerError:
+        except OtherRankError:
             raise
         except (OSError, TaildiffError, torch.OutOfMemoryError) as error:
-            if self._fabric.world_size > 1 and not _speaks():
-                raise FollowerError(str(error)) from error
+            if self._fabric.world_size > 1 and not _is_first_to_fail():
+                raise OtherRankError(str(error)) from error
             if not isinstance(error, torch.OutOfMemoryError):
                 raise
             raise RunError(
-                f"the memory of {self.device} is full: a batch in parts (--accumulate 4) needs less of it, and so do "
-                "--precision bf16-mixed, --model.checkpointing (SiT), a smaller --batch-size and more --devices"
+                f"out of memory on {self.device}; try --accumulate 4, --precision bf16-mixed, --model.checkpointing "
+                "(SiT), a smaller --batch-size or more --devices"
             ) from error
         except RuntimeError as error:
             if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
                 raise
-            if not _speaks():
-                raise FollowerError("another process ended; its own message says why") from error
+            if not _is_first_to_fail():
+                raise OtherRankError("another rank failed and reports why") from error
             raise RunError(
-                "another process of this training ended without a word (killed, or out of memory): see to its machine, "
-                "then give the same command again; it goes on from the newest checkpoint"
+                "another process of this training ended without an error message (killed, or out of memory): check "
+                "that node, then rerun the same command to resume from the newest checkpoint"
             ) from error
 
     def barrier(self) -> None:
         """Wait for all processes."""
         self._fabric.barrier()
 
-    def part(self) -> None:
-        """Take leave of the other processes; one that ends with the connection open may be aborted by its threads."""
+    def shutdown(self) -> None:
+        """Shut down the process group; a process that exits with an open connection may be aborted by its threads."""
         if self._fabric.world_size > 1:
             self.barrier()
             dist.destroy_process_group()
 
 
 def _environment(devices: int) -> LightningEnvironment | SLURMEnvironment | TorchElasticEnvironment:
-    """Fabric's word for what started the processes."""
-    match found.name if (found := launcher()) else None:
+    """Fabric's class for what started the processes."""
+    match started_by.name if (started_by := launcher()) else None:
         case "torchrun":
             return TorchElasticEnvironment()
         case "SLURM":
-            os.environ["SLURM_NTASKS_PER_NODE"] = str(devices)  # fabric wants it, and `srun --ntasks` sets none
+            os.environ["SLURM_NTASKS_PER_NODE"] = str(devices)  # fabric needs it, and `srun --ntasks` does not set it
             return SLURMEnvironment(auto_requeue=False)
         case None:
             return LightningEnvironment()
 
 
-def _speaks() -> bool:
-    """Whether no other process has told of an error yet; asked through the store that all processes met at."""
+def _is_first_to_fail() -> bool:
+    """Whether no other process has reported an error yet, counted in the store through which the processes met."""
     try:
-        return dist.distributed_c10d._get_default_store().add("taildiff: errors told", 1) == 1
-    except (RuntimeError, ValueError):  # the first process, which keeps the store, is gone
+        return dist.distributed_c10d._get_default_store().add("taildiff: errors reported", 1) == 1
+    except (RuntimeError, ValueError):  # rank zero, which keeps the store, is gone
         return False
 
 
 def compile_in_place(module: nn.Module, device: torch.device) -> None:
-    """torch.compile what `module` computes, at its first call; its type and the names of its parameters stay.
+    """Compile `module` with torch.compile at its first call; its type and parameter names stay.
 
-    `SpecError` when there is no compiler for the code that torch writes. Two of its optimisations are off because they
-    lose gradients silently: layouts of convolutions on a CPU (2.13: of the U-Net, found by
-    tests/training/test_scale.py), and mix-order reductions on a GPU (2.10 to 2.13: of adaptive norms, pytorch#193061).
+    `SpecError` when no C compiler is installed. Two optimisations are off because they lose gradients silently: layouts
+    of convolutions on a CPU (2.13: of the U-Net, found by tests/training/test_scale.py), and mix-order reductions on a
+    GPU (2.10 to 2.13: of adaptive norms, pytorch#193061).
     """
     _require_compiler(device)
     options: dict[str, str | int | bool | Callable[..., object]] = {}
@@ -191,5 +192,5 @@ def _require_compiler(device: torch.device) -> None:
     given = os.environ.get("CXX" if device.type == "cpu" else "CC")
     if not any(map(shutil.which, [given] if given else names)):
         raise SpecError(
-            f"--compile needs a C compiler ({', '.join(names)}), and there is none: install one, or leave --compile out"
+            f"--compile needs a C compiler ({', '.join(names)}), and none was found: install one, or remove --compile"
         )

@@ -1,7 +1,7 @@
 """Every error that taildiff raises on purpose.
 
-A message says what is wrong and what to do next. The command line prints it on its own, without a traceback, and exits
-with 2; a library user can catch `TaildiffError`, or `ValueError` where the input was wrong.
+A message says what is wrong, where, and what to do. The command line prints it without a traceback and exits with 2;
+library users catch `TaildiffError`, or `ValueError` for wrong input.
 """
 
 import difflib
@@ -9,45 +9,46 @@ from collections.abc import Iterable
 
 
 class TaildiffError(Exception):
-    """Base of all errors that are meant for the user."""
+    """Base of all errors meant for the user."""
 
 
 class InputError(TaildiffError, ValueError):
-    """Something the user gave is wrong: an option, a file, a combination."""
+    """An option, a file or a combination of them is wrong."""
 
 
 class SpecError(InputError):
-    """A field, recipe or option that does not exist or does not fit."""
+    """A field, recipe or option does not exist or does not fit."""
 
 
 class DataError(InputError):
-    """Images, stores and splits that cannot be used as they are."""
+    """Images, a store or a split cannot be used."""
 
 
 class RunError(InputError):
-    """A run directory that cannot be resumed, read or compared."""
+    """A run cannot be resumed, read or compared."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint or weights file that is damaged or belongs to something else."""
+    """A checkpoint or weights file is damaged or belongs to something else."""
 
 
-class FollowerError(RunError):
-    """Training ended because another process did, which says why; the command line leaves this one unsaid."""
+class OtherRankError(RunError):
+    """Training ended because another rank failed, which reports why; the command line does not print this error."""
 
 
 class NonFiniteError(TaildiffError):
-    """The loss stopped being a number; training was stopped and nothing after the last checkpoint was saved."""
+    """The loss is not finite; training stopped, and the last checkpoint is the newest state."""
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
-    """One sentence for a name that is not among `choices`, with the nearest one suggested.
+    """The message for a name that is not among `choices`, with the closest one suggested.
 
     >>> unknown("sampler", "heum", ["euler", "heun"])
     "unknown sampler 'heum': did you mean 'heun'? Choices: euler, heun"
     """
-    known = list(dict.fromkeys(choices))
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else ""
-    choose = f"Choices: {', '.join(known)}" if not near or len(known) <= 15 else ""  # a long list hides the hint
-    return f"unknown {kind} '{name}': {' '.join(part for part in (hint, choose) if part)}"
+    names = list(dict.fromkeys(choices))
+    closest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    parts = [f"did you mean '{closest[0]}'?"] if closest else []
+    if not closest or len(names) <= 15:  # a long list would hide the suggestion
+        parts.append(f"Choices: {', '.join(names)}")
+    return f"unknown {kind} '{name}': {' '.join(parts)}"

@@ -1,8 +1,8 @@
-"""Memory that training frees and asks for again a moment later, step after step.
+"""glibc's allocator, tuned for training, which frees and allocates the same large blocks in every step.
 
-glibc returns large blocks to the kernel when they are freed and gets them back page by page; on two CPU cores that made
-a step over two views cost 2.3 plain ones instead of 1.9 (benchmarks/step_cost.py without and with this call). Keeping
-them costs nothing: the peak is the same in the next step.
+By default glibc returns freed large blocks to the kernel and gets them back page by page; on two CPU cores that made a
+step over two views cost 2.3 plain ones instead of 1.9 (benchmarks/step_cost.py without and with this call). Keeping the
+blocks does not raise the peak.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Let glibc's allocator reuse blocks below 1 GiB instead of returning them; elsewhere do nothing."""
+    """Make glibc reuse freed blocks below 1 GiB instead of returning them to the kernel; no effect elsewhere."""
     if not sys.platform.startswith("linux"):
         return
     try:

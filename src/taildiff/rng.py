@@ -1,7 +1,7 @@
-"""Random streams: every random number is a pure function of (seed, purpose, position), never of what was drawn before.
+"""Random streams: every random number is a pure function of (seed, purpose, position), never of earlier draws.
 
-That is what makes a run resumable bit for bit, and two methods comparable: an objective that draws something more does
-not shift what the others draw. Keys go through numpy's SeedSequence, so that nearby seeds give unrelated streams.
+This makes runs resume bit for bit and methods comparable: an objective that draws an additional number does not shift
+the others. Keys go through numpy's SeedSequence, so that nearby seeds give unrelated streams.
 """
 
 import zlib
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def seed_of(seed: int, purpose: str, *position: int) -> int:
-    """A 63-bit seed for one purpose at one position (a step, an image); any integers, negative seeds too."""
+    """A 63-bit seed for one purpose at one position (a step, an image); seeds may be negative."""
     words = [seed & (2**64 - 1), zlib.crc32(purpose.encode()), *position]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
 

@@ -17,7 +17,7 @@ from taildiff.io.lock import locked
 from taildiff.run.layout import RunDir
 from taildiff.sampling.generate import generate, load_model
 from taildiff.spec import SamplingSpec
-from taildiff.training.loop import StopRule
+from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 
 HOLD = """

@@ -30,7 +30,7 @@ from taildiff.spec import (
     UCLSpec,
     UNetSpec,
 )
-from taildiff.training.loop import StopRule
+from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 
 LATENTS = CodecFacts(source="vae", kind="AutoencoderKL", hash="0", channels=4, height=32, width=32, scaling=0.18215)

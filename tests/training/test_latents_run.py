@@ -19,7 +19,7 @@ from taildiff.models.codec import load_vae
 from taildiff.run.layout import RunDir
 from taildiff.sampling.generate import generate, load_model
 from taildiff.spec import CodecFacts, DataSpec, IntervalSpec, RunSpec, SamplingSpec, SiTSpec
-from taildiff.training.loop import StopRule
+from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 
 SIZE = 16
@@ -159,9 +159,9 @@ def test_a_run_goes_on_with_its_own_latents_only(pixels: Store, latents: LatentS
         return np.ones((len(images), 2, 4, 2, 2), np.float16)
 
     other = encode(pixels, tmp_path / "other", doubled, moments)
-    with pytest.raises(RunError, match="begun with other latents"):
+    with pytest.raises(RunError, match="started with other latents"):
         run_training(run, spec, other)
-    with pytest.raises(RunError, match=r"begun on latents, and .* holds images; name those"):
+    with pytest.raises(RunError, match=r"started on latents, and .* holds images; give the run's latents"):
         run_training(run, spec, pixels)
 
 

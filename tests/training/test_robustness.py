@@ -21,7 +21,7 @@ from taildiff.run.weights import read_weights
 from taildiff.sampling.generate import load_model
 from taildiff.spec import DDPMSpec, SiTSpec, UCLSpec
 from taildiff.training import loop
-from taildiff.training.loop import StopRule
+from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 
 
@@ -155,7 +155,7 @@ def test_time_that_is_up_at_the_last_step_is_no_stop(tiny_store, tiny_spec, tmp_
 def test_fewer_steps_than_done_are_refused(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store)
-    with pytest.raises(RunError, match="12 steps behind it"):
+    with pytest.raises(RunError, match="is at step 12, beyond --steps 6"):
         run_training(run, tiny_spec.model_copy(update={"steps": 6}), tiny_store)
     assert run.info().spec.steps == 12
 
@@ -223,8 +223,8 @@ def test_processes_that_see_other_checkpoints_are_told(tiny_store, tiny_spec, tm
     """--out on a disk of each node: the first one goes on after step 2, the others would begin with fresh weights."""
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store, StopRule(step=2))
-    monkeypatch.setattr(Engine, "largest", lambda _, value: max(value, 3.0))
-    with pytest.raises(RunError, match=r"do not see the same checkpoints .*step 2.* file system that all nodes see"):
+    monkeypatch.setattr(Engine, "max", lambda _, value: max(value, 3.0))
+    with pytest.raises(RunError, match=r"do not see the same checkpoints .*step 2.* file system that all nodes share"):
         run_training(run, tiny_spec, tiny_store)
     assert run.checkpoint_steps() == [2]
 
@@ -234,7 +234,7 @@ def test_full_memory_of_a_gpu_is_told_with_what_needs_less(tiny_store, tiny_spec
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
     monkeypatch.setattr(loop, "_step", full)
-    with pytest.raises(RunError, match=r"memory of cpu is full: .*--accumulate 4.*--model\.checkpointing"):
+    with pytest.raises(RunError, match=r"out of memory on cpu; try --accumulate 4.*--model\.checkpointing"):
         run_training(RunDir(tmp_path / "run"), tiny_spec, tiny_store)
 
 

@@ -29,9 +29,9 @@ from taildiff.spec import (
     UCLSpec,
     UNetSpec,
 )
-from taildiff.training.loop import StopRule
+from taildiff.training.request import StopRule
 from taildiff.training.resume import check_same
-from taildiff.training.session import compared_in_parts, fit_to_launcher, run_training
+from taildiff.training.session import fit_to_launcher, reduced_comparisons, run_training
 
 UNET = UNetSpec(channels=(8, 16))
 SIT = SiTSpec(depth=2, width=24, heads=2, patch=4)
@@ -94,13 +94,13 @@ def test_the_terms_that_see_only_a_part_are_named_once(spec, tiny_store, tmp_pat
     fields["objective"] = ObjectiveSpec(
         ucl=UCLSpec(weight=1, gather=True), dispersive=DispersiveSpec(weight=1), transfer=TransferSpec(mode="t2h")
     )
-    two = compared_in_parts(spec.model_copy(update=fields | {"devices": 2}))
+    two = "\n".join(reduced_comparisons(spec.model_copy(update=fields | {"devices": 2})))
     assert "UCL compares 4 samples instead of 12" in two
     assert "DISPERSIVE and transfer compare 2 samples instead of 6" in two
-    apart = compared_in_parts(spec.model_copy(update={"batch_size": 12, "objective": CCUA, "devices": 2}))
-    assert apart == "2 processes: UCL compares 6 samples instead of 12 (--objective.ucl.gather: all)"
-    assert compared_in_parts(spec.model_copy(update={"objective": UNCOUPLED, "accumulate": 2})) == ""
-    assert compared_in_parts(spec.model_copy(update={"objective": CCUA})) == ""
+    apart = reduced_comparisons(spec.model_copy(update={"batch_size": 12, "objective": CCUA, "devices": 2}))
+    assert apart == ["2 processes: UCL compares 6 samples instead of 12 (to compare all: --objective.ucl.gather)"]
+    assert reduced_comparisons(spec.model_copy(update={"objective": UNCOUPLED, "accumulate": 2})) == []
+    assert reduced_comparisons(spec.model_copy(update={"objective": CCUA})) == []
 
 
 def test_a_part_that_is_not_finite_costs_the_whole_step(spec, tiny_store, tmp_path, monkeypatch, caplog):

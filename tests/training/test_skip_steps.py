@@ -14,7 +14,7 @@ from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_weights
 from taildiff.spec import RunSpec
 from taildiff.training import loop
-from taildiff.training.loop import StopRule
+from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 from taildiff.training.skip_steps import FEWEST, WINDOW, Skipped
 
@@ -59,7 +59,7 @@ def test_left_out_steps_are_counted_told_and_kept(tiny_store, tiny_spec, tmp_pat
     assert run_training(run, spec, tiny_store).reason == "finished"
     assert "skipped step 3:" in caplog.messages[0]
     assert "term 'denoising' is not finite for 8 of 8 samples" in caplog.messages[0]
-    assert caplog.messages[-1] == "skipped 2 whose loss or gradient was not a number, of 12 steps"
+    assert caplog.messages[-1] == "of 12 steps, training skipped 2 with a non-finite loss or gradient"
     assert state(run)["skipped"] == {"nonfinite": 2, "spikes": 0, "norms": []}
     assert [line["skipped"]["nonfinite"] for line in lines(run)] == [1, 1, 1, 2, 2, 2]
     assert all(line["loss"] is not None for line in lines(run))
@@ -101,9 +101,7 @@ def test_above_the_limit_training_stops_and_a_higher_one_goes_on(tiny_store, tin
     poisoned(float("nan"), steps=(2, 6, 9))
     run, whole = RunDir(tmp_path / "run"), RunDir(tmp_path / "whole")
     limited = tiny_spec.model_copy(update={"skip_nonfinite": 1})
-    with pytest.raises(
-        NonFiniteError, match=r"step 7: .*, after 1 that were left out; .*step-0000004.*--skip-nonfinite"
-    ):
+    with pytest.raises(NonFiniteError, match=r"step 7: .*, after 1 skipped steps; .*step-0000004.*--skip-nonfinite"):
         run_training(run, limited, tiny_store)
     more = tiny_spec.model_copy(update={"skip_nonfinite": 3})
     assert run_training(run, more, tiny_store).step == 12
@@ -117,17 +115,17 @@ def test_above_the_limit_training_stops_and_a_higher_one_goes_on(tiny_store, tin
 def test_a_spike_is_measured_against_the_median_and_a_new_level_is_followed():
     spec, now = RunSpec(skip_spikes=10.0, skip_nonfinite=99), Skipped()
     for step in range(FEWEST):  # nothing is a spike before there is something to compare with
-        verdict, now = now.judged(spec, 1e6 if step == 3 else 1.0)
+        verdict, now = now.decide(spec, 1e6 if step == 3 else 1.0)
         assert verdict == "train"
     verdicts = []
     for norm in (9.9, 10.1, float("inf"), float("nan"), 1.0):
-        verdict, now = now.judged(spec, norm)
+        verdict, now = now.decide(spec, norm)
         verdicts.append(verdict)
     assert verdicts == ["train", "spike", "nonfinite", "nonfinite", "train"]
     assert (now.nonfinite, now.spikes) == (2, 1)
-    assert str(now) == "2 whose loss or gradient was not a number and 1 spikes of the gradient norm"
+    assert str(now) == "2 with a non-finite loss or gradient and 1 spikes of the gradient norm"
     for _ in range(WINDOW):
-        verdict, now = now.judged(spec, 100.0)
+        verdict, now = now.decide(spec, 100.0)
     assert verdict == "train"
     assert len(now.norms) == WINDOW
     assert now.spikes < 1 + WINDOW // 2 + 2
@@ -151,7 +149,7 @@ def test_all_processes_leave_out_the_same_steps(tiny_store, tiny_spec, tmp_path)
     )
     said = done.stdout.splitlines()  # one tells, the other knows why it ends
     assert sorted(line.split()[0] for line in said if "is not finite" in line or "gradient" in line) == [
-        "FollowerError",
+        "OtherRankError",
         "NonFiniteError",
     ], done.stdout + done.stderr
     assert state(RunDir(tmp_path / "run"))["skipped"]["nonfinite"] == 1
@@ -161,7 +159,7 @@ TWO = """
 import sys
 from pathlib import Path
 from taildiff.data.store import Store
-from taildiff.errors import FollowerError, NonFiniteError
+from taildiff.errors import OtherRankError, NonFiniteError
 from taildiff.objectives.objective import Objective, StepLoss
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec, parse, read_json
@@ -178,7 +176,7 @@ loop._step, Objective.forward = watched, spoilt
 try:
     spec = parse(RunSpec, read_json(Path(sys.argv[1])))
     session.run_training(RunDir(Path({run!r})), spec, Store.open({store!r}))
-except (FollowerError, NonFiniteError) as error:
+except (OtherRankError, NonFiniteError) as error:
     print(type(error).__name__, error, flush=True)
     assert isinstance(error.__cause__ or error, NonFiniteError)
 """

@@ -17,7 +17,7 @@ from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_weights
 from taildiff.sampling.generate import generate, load_model
 from taildiff.spec import SamplingSpec
-from taildiff.training.loop import StopRule
+from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 
 
@@ -193,7 +193,7 @@ def test_fine_tuning_begins_with_the_given_weights(tiny_store, tiny_spec, tmp_pa
     frozen = tiny_spec.model_copy(update={"optimizer": tiny_spec.optimizer.model_copy(update={"lr": 1e-30})})
     run_training(second, frozen, tiny_store, StopRule(step=1), start_from=first.weights(12))
     assert same(weights(first), weights(second, "raw"))
-    with pytest.raises(RunError, match="--from is for a new run"):
+    with pytest.raises(RunError, match="--from starts a new run"):
         run_training(second, frozen, tiny_store, start_from=first.weights(8))
     with pytest.raises(CheckpointError, match="does not exist"):
         run_training(RunDir(tmp_path / "third"), frozen, tiny_store, start_from=tmp_path / "no.safetensors")

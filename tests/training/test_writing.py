@@ -13,7 +13,7 @@ from taildiff.errors import CheckpointError
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_weights
 from taildiff.training import checkpoint
-from taildiff.training.loop import StopRule
+from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 
 

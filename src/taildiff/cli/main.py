@@ -12,10 +12,10 @@ import sys
 import time
 
 from taildiff import __version__
-from taildiff.errors import FollowerError, InputError, SpecError, TaildiffError, unknown
+from taildiff.errors import InputError, OtherRankError, SpecError, TaildiffError, unknown
 
 GRACE = 3.0
-"""Seconds that a process which is to be silent leaves to the one that speaks."""
+"""Seconds for the first process to report an error; a process still running after them failed on its own."""
 VERBS = {
     "demo": "train two models on long-tailed digits, judge and compare them; the report in ten minutes",
     "data": "prepare images (data prepare), write their latents (data encode), look at both (data show)",
@@ -34,12 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")  # a person at a terminal has no use for it
     try:
         return _dispatch(args)
-    except SystemExit:  # of the parser, which told why
-        _let_the_first_speak()
+    except SystemExit:  # of the parser, which printed the error
+        _may_report()
         raise
     except TaildiffError as error:
         _fail(error, str(error))
-        cause = error.__cause__ if isinstance(error, FollowerError) else None
+        cause = error.__cause__ if isinstance(error, OtherRankError) else None
         return 2 if isinstance(cause if isinstance(cause, TaildiffError) else error, InputError) else 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -67,31 +67,31 @@ def _interrupted(error: BaseException) -> bool:
 
 
 def _fail(error: Exception, message: str) -> None:
-    """Tell of an error; of several processes that train together one does, and before they met one on each node."""
+    """Print an error once: on one of several connected processes, or before they connect on one per node."""
     from taildiff.cli.common import fail
     from taildiff.distributed import is_local_rank_zero, launcher
 
     torch = sys.modules.get("torch")
-    met = torch is not None and torch.distributed.is_initialized()
-    if isinstance(error, FollowerError):
-        if launcher() or not is_local_rank_zero():  # who started the others itself would be killed with them meanwhile
+    connected = torch is not None and torch.distributed.is_initialized()
+    if isinstance(error, OtherRankError):
+        if launcher() or not is_local_rank_zero():  # the process that started the others would be killed with them
             time.sleep(GRACE)
-    elif met or _let_the_first_speak():
+    elif connected or _may_report():
         fail(message)
 
 
-def _let_the_first_speak() -> bool:
-    """False in processes whose errors are most likely those of the first one of their node, which tells them.
+def _may_report() -> bool:
+    """False in processes whose errors are most likely those of the first process of their node, which reports them.
 
-    Launchers end all processes as soon as one fails: whoever is still there after a while failed alone.
+    Launchers end all processes as soon as one fails: a process still running after GRACE seconds failed on its own.
     """
     from taildiff.distributed import is_local_rank_zero, launcher
 
     if is_local_rank_zero():
         return True
     time.sleep(GRACE)
-    found = launcher()
-    return found is None or found.name != "SLURM"  # which lets them all go on
+    started_by = launcher()
+    return started_by is None or started_by.name != "SLURM"  # which does not end the others
 
 
 def _about_file(error: OSError) -> str:

@@ -141,13 +141,13 @@ def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> i
     check_data(spec, store.facts)
     if spec.recipe.startswith("auto"):
         show_choices(spec, store)
-    from taildiff.training.loop import StopRule
+    from taildiff.training.request import StopRule
     from taildiff.training.session import run_training
 
     with progress_bar() as progress:
         stop = StopRule(*limits(options))
         outcome = run_training(run, spec, store, stop, options.start_from, command, progress)
-    if not outcome.first:
+    if not outcome.is_rank_zero:
         return 0
     place = escape(str(run.root))
     if outcome.reason == "finished":

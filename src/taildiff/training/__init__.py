@@ -1,1 +1,1 @@
-"""The loop, checkpoints, EMA and tracking."""
+"""The training loop, checkpoints, EMA and tracking."""

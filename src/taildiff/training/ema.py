@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """Torch's AveragedModel (a copy of `model`, updated by `update_parameters`); the first update copies."""
+    """A copy of `model` that `update_parameters` moves towards it; the first update copies."""
     return _Averaged(model, decay)
 
 
@@ -18,8 +18,8 @@ def warmed_up(decay: float, updates: int) -> float:
 
 
 class _Averaged(AveragedModel):
-    """Counts its updates on the CPU wherever the weights are: torch's own reads the count from the GPU three times an
-    update, and each time the process waits until the GPU has done all that it was given.
+    """Counts its updates on the CPU: torch's class reads the count from the GPU three times per update, and each read
+    waits for the GPU.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -41,6 +41,6 @@ class _Averaged(AveragedModel):
             torch._foreach_lerp_(averages, current, 1 - warmed_up(self._decay, updates))
         else:
             torch._foreach_copy_(averages, current)
-        for own, other in zip(self.module.buffers(), model.buffers(), strict=True):
-            own.copy_(other)
+        for average, value in zip(self.module.buffers(), model.buffers(), strict=True):
+            average.copy_(value)
         self.n_averaged += 1

@@ -1,4 +1,4 @@
-"""run.json: what was run, on what, by which versions."""
+"""The environment of a run, as run.json records it: versions, hardware, commit."""
 
 import platform
 import subprocess
@@ -10,28 +10,25 @@ from typing import Any
 import torch
 
 from taildiff.data.latents import LatentStore
-from taildiff.data.longtail import Split
-from taildiff.data.store import Store
 from taildiff.engine import Engine
-from taildiff.spec import RunSpec
+from taildiff.training.request import TrainingRequest
 
 
-def describe(
-    spec: RunSpec, store: Store | LatentStore, split: Split, command: list[str], engine: Engine
-) -> dict[str, Any]:
-    """run.json."""
+def describe(request: TrainingRequest, engine: Engine) -> dict[str, Any]:
+    """The fields of run.json, without `start_from` and the checksum."""
+    store = request.store
     latents = {"path": str(store.root.resolve()), "hash": store.info.hash} if isinstance(store, LatentStore) else None
     pixels = store.info.pixels_path if isinstance(store, LatentStore) else str(store.root.resolve())
     packages = ("taildiff", "torch", "diffusers", "lightning-fabric", "numpy", "safetensors")
     gpu = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else None
     return {
         "format": 2,
-        "spec": spec.model_dump(mode="json"),
+        "spec": request.spec.model_dump(mode="json"),
         "facts": store.facts.model_dump(mode="json"),
         "store": {"path": pixels, "hash": store.meta.hash},
         "latents": latents,
-        "split_hash": split.hash,
-        "command": [word.encode(errors="replace").decode() for word in command],  # file names need not be text
+        "split_hash": request.split.hash,
+        "command": [word.encode(errors="replace").decode() for word in request.command],  # file names may be any bytes
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "hardware": {
@@ -53,10 +50,10 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that taildiff runs from, if it is one."""
-    here = Path(__file__).parent
+    """The commit of the source tree that taildiff runs from; None for an installed package."""
+    source = Path(__file__).parent
     try:
-        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5)
+        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=source, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None if result.returncode == 0 else None

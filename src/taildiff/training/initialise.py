@@ -1,4 +1,4 @@
-"""What a new run begins with: weights from its seed, of another run, or of an official checkpoint."""
+"""The initial weights of a run: from its seed, from another run, or from an official checkpoint."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,18 +15,18 @@ from taildiff.run.weights import Tensors, is_own, read_weights
 from taildiff.spec import DataFacts, RunSpec
 
 
-def fresh(spec: RunSpec, facts: DataFacts, counts: Sequence[int], start_from: Path | None) -> Learner:
-    """Network and objective with weights from the seed, or the network's from a file."""
+def initialise(spec: RunSpec, facts: DataFacts, counts: Sequence[int], start_from: Path | None) -> Learner:
+    """Network and objective with weights from the seed; with `start_from`, the network's come from that file."""
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed_of(spec.seed, "weights"))
         learner = build.learner(spec, facts, counts)
     if start_from is not None:
-        load_foreign(learner.denoiser, _start(start_from, spec, facts), f"--from {start_from}")
+        load_foreign(learner.denoiser, _read_start(start_from, spec, facts), f"--from {start_from}")
     return learner
 
 
-def _start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
-    """Weights to begin with: of another run, or an official checkpoint."""
+def _read_start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
+    """The weights of another run or of an official checkpoint; `CheckpointError` where they do not fit."""
     if path.suffix != ".safetensors" or not is_own(path):
         return read_foreign(path)
     tensors, meta = read_weights(path)

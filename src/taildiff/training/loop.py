@@ -23,52 +23,32 @@ from taildiff.rng import seed_of
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import WeightsMeta, write_weights
 from taildiff.sampling.generate import Model, generate
-from taildiff.spec import DataFacts, DDPMSpec, RunSpec, SamplingSpec
+from taildiff.spec import DDPMSpec, RunSpec, SamplingSpec
 from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
+from taildiff.training.request import Outcome, TrainingRequest
 from taildiff.training.schedule import learning_rate
 from taildiff.training.skip_steps import Skipped
-from taildiff.training.tracking import Tracker, guilty
-
-
-@dataclass(frozen=True)
-class StopRule:
-    """When to stop before the last step; the run is saved and can go on."""
-
-    step: int | None = None
-    seconds: float | None = None
-    """Of this call, saving included."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call of `train` ended."""
-
-    step: int
-    reason: str
-    """`finished`, `stop-at`, `max-time` or `signal`."""
-    signal: int | None = None
-    first: bool = True
-    """Whether this is the process that speaks to the user."""
+from taildiff.training.tracking import Tracker, nonfinite_term
 
 
 class Interrupts:
-    """Turns the first Ctrl-C or SIGTERM into a flag that the loop reads; a second one acts at once."""
+    """Turns the first Ctrl-C or SIGTERM into a flag that the loop reads; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self.caught: int | None = None
 
     @contextmanager
     def watching(self) -> Iterator["Interrupts"]:
-        """Only the main thread may set handlers; elsewhere (tests, notebooks' threads) nothing is watched."""
+        """Watch signals in the main thread; other threads (of notebooks, say) may not set handlers and watch none."""
         kinds = (signal.SIGINT, signal.SIGTERM)
         try:
-            before = [(kind, signal.signal(kind, self._catch)) for kind in kinds]
+            previous = [(kind, signal.signal(kind, self._catch)) for kind in kinds]
         except ValueError:
-            before = []
+            previous = []
         try:
             yield self
         finally:
-            for kind, handler in before:
+            for kind, handler in previous:
                 signal.signal(kind, handler)
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
@@ -78,29 +58,37 @@ class Interrupts:
 
 @dataclass
 class Training:
-    """Everything that the loop works with; made by `session.open_training`."""
+    """Everything the loop works with; made by `session.open_training`."""
 
-    run: RunDir
-    spec: RunSpec
-    facts: DataFacts
+    request: TrainingRequest
     engine: Engine
     module: nn.Module
-    """The learner as the engine wrapped it."""
+    """The learner, wrapped by the engine."""
     objective: Objective
     trainable: Trainable
     batches: Batches
     tracker: Tracker
     position: Position
     skipped: Skipped
-    """Steps left out; changes as training goes."""
+    """Steps skipped so far; updated by the loop."""
     progress: Progress
     codec: Codec | None
-    """For grids of samples; None where the VAE of the latents is not at hand."""
+    """For sample grids; None where none are drawn."""
+
+    @property
+    def run(self) -> RunDir:
+        """The run's folder."""
+        return self.request.run
+
+    @property
+    def spec(self) -> RunSpec:
+        """The run's settings."""
+        return self.request.spec
 
 
-def train(t: Training, stop: StopRule) -> Outcome:
-    """Train from t.position to the last step, or to where `stop` or a signal ends it."""
-    spec, steps = t.spec, t.spec.steps
+def train(t: Training) -> Outcome:
+    """Train from t.position to the last step, or until the stop rule or a signal ends it."""
+    spec, steps, stop = t.spec, t.spec.steps, t.request.stop
     last = min(steps, stop.step or steps)
     started = time.monotonic()
     step, seconds, outcome = t.position.step, t.position.seconds, None
@@ -111,36 +99,37 @@ def train(t: Training, stop: StopRule) -> Outcome:
             lr = learning_rate(spec.optimizer, step, steps)
             if _step(t, batch, step, lr):
                 t.trainable.ema.update_parameters(t.trainable.learner.get_submodule("denoiser"))
-            step, seconds = step + 1, seconds + time.perf_counter() - tick  # with the wait for the batch
+            step, seconds = step + 1, seconds + time.perf_counter() - tick  # including the wait for the batch
             t.progress(f"training {spec.recipe}", step, steps)
 
-            # what happens now and then
+            # logging, stopping, saving, sample grids
             if step % spec.every.log == 0 or step == last:
                 t.tracker.write(step, step * spec.batch_size, seconds, lr, t.skipped)
             if step < steps:
-                outcome = _interrupted(t, step, interrupts, stop, time.monotonic() - started)
+                outcome = _interrupted(t, step, interrupts, time.monotonic() - started)
             if outcome or step == last or (spec.every.save and step % spec.every.save == 0):
                 t.tracker.write(step, step * spec.batch_size, seconds, lr, t.skipped)
                 save(t, step, seconds)
             if outcome:
                 return outcome
             if spec.every.samples and step % spec.every.samples == 0:
-                t.engine.alone(partial(draw_grid, t, step))
+                t.engine.on_rank_zero(partial(draw_grid, t, step))
             tick = time.perf_counter()
     return Outcome(step, "finished" if step == steps else "stop-at")
 
 
-def _interrupted(t: Training, step: int, interrupts: Interrupts, stop: StopRule, elapsed: float) -> Outcome | None:
-    """Whether any process was told to stop, or time is up."""
+def _interrupted(t: Training, step: int, interrupts: Interrupts, elapsed: float) -> Outcome | None:
+    """The outcome if any process received a signal or the time is up, else None."""
     if t.engine.any(interrupts.caught is not None):
         return Outcome(step, "signal", interrupts.caught)
-    if stop.seconds is not None and t.engine.any(elapsed >= stop.seconds):
+    limit = t.request.stop.seconds
+    if limit is not None and t.engine.any(elapsed >= limit):
         return Outcome(step, "max-time")
     return None
 
 
 def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
-    """Forward, backward and update; False where the step was left out, in all processes alike."""
+    """Forward, backward and update; False where the step was skipped, which all processes do alike."""
     spec, optimizer, engine = t.spec, t.trainable.optimizer, t.engine
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -152,57 +141,58 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
         loss = _backward(t, batch, draws)
     limit = float("inf") if spec.optimizer.clip is None else spec.optimizer.clip
     length = nn.utils.clip_grad_norm_(t.trainable.learner.parameters(), limit)
-    norm, total = torch.stack([length.double(), loss.total.double()]).tolist()  # a GPU is waited for once
-    norm = engine.largest(norm if math.isfinite(total) and norm < math.inf else math.inf)
-    verdict, t.skipped = t.skipped.judged(spec, norm)
-    if verdict == "train":
+    norm, total = torch.stack([length.double(), loss.total.double()]).tolist()  # waits for the GPU once
+    norm = engine.max(norm if math.isfinite(total) and norm < math.inf else math.inf)
+    decision, t.skipped = t.skipped.decide(spec, norm)
+    if decision == "train":
         optimizer.step()
-        t.tracker.record(loss.per_sample.T, draws.s, batch.y, norm)
+        t.tracker.add(loss.per_sample.T, draws.s, batch.y, norm)
     else:
-        why = guilty(t.objective.names, loss, draws) if verdict == "nonfinite" else f"gradient norm {norm:.3g}"
-        _leave_out(t, step, why)
+        nonfinite = decision == "nonfinite"
+        cause = nonfinite_term(t.objective.names, loss, draws) if nonfinite else f"gradient norm {norm:.3g}"
+        _skip(t, step, cause)
     optimizer.zero_grad(set_to_none=True)
-    return verdict == "train"
+    return decision == "train"
 
 
 def _backward(t: Training, batch: Batch, draws: Draws) -> StepLoss:
-    """Gradients of the mean loss of the own rows, a part after the other; processes exchange them in the last one."""
+    """Gradients of the mean loss over this rank's rows, by micro-batches; the last one averages over the processes."""
     parts, size = t.spec.accumulate, len(batch.y) // t.spec.accumulate
     losses: list[StepLoss] = []
     for part in range(parts):
         rows = slice(part * size, (part + 1) * size)
-        with t.engine.apart(t.module, part + 1 < parts):
+        with t.engine.no_sync(t.module, part + 1 < parts):
             loss: StepLoss = t.module(Batch(batch.x[rows], batch.y[rows]), draws.rows(rows))
             t.engine.backward(loss.total / parts)
         losses.append(StepLoss(loss.total.detach() / parts, loss.per_sample))
     return StepLoss(torch.stack([loss.total for loss in losses]).sum(), torch.cat([x.per_sample for x in losses], 1))
 
 
-def _leave_out(t: Training, step: int, why: str) -> None:
-    """Tell of a step that is skipped, or stop training where there were too many."""
+def _skip(t: Training, step: int, cause: str) -> None:
+    """Log a skipped step; `NonFiniteError` where there were too many."""
     if t.skipped.nonfinite > t.spec.skip_nonfinite:
-        raise NonFiniteError(_what_broke(t, step, why))
-    t.tracker.leave_out()
-    log.warning(f"skipped step {step + 1}: {why}; skipped so far: {t.skipped}")
+        raise NonFiniteError(_nonfinite_message(t, step, cause))
+    t.tracker.add_skipped()
+    log.warning(f"skipped step {step + 1}: {cause}; skipped so far: {t.skipped}")
 
 
 def _cuda(engine: Engine) -> list[torch.device]:
     return [engine.device] if engine.device.type == "cuda" else []
 
 
-def _what_broke(t: Training, step: int, cause: str) -> str:
+def _nonfinite_message(t: Training, step: int, cause: str) -> str:
     saved = t.run.checkpoint_steps()
     good = f"the last good checkpoint is {t.run.state(saved[-1])}" if saved else "there is no checkpoint yet"
-    before = f", after {t.spec.skip_nonfinite} that were left out" if t.spec.skip_nonfinite else ""
+    before = f", after {t.spec.skip_nonfinite} skipped steps" if t.spec.skip_nonfinite else ""
     return (
         f"training stopped in step {step + 1}: {cause}{before}; {good}. "
-        "Lower --optimizer.lr, or check the images, and start a new run (--out); or continue this one "
-        f"with --skip-nonfinite {max(10, 2 * t.spec.skip_nonfinite)}, which leaves out that many such steps"
+        "Lower --optimizer.lr or check the images, and start a new run (--out); or resume this one with "
+        f"--skip-nonfinite {max(10, 2 * t.spec.skip_nonfinite)}, which skips up to that many such steps"
     )
 
 
 def save(t: Training, step: int, seconds: float) -> None:
-    """A checkpoint and the weights to sample from; then older ones go."""
+    """Save a checkpoint and the weights to sample from, then remove older ones."""
 
     def write() -> None:
         position = Position(
@@ -216,26 +206,27 @@ def save(t: Training, step: int, seconds: float) -> None:
         save_weights(t, step)
         prune(t.run, step, t.spec.every.keep)
 
-    t.engine.alone(write)
+    t.engine.on_rank_zero(write)
 
 
 def save_weights(t: Training, step: int) -> None:
-    """Write the weights to sample from."""
+    """Write the averaged and the raw weights, for sampling."""
     denoisers = {"ema": t.trainable.ema.module, "raw": t.trainable.learner.get_submodule("denoiser")}
     for kind, denoiser in denoisers.items():
-        meta = WeightsMeta(kind=kind, step=step, spec=t.spec, facts=t.facts)
+        meta = WeightsMeta(kind=kind, step=step, spec=t.spec, facts=t.request.store.facts)
         write_weights(t.run.weights(step, kind), denoiser.state_dict(), meta)
 
 
 def draw_grid(t: Training, step: int) -> None:
-    """Eight images of each class (of at most ten classes), a class a row, by the averaged weights."""
+    """Draw eight images per class with the averaged weights, for at most ten classes, one row each."""
     if t.codec is None:
         return
-    classes = t.facts.classes
+    facts = t.request.store.facts
+    classes = facts.classes
     shown = sorted({round(i * (classes - 1) / min(9, classes - 1)) for i in range(min(10, classes))})
     labels = torch.tensor(shown).repeat_interleave(8).numpy()
     denoiser = t.trainable.ema.module.eval()
-    model = Model(denoiser, t.objective.process, t.facts, t.spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
+    model = Model(denoiser, t.objective.process, facts, t.spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
     most = t.spec.path.timesteps if isinstance(t.spec.path, DDPMSpec) else SamplingSpec().steps
     images = generate(model, labels, SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
     write_png(t.run.sample_grid(step), grid(images, columns=8))

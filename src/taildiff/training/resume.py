@@ -1,11 +1,8 @@
-"""Going on with a run: only as the run that it was, from its newest checkpoint that is whole."""
+"""Resume a run: only with the settings and data it was started with, from its newest intact checkpoint."""
 
-from pathlib import Path
 from typing import Any
 
 from taildiff.data.latents import LatentStore
-from taildiff.data.longtail import Split
-from taildiff.data.store import Store
 from taildiff.engine import Engine
 from taildiff.errors import CheckpointError, RunError
 from taildiff.io.atomic import write_json
@@ -14,73 +11,81 @@ from taildiff.run.info import MAY_CHANGE, RunInfo, add_checksum, changed
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, set_aside, tidy
+from taildiff.training.request import TrainingRequest
 
 
-def check_begun(
-    run: RunDir, spec: RunSpec, store: Store | LatentStore, split: Split, start_from: Path | None
-) -> RunInfo | None:
-    """What run.json says of a run that has checkpoints, after making sure that it is this one; None for a new run."""
+def check_resumable(request: TrainingRequest) -> RunInfo | None:
+    """run.json of a run with checkpoints, None for a new run; `RunError` where the request differs from the run."""
+    run, spec = request.run, request.spec
     steps = run.checkpoint_steps()
     if not steps:
         return None
     if not run.exists():
-        raise RunError(f"{run.root} has checkpoints but no run.json, so they cannot be trusted: use another --out")
-    old = run.info()
-    check_same(run, old.spec, spec)
-    latents = old.latents.hash if old.latents else None, store.info.hash if isinstance(store, LatentStore) else None
+        raise RunError(f"{run.root} has checkpoints but no run.json and cannot be resumed; use another --out")
+    info = run.info()
+    check_same(run, info.spec, spec)
+    _check_same_data(request, info)
+    if request.start_from is not None and str(request.start_from) != info.start_from:
+        raise RunError(f"{run.root} already exists, and --from starts a new run; use another --out")
+    if steps[-1] > spec.steps:
+        raise RunError(f"{run.root} is at step {steps[-1]}, beyond --steps {spec.steps}; give more steps")
+    return info
+
+
+def _check_same_data(request: TrainingRequest, info: RunInfo) -> None:
+    root, store = request.run.root, request.store
+    latents = info.latents.hash if info.latents else None, store.info.hash if isinstance(store, LatentStore) else None
     if None in latents and latents != (None, None):
-        was, now = ("images" if found is None else "latents" for found in latents)
-        raise RunError(f"{run.root} was begun on {was}, and {store.root} holds {now}; name those, or use another --out")
+        was, now = ("images" if value is None else "latents" for value in latents)
+        raise RunError(
+            f"{root} was started on {was}, and {store.root} holds {now}; give the run's {was}, or use another --out"
+        )
     for what, was, now in [
-        ("another store", old.store.hash, store.meta.hash),
-        ("another split", old.split_hash, split.hash),
+        ("another store", info.store.hash, store.meta.hash),
+        ("another split", info.split_hash, request.split.hash),
         ("other latents", *latents),
     ]:
         if was != now:
-            raise RunError(f"{run.root} was begun with {what} (hash {was}, now {now}); use another --out")
-    if start_from is not None and str(start_from) != old.start_from:
-        raise RunError(f"{run.root} exists already; --from is for a new run: use another --out")
-    if steps[-1] > spec.steps:
-        raise RunError(f"{run.root} has {steps[-1]} steps behind it: --steps {spec.steps} would undo some; use more")
-    return old
+            raise RunError(f"{root} was started with {what} (hash {was}, now {now}); use another --out")
 
 
-def record(run: RunDir, info: dict[str, Any], split: Split, start_from: Path | None, begun: RunInfo | None) -> None:
-    """Write run.json and split.json; of a run that goes on, its beginning is kept."""
-    info |= {"start_from": None if start_from is None else str(start_from)}
-    if begun is not None:
-        info |= {"created": begun.created, "command": list(begun.command)}
-    run.root.mkdir(parents=True, exist_ok=True)
-    split.save(run.split)
-    write_json(run.spec, add_checksum(info))
+def write_run_info(request: TrainingRequest, info: dict[str, Any], existing: RunInfo | None) -> None:
+    """Write run.json and split.json; a resumed run keeps the start and the command of its first call."""
+    start_from = str(request.start_from) if request.start_from else None
+    if existing is not None:
+        start_from = start_from or existing.start_from
+        info = info | {"created": existing.created, "command": list(existing.command)}
+    request.run.root.mkdir(parents=True, exist_ok=True)
+    request.split.save(request.run.split)
+    write_json(request.run.spec, add_checksum(info | {"start_from": start_from}))
 
 
 def check_same(run: RunDir, old: RunSpec, new: RunSpec) -> None:
-    """`RunError` with one line a field when a run is continued with other settings."""
+    """`RunError` with one line per changed field when a run is resumed with other settings."""
     free = [*MAY_CHANGE, *(["steps"] if new.optimizer.schedule == "constant" else [])]
     lines = [f"  {name}: {was!r} -> {now!r}" for name, was, now in changed(old, new, free)]
     if lines:
-        hint = "" if "steps" in free else " (steps may change under a constant schedule only)"
+        hint = "" if "steps" in free else " (steps may change only under a constant schedule)"
         raise RunError(
-            f"{run.root} is a run with other settings{hint}:\n"
+            f"{run.root} was started with other settings{hint}:\n"
             + "\n".join(lines)
-            + "\nLeave these as they were to continue it, or use another --out"
+            + "\nRestore these to resume it, or use another --out"
         )
 
 
 def resume(run: RunDir, trainable: Trainable, engine: Engine) -> Position:
-    """Restore in every process; the first one cleans up before and sets damaged checkpoints aside after."""
-    if engine.first:
+    """Restore every process from the newest intact checkpoint; rank zero tidies up and sets damaged ones aside."""
+    if engine.is_rank_zero:
         tidy(run)
     engine.barrier()
     position = restore(run, trainable)
-    if engine.any(position.step != engine.largest(position.step)):
+    if engine.any(position.step != engine.max(position.step)):
         raise RunError(
             f"the processes do not see the same checkpoints in {run.states} (this one: step {position.step}): "
-            "--out must be on a file system that all nodes see"
+            "--out must be on a file system that all nodes share"
         )
-    engine.barrier()  # nobody sets a checkpoint aside while another still reads it
-    if engine.first:
+    engine.barrier()  # no checkpoint is set aside while another process reads it
+    if engine.is_rank_zero:
         for folder in newest(run):
             if folder > run.state(position.step):
                 set_aside(folder)
@@ -88,7 +93,7 @@ def resume(run: RunDir, trainable: Trainable, engine: Engine) -> Position:
 
 
 def restore(run: RunDir, trainable: Trainable) -> Position:
-    """The newest checkpoint that is whole; damaged ones are named and passed over."""
+    """Restore the newest intact checkpoint, with a warning for each damaged one; without any, position zero."""
     damaged = 0
     for folder in newest(run):
         try:
@@ -104,7 +109,7 @@ def restore(run: RunDir, trainable: Trainable) -> Position:
         return position
     if damaged:
         raise CheckpointError(
-            f"none of the {damaged} checkpoints in {run.states} is whole; "
-            "restore one from a backup, or remove the folder to begin again"
+            f"none of the {damaged} checkpoints in {run.states} is intact; "
+            "restore one from a backup, or remove the folder to start again"
         )
     return Position()

@@ -1,4 +1,4 @@
-"""The learning rate: a pure function of the step, so that resuming needs no state of it."""
+"""The learning rate: a pure function of the step, so that checkpoints need not hold it."""
 
 import math
 
@@ -6,7 +6,7 @@ from taildiff.spec import OptimizerSpec
 
 
 def learning_rate(spec: OptimizerSpec, step: int, steps: int) -> float:
-    """Of step 0..steps-1: linear warm-up, then constant, or half a cosine down to 0 at `steps`."""
+    """The rate of step 0..steps-1: linear warm-up, then constant, or half a cosine down to 0 at `steps`."""
     if step < spec.warmup:
         return spec.lr * (step + 1) / spec.warmup
     if spec.schedule == "constant":

@@ -1,4 +1,4 @@
-"""Opening a run for training: new, or where it stopped."""
+"""Open a run for training: a new one, or an existing one to resume."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 
 from taildiff.data.batches import Batches
 from taildiff.data.latents import LatentStore
-from taildiff.data.longtail import Groups, Split, class_law_of
+from taildiff.data.longtail import Groups, class_law_of
 from taildiff.data.order import Order
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
@@ -23,9 +23,10 @@ from taildiff.spec import DataFacts, RunSpec, parse
 from taildiff.training.checkpoint import Trainable, prune
 from taildiff.training.ema import averaged
 from taildiff.training.environment import describe
-from taildiff.training.initialise import fresh
-from taildiff.training.loop import Outcome, StopRule, Training, save_weights, train
-from taildiff.training.resume import check_begun, record, resume
+from taildiff.training.initialise import initialise
+from taildiff.training.loop import Training, save_weights, train
+from taildiff.training.request import Outcome, StopRule, TrainingRequest
+from taildiff.training.resume import check_resumable, resume, write_run_info
 from taildiff.training.tracking import Tracker
 
 
@@ -38,20 +39,18 @@ def run_training(
     command: list[str] | None = None,
     progress: Progress = silent,
 ) -> Outcome:
-    """Train `run`, from the start or from its newest good checkpoint, and leave a checkpoint and weights behind.
+    """Train `run` from the start or from its newest intact checkpoint; leaves a checkpoint and weights.
 
-    `start_from`: a weights file to begin with (fine-tuning).
-    Under torchrun or SLURM, `devices` and `nodes` are theirs. Where several processes train, all call this.
-    Raises RunError when the run exists and is another one, DataError for data that do not fit, NonFiniteError.
+    `start_from`: a weights file to start from (fine-tuning). Under torchrun or SLURM, devices and nodes come from the
+    launcher, and every process calls this. `taildiff.train` and the command line are built on it.
+    Raises RunError for an existing run that differs, DataError for data that do not fit, NonFiniteError.
     """
-    spec = fit_to_launcher(spec)
-    engine = Engine(spec.devices, spec.nodes)
-    if not engine.first:
-        progress = silent
-    with engine.one_voice():
-        outcome = _run(run, spec, store, stop, start_from, command or [], engine, progress)
-        engine.part()
-    return replace(outcome, first=engine.first)
+    request = TrainingRequest(run, fit_to_launcher(spec), store, stop, start_from, tuple(command or ()))
+    engine = Engine(request.spec.devices, request.spec.nodes)
+    with engine.report_once():
+        outcome = _run(request, engine, progress if engine.is_rank_zero else silent)
+        engine.shutdown()
+    return replace(outcome, is_rank_zero=engine.is_rank_zero)
 
 
 def fit_to_launcher(spec: RunSpec) -> RunSpec:
@@ -63,35 +62,25 @@ def fit_to_launcher(spec: RunSpec) -> RunSpec:
     return parse(RunSpec, values, f"{started_by.name} started {started_by.processes} processes")
 
 
-def _run(
-    run: RunDir,
-    spec: RunSpec,
-    store: Store | LatentStore,
-    stop: StopRule,
-    start_from: Path | None,
-    command: list[str],
-    engine: Engine,
-    progress: Progress,
-) -> Outcome:
-    """`run_training` in one of the processes, once they have met."""
+def _run(request: TrainingRequest, engine: Engine, progress: Progress) -> Outcome:
+    """`run_training` in one process, once all are connected."""
+    run, store = request.run, request.store
     if not verify(store):
         log.info(f"{store.root} is too large to check at every start; to check it: taildiff data show PATH --verify")
-    split = Split.cut(store, spec.data)
-    check_begun(run, spec, store, split, start_from)  # a run that is refused is left as it is, without a lock
-    with ExitStack() as held:
-        engine.alone(lambda: held.enter_context(locked(run.lock, lambda holder: _busy(run, holder))))
-        begun = check_begun(run, spec, store, split, start_from)
-        start_from = start_from or (Path(begun.start_from) if begun and begun.start_from else None)
-        training = open_training(run, spec, store, split, start_from, engine, progress)
-        held.callback(training.tracker.close)
-        info = describe(spec, store, split, command, engine)
+    check_resumable(request)  # a refused run is left untouched, without a lock
+    with ExitStack() as stack:
+        engine.on_rank_zero(lambda: stack.enter_context(locked(run.lock, lambda holder: _busy(run, holder))))
+        existing = check_resumable(request)
+        training = open_training(request, engine, progress)
+        stack.callback(training.tracker.close)
+        info = describe(request, engine)
         # only now: a run that cannot be built leaves nothing behind
-        engine.alone(lambda: record(run, info, split, start_from, begun))
-        if parts := compared_in_parts(spec):
-            log.warning(parts)
-        outcome = _train_on(training, stop)
+        engine.on_rank_zero(lambda: write_run_info(request, info, existing))
+        for line in reduced_comparisons(request.spec):
+            log.warning(line)
+        outcome = _continue(training)
         if str(training.skipped):
-            log.info(f"skipped {training.skipped}, of {outcome.step} steps")
+            log.info(f"of {outcome.step} steps, training skipped {training.skipped}")
         return outcome
 
 
@@ -99,35 +88,28 @@ def _busy(run: RunDir, holder: str) -> RunError:
     return RunError(f"{run.root} is being trained by {holder}; wait until it ends, or choose another --out")
 
 
-def _train_on(training: Training, stop: StopRule) -> Outcome:
-    """Train on; what the last call had no time for after its checkpoint is made good before."""
-    run, spec, step = training.run, training.spec, training.position.step
+def _continue(training: Training) -> Outcome:
+    """Continue training, first finishing any work interrupted after the last checkpoint."""
+    run, spec, stop, step = training.run, training.spec, training.request.stop, training.position.step
     done = step >= min(spec.steps, stop.step or spec.steps)
 
-    def make_good() -> None:
+    def finish_saving() -> None:
         if step and not all(step in run.weight_steps(kind) for kind in ("ema", "raw")):
             save_weights(training, step)
-        if done:  # else the next checkpoint does it
+        if done:  # otherwise the next checkpoint prunes
             prune(run, step, spec.every.keep)
 
-    training.engine.alone(make_good)
-    return Outcome(step, "finished" if step >= spec.steps else "stop-at") if done else train(training, stop)
+    training.engine.on_rank_zero(finish_saving)
+    return Outcome(step, "finished" if step >= spec.steps else "stop-at") if done else train(training)
 
 
-def open_training(
-    run: RunDir,
-    spec: RunSpec,
-    store: Store | LatentStore,
-    split: Split,
-    start_from: Path | None,
-    engine: Engine,
-    progress: Progress,
-) -> Training:
-    """Build everything and restore the newest checkpoint that is whole."""
+def open_training(request: TrainingRequest, engine: Engine, progress: Progress = silent) -> Training:
+    """Build everything and restore the newest intact checkpoint."""
+    run, spec, store, split = request.run, request.spec, request.store, request.split
     order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
     rows, gpu = engine.rows(spec.batch_size), engine.device.type == "cuda"
     batches = Batches(store, split, order, spec.batch_size, spec.data.flip, rows, pin=gpu)
-    learner = fresh(spec, store.facts, split.counts, None if run.checkpoint_steps() else start_from)
+    learner = initialise(spec, store.facts, split.counts, None if run.checkpoint_steps() else request.start_from)
     objective = learner.objective
     ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
     if spec.compile:
@@ -138,25 +120,15 @@ def open_training(
     optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
     trainable = Trainable(learner, ema, optimizer)
     position = resume(run, trainable, engine)
-    tracker = Tracker(
-        run.metrics if engine.first else None,
-        objective.names,
-        objective.weights,
-        Groups.thirds(split.counts),
-        position.metrics_bytes,
-        engine.gather,
-        engine.alone,
-    )
+    groups = Groups.thirds(split.counts)
     return Training(
-        run,
-        spec,
-        store.facts,
+        request,
         engine,
         module,
         objective,
         trainable,
         batches,
-        tracker,
+        Tracker(run.metrics, objective.names, objective.weights, groups, position.metrics_bytes, engine),
         position,
         position.skipped,
         progress,
@@ -165,8 +137,8 @@ def open_training(
 
 
 def _codec(spec: RunSpec, facts: DataFacts, engine: Engine) -> Codec | None:
-    """What shows samples during training; without the VAE of the latents there are none, and training goes on."""
-    if not (spec.every.samples and engine.first):
+    """The decoder of sample grids; None where none are drawn, or the latents' VAE was not found."""
+    if not (spec.every.samples and engine.is_rank_zero):
         return None
     try:
         return codec(facts, device=engine.device)
@@ -179,25 +151,23 @@ def _codec(spec: RunSpec, facts: DataFacts, engine: Engine) -> Codec | None:
         return None
 
 
-def compared_in_parts(spec: RunSpec) -> str:
-    """What processes without `gather`, and accumulation, take from terms that compare the samples of a batch.
-
-    A line for each of the two; empty where nothing.
-    """
-    o, by_gather, lines = spec.objective, dict[bool, list[str]](), list[str]()
+def reduced_comparisons(spec: RunSpec) -> list[str]:
+    """Warnings about terms that compare fewer samples than a batch: by processes without `gather`, by accumulation."""
+    o, by_gather, warnings = spec.objective, dict[bool, list[str]](), list[str]()
     blocks = [(name.upper(), getattr(o, name).gather) for name in o.compares_samples]
     blocks += [("transfer", o.transfer.gather)] if o.transfer.mode != "none" or o.transfer.power else []
     for name, gather in blocks:
         by_gather.setdefault(gather, []).append(name)
-    whole = {gather: spec.batch_size // (1 if gather else spec.processes) for gather in by_gather}
-    if spec.processes > 1 and (alone := by_gather.get(False)):
-        options = " ".join(f"--objective.{name.lower()}.gather" for name in alone)
-        lines.append(f"{spec.processes} processes: {_compare(alone, whole[False], spec.batch_size)} ({options}: all)")
+    available = {gather: spec.batch_size // (1 if gather else spec.processes) for gather in by_gather}
+    if spec.processes > 1 and (names := by_gather.get(False)):
+        options = " ".join(f"--objective.{name.lower()}.gather" for name in names)
+        compared = _compare(names, available[False], spec.batch_size)
+        warnings.append(f"{spec.processes} processes: {compared} (to compare all: {options})")
     if spec.accumulate > 1 and by_gather:
-        found = [_compare(named, whole[key] // spec.accumulate, whole[key]) for key, named in by_gather.items()]
-        lines.append(f"--accumulate {spec.accumulate}: {'; '.join(found)}")
-    return "\n".join(lines)
+        parts = [_compare(names, available[key] // spec.accumulate, available[key]) for key, names in by_gather.items()]
+        warnings.append(f"--accumulate {spec.accumulate}: {'; '.join(parts)}")
+    return warnings
 
 
-def _compare(names: list[str], part: int, whole: int) -> str:
-    return f"{' and '.join(names)} compare{'s' if len(names) == 1 else ''} {part} samples instead of {whole}"
+def _compare(names: list[str], compared: int, available: int) -> str:
+    return f"{' and '.join(names)} compare{'s' if len(names) == 1 else ''} {compared} samples instead of {available}"

@@ -1,8 +1,7 @@
-"""Steps that are left out: those whose loss or gradient is not a number, and spikes of the gradient norm.
+"""Which steps are skipped: those whose loss or gradient is not finite, and spikes of the gradient norm.
 
-A spike is a norm above `skip_spikes` times the median of the last 64 finite norms, once there are 16. Norms of spikes
-count in that median too, so a level that rises for good is followed after half of them. All of it is saved with a
-checkpoint.
+A spike is a norm above `skip_spikes` times the median of the last 64 finite norms, once there are 16. The norms of
+spikes count in that median, so a lasting rise is accepted after half of them. Checkpoints hold this state.
 """
 
 import math
@@ -12,22 +11,22 @@ from typing import Literal
 from taildiff.spec import RunSpec, Spec
 
 WINDOW = 64
-"""Norms that the median is taken of."""
+"""Norms in the median."""
 FEWEST = 16
-"""Norms that must be known before anything is called a spike."""
+"""Norms needed before a step can be a spike."""
 
-Verdict = Literal["train", "nonfinite", "spike"]
+Decision = Literal["train", "nonfinite", "spike"]
 
 
 class Skipped(Spec):
-    """What was left out so far, and what the next verdict needs to know."""
+    """How many steps were skipped so far, and the norms that the next decision needs."""
 
     nonfinite: int = 0
     spikes: int = 0
     norms: tuple[float, ...] = ()
-    """The last finite gradient norms, oldest first; only kept where spikes are left out."""
+    """The last finite gradient norms, oldest first; empty unless spikes are skipped."""
 
-    def judged(self, spec: RunSpec, norm: float) -> "tuple[Verdict, Skipped]":
+    def decide(self, spec: RunSpec, norm: float) -> "tuple[Decision, Skipped]":
         """What to do with a step, and the new state; the caller stops training above `spec.skip_nonfinite`."""
         if not math.isfinite(norm):
             return "nonfinite", self.model_copy(update={"nonfinite": self.nonfinite + 1})
@@ -40,9 +39,9 @@ class Skipped(Spec):
         )
 
     def __str__(self) -> str:
-        """For people; empty when nothing was left out."""
+        """In words; empty when no step was skipped."""
         parts = [
-            f"{self.nonfinite} whose loss or gradient was not a number" if self.nonfinite else "",
+            f"{self.nonfinite} with a non-finite loss or gradient" if self.nonfinite else "",
             f"{self.spikes} spikes of the gradient norm" if self.spikes else "",
         ]
         return " and ".join(part for part in parts if part)

@@ -1,20 +1,20 @@
-"""metrics.jsonl: what training tells, one line a logged step.
+"""metrics.jsonl: one line per logged step.
 
     step, images, seconds   after that step; seconds of training, without evaluation and saving
     loss, lr, grad_norm     weighted total, learning rate, gradient norm before clipping; means since the last line
     terms, weighted         by term, without and with the term's weight
     by_noise                by term, in four quarters of the noise level, from clean to noise
     by_group                by term, in head, body and tail
-    skipped                 steps left out so far: nonfinite, spikes; they count in no mean
+    skipped                 steps skipped so far: nonfinite, spikes; no mean includes them
     crc                     zlib.crc32 of the line up to the comma before it, with `}` in place of the comma
-A mean over no sample is null.
+A mean over no samples is null.
 """
 
 import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from taildiff.data.longtail import Groups
+from taildiff.engine import Engine
 from taildiff.objectives.objective import Draws, StepLoss
 from taildiff.training.skip_steps import Skipped
 
@@ -30,24 +31,23 @@ NOTHING = Skipped()
 
 
 class Tracker:
-    """Collects what the steps give and writes a line when asked; appends, after cutting to a known length."""
+    """Collects the losses of each step and appends lines of their means, after cutting the file to a known length."""
 
     def __init__(
         self,
-        path: Path | None,
+        path: Path,
         names: tuple[str, ...],
         weights: tuple[float, ...],
         groups: Groups,
         length: int,
-        gather: Callable[[torch.Tensor], torch.Tensor] = lambda rows: rows,
-        alone: Callable[[Callable[[], None]], None] = lambda action: action(),
+        engine: Engine | None = None,
     ):
-        """`path` None collects and writes nothing (ranks other than the first); `gather` and `alone`: see `Engine`."""
-        self.names, self.weights, self.groups, self._gather, self._alone = names, weights, groups, gather, alone
+        """`length`: bytes to keep; with `engine`, the means are over all processes, and rank zero writes the file."""
+        self.names, self.weights, self.groups, self._engine = names, weights, groups, engine
         classes = sum(len(labels) for _, labels in groups)
         self._group_of = np.array([groups.names.index(groups.of(label)) for label in range(classes)])
         self._path, self._file = path, None
-        if path is not None:
+        if engine is None or engine.is_rank_zero:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab")
             self._file.truncate(min(length, path.stat().st_size))
@@ -58,22 +58,22 @@ class Tracker:
         self._levels: list[torch.Tensor] = []
         self._labels: list[torch.Tensor] = []
         self._norms: list[float] = []
-        self._left_out = False
+        self._skipped = False
 
-    def leave_out(self) -> None:
-        """Take note that a step was skipped, so that there will be a line even when no step was not."""
-        self._left_out = True
+    def add_skipped(self) -> None:
+        """Add a skipped step, so that a line is written even if all steps since the last one were skipped."""
+        self._skipped = True
 
-    def record(self, per_sample: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, grad_norm: float) -> None:
-        """Take note of one step: (B, terms), (B,), (B,); they stay on their device until a line is written."""
+    def add(self, per_sample: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, grad_norm: float) -> None:
+        """Add one step: (B, terms), (B,), (B,); they stay on their device until a line is written."""
         self._values.append(per_sample.float())
         self._levels.append(s)
         self._labels.append(labels)
         self._norms.append(grad_norm)
 
     def write(self, step: int, images: int, seconds: float, lr: float, skipped: Skipped = NOTHING) -> None:
-        """Append a line about everything recorded since the last one; nothing if there was nothing."""
-        if not self._values and not self._left_out:
+        """Append a line about all steps since the last one, if there were any."""
+        if not self._values and not self._skipped:
             return
         values, quarter, group = self._collected()
         means = [float(v.mean()) if len(v) else math.nan for v in values]
@@ -94,14 +94,19 @@ class Tracker:
             "skipped": {"nonfinite": skipped.nonfinite, "spikes": skipped.spikes},
         }
         self._clear()
-        self._alone(lambda: self._append(json.dumps(line, allow_nan=False)))
+        text = json.dumps(line, allow_nan=False)
+        if self._engine is None:
+            self._append(text)
+        else:
+            self._engine.on_rank_zero(lambda: self._append(text))
 
     def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values (terms, n), quarters of the noise level (n,) and class groups (n,) of all ranks."""
         if not self._values:
             return np.empty((len(self.names), 0)), np.empty(0, int), np.empty(0, int)
         collected = (self._values, self._levels, self._labels)
-        values, levels, labels = (self._gather(torch.cat(rows)).cpu().numpy() for rows in collected)
+        gather = self._engine.gather if self._engine else lambda rows: rows
+        values, levels, labels = (gather(torch.cat(rows)).cpu().numpy() for rows in collected)
         quarter = np.minimum((levels * QUARTERS).astype(int), QUARTERS - 1)
         return values.T, quarter, self._group_of[labels]
 
@@ -114,7 +119,7 @@ class Tracker:
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
-        """A full disk names no file."""
+        """Name the file in an error, which a full disk does not."""
         try:
             yield
         except OSError as error:
@@ -122,7 +127,7 @@ class Tracker:
             raise
 
     def sync(self) -> int:
-        """Make the lines durable; the file's length in bytes."""
+        """Flush the lines to disk; returns the file's length in bytes."""
         if self._file is None:
             return 0
         with self._naming():
@@ -131,7 +136,7 @@ class Tracker:
         return self._file.tell()
 
     def close(self) -> None:
-        """Close the file; what could not be written by now was told before."""
+        """Close the file; earlier calls have raised any write error."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
@@ -145,11 +150,11 @@ def _split(values: np.ndarray, part: np.ndarray, parts: int) -> list[float | Non
     return [_finite(values[part == p].mean()) if (part == p).any() else None for p in range(parts)]
 
 
-def guilty(names: tuple[str, ...], loss: StepLoss, draws: Draws) -> str:
-    """Which term stopped being a number, and where in the batch; for the error message."""
+def nonfinite_term(names: tuple[str, ...], loss: StepLoss, draws: Draws) -> str:
+    """Which term is not finite, and at which noise levels, for the error message."""
     for name, values in zip(names, loss.per_sample, strict=True):
-        wrong = torch.nonzero(~values.isfinite()).flatten().tolist()
-        if wrong:
-            levels = ", ".join(f"{draws.s[i].item():.3f}" for i in wrong[:3])
-            return f"term '{name}' is not finite for {len(wrong)} of {len(values)} samples (noise levels {levels} …)"
-    return "every term is finite, but not their gradient"
+        rows = torch.nonzero(~values.isfinite()).flatten().tolist()
+        if rows:
+            levels = ", ".join(f"{draws.s[i].item():.3f}" for i in rows[:3])
+            return f"term '{name}' is not finite for {len(rows)} of {len(values)} samples (noise levels {levels} …)"
+    return "every term is finite, but their gradient is not"
