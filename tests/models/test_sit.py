@@ -8,6 +8,7 @@ import torch
 
 from taildiff.errors import SpecError
 from taildiff.models.sit import SiT, positions
+from taildiff.testing import check_denoiser
 
 
 def small(dtype=torch.float64, **changes):
@@ -56,18 +57,9 @@ def test_equals_the_official_network(golden):
         np.testing.assert_allclose(ours.detach(), z[name], rtol=0, atol=1e-5 * np.abs(z[name]).max())
 
 
-@pytest.mark.parametrize("tap", ["block.0", "middle", "block.3", "depth.0.5"])
-@pytest.mark.parametrize("full", [0, 1, 3, 4])
-def test_rows_wanted_for_taps_stop_there_and_change_nothing(tap, full):
-    net = small()
-    x, s, y = inputs()
-    whole, part = net(x, s, y, [tap]), net(x, s, y, [tap], full=full)
-    torch.testing.assert_close(part.features[0], whole.features[0], rtol=1e-10, atol=1e-12)
-    assert part.features[0].shape == (4, 16, 24)
-    if full == 0:
-        assert part.prediction is None
-    else:
-        torch.testing.assert_close(part.prediction, whole.prediction[:full], rtol=1e-10, atol=1e-12)
+@pytest.mark.parametrize("options", [{}, {"learn_sigma": True, "embed": "dit"}, {"checkpointing": True}], ids=str)
+def test_contract(options):
+    check_denoiser(lambda: SiT((8, 12), 2, 3, depth=4, width=24, heads=3, patch=2, **options), (2, 8, 12))
 
 
 def test_rows_that_stop_cost_nothing_deeper():
@@ -89,6 +81,7 @@ def test_taps_by_name_and_by_fraction():
         11,
         0,
     ]
+    assert net(*inputs(), ["depth.0.5"], full=1).features[0].shape == (4, 16, 24)
     for wrong in ("block.12", "down.0", "depth.2", "block.x"):
         with pytest.raises(SpecError, match="unknown tap"):
             net.check_taps([wrong])

@@ -10,6 +10,7 @@ from taildiff.data.batches import Batch
 from taildiff.diffusion.process import DDPM, Flow, noise
 from taildiff.errors import SpecError
 from taildiff.models.unet import UNet
+from taildiff.objectives.denoising import Denoising
 from taildiff.objectives.objective import Learner, Streams
 from taildiff.objectives.views import GIVEN, Null, OtherClass, SampledLabel, inclusion, labels_of, rows_of, select
 from taildiff.spec import (
@@ -24,6 +25,7 @@ from taildiff.spec import (
     TransferSpec,
     UCLSpec,
 )
+from taildiff.testing import check_term, small_network
 
 COUNTS = (60, 30, 10)
 PATHS = {"ddpm": DDPM(), "flow": Flow()}
@@ -56,6 +58,41 @@ def by_hand(learner, batch, draws, path):
         return out.prediction, out.features[0]
 
     return noised, ask
+
+
+# ---- the contract of terms
+
+BLOCKS = [
+    {"ucl": {}},
+    {"ucl": {"view": "given", "pool": True, "negatives": "other-class"}},
+    {"ucl": {}, "null_fraction": 0.5},
+    {"al": {}},
+    {"al": {}, "null_fraction": 0.5},
+    {"cbdm": {}},
+    {"dispersive": {}},
+    {"diffrop": {}},
+    {"diffrop": {"form": "permuted"}},
+    {"coral": {}},
+    {"coral": {"scaling": "release"}},
+]
+
+
+@pytest.mark.parametrize("blocks", BLOCKS, ids=str)
+def test_contract(blocks):
+    network, (name, *_) = small_network(), blocks
+    spec = ObjectiveSpec.model_validate(blocks | {name: blocks[name] | {"weight": 1}})
+    check_term(build.term(spec.terms[name], spec, COUNTS, network), block=spec.terms[name])
+
+
+def test_every_block_of_a_term_is_checked():
+    assert {name for blocks in BLOCKS for name in list(blocks)[:1]} == {
+        name for name, block in ObjectiveSpec() if hasattr(block, "compares_samples")
+    }
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_contract_of_denoising(power):
+    check_term(Denoising(COUNTS, power))
 
 
 # ---- sampled rows
