@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from taildiff.evaluation.scores import Number
 from taildiff.io.atomic import write_atomic
-from taildiff.io.npz import NPZ_DAMAGE
+from taildiff.io.npz import NpzError, read_arrays
 from taildiff.spec import MetricName, Spec
 
 Features = NDArray[np.float32]
@@ -82,10 +82,10 @@ def cached_numbers(folder: Path, key: str, make: Callable[[], list[Number]]) -> 
 
 def _read(path: Path, key: str, name: str) -> NDArray | None:
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return file[name] if str(file["key"]) == key else None
-    except NPZ_DAMAGE:
+        found, array = read_arrays(path, ("key", name), largest=None)
+    except (OSError, NpzError):
         return None
+    return array if str(found) == key else None
 
 
 def _write(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:

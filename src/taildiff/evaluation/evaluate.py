@@ -26,7 +26,7 @@ from taildiff.evaluation.reference import extractor_info, load_reference
 from taildiff.evaluation.scopes import reference_index
 from taildiff.evaluation.table import Definition
 from taildiff.io.atomic import write_atomic
-from taildiff.io.npz import NPZ_DAMAGE
+from taildiff.io.npz import NpzError, read_arrays
 from taildiff.log import Progress, silent
 from taildiff.run.info import MAY_CHANGE, changed
 from taildiff.run.layout import EvalDir, RunDir
@@ -178,9 +178,9 @@ def _write_images(path: Path, images: Images, labels: Labels, key: str) -> None:
 def read_images(path: Path, key: str, labels: np.ndarray) -> Images | None:
     """Images sampled with exactly these weights and settings; None if the file is of others, missing or damaged."""
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if str(file["key"]) == key and np.array_equal(file["labels"], labels):
-                return file["images"]
-    except NPZ_DAMAGE:
-        return None
+        kept_key, kept_labels = read_arrays(path, ("key", "labels"))
+        if str(kept_key) == key and np.array_equal(kept_labels, labels):
+            return read_arrays(path, ("images",), largest=None)[0]
+    except (OSError, NpzError):
+        pass
     return None

@@ -20,7 +20,7 @@ from taildiff.data.store import SourceMeta, Store, StoreWriter, is_store, prepar
 from taildiff.data.store_files import is_latents
 from taildiff.errors import DataError, unknown
 from taildiff.evaluation.cache import cache_key, images_key
-from taildiff.io.npz import NPZ_DAMAGE
+from taildiff.io.npz import NpzError, array_names, map_array, read_arrays
 from taildiff.log import Progress, silent
 from taildiff.metrics import GaussianStatistics
 
@@ -119,12 +119,12 @@ def to_store(
 def read_statistics(path: Path) -> GaussianStatistics | None:
     """Mean and covariance in a statistics file; None for another npz. Raises `DataError` if it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not {"mu", "sigma"} <= set(file.files):
-                return None
-            mean, cov = (file[name].astype(np.float64) for name in ("mu", "sigma"))
-            count = int(file["n"]) if "n" in file.files else 0
-    except NPZ_DAMAGE as error:
+        names = array_names(path)
+        if not {"mu", "sigma"} <= set(names):
+            return None
+        mean, cov = (array.astype(np.float64) for array in read_arrays(path, ("mu", "sigma")))
+        count = int(read_arrays(path, ("n",))[0]) if "n" in names else 0
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged or not an npz file: {error}") from None
     finite = np.isfinite(mean).all() and np.isfinite(cov).all()
     if mean.ndim != 1 or cov.shape != (len(mean), len(mean)) or not finite:
@@ -177,16 +177,15 @@ def _of_npz(path: Path, cache: Path, size: int | None, class_names: tuple[str, .
 def _arrays(path: Path) -> tuple[NDArray, NDArray[np.int64], tuple[str, ...]]:
     """Images (N, H, W, C), labels (N,) and class names (empty if the file has none)."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            keys = ("images", "labels") if "images" in file.files else ("arr_0", "arr_1")
-            if lacking := [key for key in keys if key not in file.files]:
-                available = ", ".join(file.files) or "nothing"
-                raise DataError(f"{path} has no {lacking[0]} (it has {available}); it must have images and labels")
-            images, labels = file[keys[0]], file[keys[1]]
-            names = tuple(map(str, file["class_names"].tolist())) if "class_names" in file.files else ()
-    except DataError:
-        raise
-    except NPZ_DAMAGE as error:
+        available = array_names(path)
+        keys = ("images", "labels") if "images" in available else ("arr_0", "arr_1")
+        if lacking := [key for key in keys if key not in available]:
+            listing = ", ".join(available) or "nothing"
+            raise DataError(f"{path} has no {lacking[0]} (it has {listing}); it must have images and labels")
+        images, (labels,) = map_array(path, keys[0]), read_arrays(path, keys[1:])
+        (texts,) = read_arrays(path, ("class_names",)) if "class_names" in available else (np.empty(0, np.str_),)
+        names = tuple(map(str, texts.tolist()))
+    except (OSError, NpzError) as error:
         raise DataError(f"{path} is damaged or not an npz file: {error}") from None
     if images.ndim == 3:
         images = images[..., None]

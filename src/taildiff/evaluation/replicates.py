@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from taildiff.evaluation.table import Group, Row, to_csv
 from taildiff.io.atomic import write_atomic
-from taildiff.io.npz import NPZ_DAMAGE
+from taildiff.io.npz import NpzError, read_arrays
 from taildiff.run.layout import EvalDir
 from taildiff.spec import MetricName
 
@@ -40,12 +40,12 @@ def write_replicates(folder: EvalDir, rows: Sequence[Row], replicates: Sequence[
 def read_replicates(folder: EvalDir, rows: Sequence[Row]) -> dict[Key, Floats]:
     """Replicates by number; empty if they are missing, damaged or of another table."""
     try:
-        with _path(folder).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if str(file["rows"]) != _hash(rows):
-                return {}
-            table = file["replicates"].astype(np.float64)
-    except NPZ_DAMAGE:
+        key, values = read_arrays(_path(folder), ("rows", "replicates"))
+    except (OSError, NpzError):
         return {}
+    if str(key) != _hash(rows):
+        return {}
+    table = values.astype(np.float64)
     known = np.isfinite(table).all(axis=1) & (table.shape[1] > 0)
     return {key_of(row): table[place] for place, row in enumerate(rows) if known[place]}
 
