@@ -13,7 +13,7 @@ from evaluation.tiny import images, make_store
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
 from taildiff.evaluation.classifier import ClassifierAccuracy, DomainClassifier, domain_classifier, domain_hash
-from taildiff.evaluation.images import Chosen, Images, Joined
+from taildiff.evaluation.images import ConcatenatedImages, Images, SelectedImages
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_the_hash_covers_images_and_seed():
 
 
 def test_real_images_are_read_a_slice_at_a_time():
-    class Spy(Chosen):
+    class Spy(SelectedImages):
         slices: ClassVar[list[int]] = []
 
         def __getitem__(self, rows: slice, /) -> Images:
@@ -148,7 +148,7 @@ def test_joined_images_are_those_of_one_array(sizes, seed):
     rng = np.random.default_rng(seed)
     parts = [rng.integers(0, 256, (n, 3, 2, 1), dtype=np.uint8) for n in sizes]
     whole = np.concatenate(parts)
-    joined = Joined(Chosen(parts[0], np.arange(sizes[0])), parts[1])
+    joined = ConcatenatedImages(SelectedImages(parts[0], np.arange(sizes[0])), parts[1])
     assert (len(joined), joined.shape) == (len(whole), whole.shape)
     rows = rng.integers(0, len(whole), 5)
     np.testing.assert_array_equal(joined[rows], whole[rows])

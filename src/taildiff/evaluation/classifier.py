@@ -15,7 +15,7 @@ from scipy.special import softmax
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
-from taildiff.evaluation.images import Pictures
+from taildiff.evaluation.images import ImageSequence
 from taildiff.io.atomic import write_atomic
 from taildiff.log import Progress, silent
 
@@ -48,7 +48,7 @@ class DomainClassifier:
     dim: int = classifier_network.DIM
     is_fid: bool = False
 
-    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
+    def features(self, images: ImageSequence, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
         result = np.empty((len(images), self.dim), dtype=np.float32)
         for start in range(0, len(images), 256):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taildiff.evaluation.images import Images, Pictures
+from taildiff.evaluation.images import Images, ImageSequence
 from taildiff.log import Progress, silent
 from taildiff.rng import seed_of, stream
 
@@ -72,7 +72,7 @@ def network(channels: int, classes: int, seed: int) -> Network:
 
 def train(
     net: Network,
-    images: Pictures,
+    images: ImageSequence,
     labels: Labels,
     index: NDArray[np.intp],
     seed: int,
@@ -108,7 +108,7 @@ def steps_for(images: int) -> int:
     return min(max(_STEPS[0], ceil(_EPOCHS * images / _BATCH)), _STEPS[1])
 
 
-def predict(net: Network, images: Pictures, index: NDArray[np.intp], device: str = "cpu") -> NDArray[np.int64]:
+def predict(net: Network, images: ImageSequence, index: NDArray[np.intp], device: str = "cpu") -> NDArray[np.int64]:
     """Labels (n,) of `images[index]`."""
     labels = [np.empty(0, dtype=np.int64)]
     with torch.inference_mode():

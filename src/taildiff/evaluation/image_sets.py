@@ -11,6 +11,7 @@ from taildiff.errors import InputError
 from taildiff.evaluation import checks
 from taildiff.evaluation.cache import cache_key, cached_features
 from taildiff.evaluation.extractors import extractor
+from taildiff.evaluation.extractors.base import Extractor
 from taildiff.evaluation.image_sources import ImageSource
 from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write, to_row
 from taildiff.evaluation.reference import extractor_info, load_reference
@@ -50,19 +51,29 @@ def evaluate_images(
     unequal for that. Raises `InputError` if a class has fewer than `spec.per_class` images.
     """
     trained = trained or TrainingImages(_long_tail(store))
-    classes = store.meta.class_names
-    index = _select(source, len(classes), spec.per_class)
-    labels = source.labels[index]
-    drawn = tuple(np.bincount(labels, minlength=len(classes)).tolist())
-    spec = spec.model_copy(update={"guidance": (), "seeds": (), "per_class": drawn[0] if len(set(drawn)) == 1 else 0})
-    found = extractor_info(spec.features, store, progress, device)
-    key = cache_key(source.store.meta.hash, index.tolist())
-    definition = _definition(source.name, spec, found, store.meta.hash, key, classes, trained.counts, drawn)
+    index = _select(source, len(store.meta.class_names), spec.per_class)
+    labels, key = source.labels[index], cache_key(source.store.meta.hash, index.tolist())
+    drawn = tuple(np.bincount(labels, minlength=len(store.meta.class_names)).tolist())
+    per_class = drawn[0] if len(set(drawn)) == 1 else 0
+    definition = Definition(
+        name="",
+        run=source.name,
+        step=0,
+        spec=spec.model_copy(update={"guidance": (), "seeds": (), "per_class": per_class}),
+        weights_hash=key,
+        store_hash=store.meta.hash,
+        extractor=extractor_info(spec.features, store, progress, device),
+        class_names=store.meta.class_names,
+        counts=trained.counts,
+        drawn=drawn,
+        source="images",
+    )
+    definition = _named(definition)
     folder = home.evaluation(definition.name)
     if finished(folder, definition):
         return folder
-    reference = load_reference(store, spec, trained.index, progress, device)
-    real = np.bincount(reference.real.labels, minlength=len(classes)).tolist()
+    reference = load_reference(store, definition.spec, trained.index, progress, device)
+    real = np.bincount(reference.real.labels, minlength=len(drawn)).tolist()
     notes = (*source.notes, *checks.priors(drawn, real))
     images = GeneratedSet(None, None, labels, key, lambda: source.images(index, store.meta.channels))
     measure_and_write(home, definition, reference, [images], notes, progress)
@@ -83,61 +94,58 @@ def evaluate_statistics(
     """
     if spec.features == "domain":
         raise InputError("statistics belong to a pretrained network; name it, as in --features inception")
-    by = extractor(spec.features, source.store, progress, device)
-    if len(real.mean) != by.dim:
-        raise InputError(
-            f"the statistics have {len(real.mean)} dimensions, {by.name} has {by.dim}; choose another extractor"
-        )
-    store_hash = cache_key(real.mean.tolist(), float(real.cov.sum()), float(np.abs(real.cov).sum()))
-    key, count = source.store.meta.hash, len(source.labels)
-    spec = spec.model_copy(update={"guidance": (), "seeds": (), "per_class": 0, "metrics": ("frechet",)})
-    found = ExtractorInfo(name=by.name, dim=by.dim, hash=by.hash, is_fid=by.is_fid)
-    names = source.store.meta.class_names
-    definition = _definition(source.name, spec, found, store_hash, key, names, (), (count,))
+    network = extractor(spec.features, source.store, progress, device)
+    if len(real.mean) != network.dim:
+        dims = f"the statistics have {len(real.mean)} dimensions, {network.name} has {network.dim}"
+        raise InputError(f"{dims}; choose another extractor")
+    definition = Definition(
+        name="",
+        run=source.name,
+        step=0,
+        spec=spec.model_copy(update={"guidance": (), "seeds": (), "per_class": 0, "metrics": ("frechet",)}),
+        weights_hash=source.store.meta.hash,
+        store_hash=cache_key(real.mean.tolist(), float(real.cov.sum()), float(np.abs(real.cov).sum())),
+        extractor=ExtractorInfo(name=network.name, dim=network.dim, hash=network.hash, is_fid=network.is_fid),
+        class_names=source.store.meta.class_names,
+        counts=(),
+        drawn=(len(source.labels),),
+        source="images",
+    )
+    definition = _named(definition)
     folder = home.evaluation(definition.name)
-    if finished(folder, definition):
-        return folder
-
-    def make() -> NDArray[np.float32]:
-        images = source.store.images
-        return by.features(images, lambda _, done, total: progress("features of the images", done, total))
-
-    features = cached_features(home.cache, cache_key(by.hash, key), make)
-    enough = count > by.dim
-    value = frechet_from_statistics(real, GaussianStatistics.of(features)) if enough else None
-    row = to_row(definition, None, None, Scope("all", ()), Number("frechet", value, real.n, count))
-    notes = [*source.notes, "the reference is only statistics: no other metric, no classes, no interval"]
-    notes += [] if real.n else ["the statistics do not state their number of images"]
-    notes += [*checks.missing((row,), by.dim), *checks.few_images((row,), by.dim)]
-    Table((row,), definition, tuple(notes)).write(folder)
+    if not finished(folder, definition):
+        _write_statistics(source, real, definition, network, home, progress)
     return folder
 
 
-def _definition(
-    name: str,
-    spec: EvalSpec,
-    found: ExtractorInfo,
-    store_hash: str,
-    images_hash: str,
-    class_names: tuple[str, ...],
-    counts: tuple[int, ...],
-    drawn: tuple[int, ...],
-) -> Definition:
-    own = cache_key(VERSION, spec.model_dump(mode="json"), store_hash, found.hash, drawn, counts)[:8]
+def _write_statistics(
+    source: ImageSource,
+    real: GaussianStatistics,
+    definition: Definition,
+    network: Extractor,
+    home: EvaluationsDir,
+    progress: Progress,
+) -> None:
+    def make() -> NDArray[np.float32]:
+        images = source.store.images
+        return network.features(images, lambda _, done, total: progress("features of the images", done, total))
+
+    features = cached_features(home.cache, cache_key(network.hash, definition.weights_hash), make)
+    enough = len(features) > network.dim
+    value = frechet_from_statistics(real, GaussianStatistics.of(features)) if enough else None
+    row = to_row(definition, None, None, Scope("all", ()), Number("frechet", value, real.n, len(features)))
+    notes = [*source.notes, "the reference is only statistics: no other metric, no classes, no interval"]
+    notes += [] if real.n else ["the statistics do not state their number of images"]
+    notes += [*checks.missing((row,), network.dim), *checks.few_images((row,), network.dim)]
+    Table((row,), definition, tuple(notes)).write(home.evaluation(definition.name))
+
+
+def _named(definition: Definition) -> Definition:
+    """The definition with its name, which ends in a hash over spec, store, features and numbers of images."""
+    spec, extractor, drawn = definition.spec, definition.extractor, definition.drawn
+    values = (spec.model_dump(mode="json"), definition.store_hash, extractor.hash, drawn, definition.counts)
     size = f"n{spec.per_class}" if spec.per_class else f"all{sum(drawn)}"
-    return Definition(
-        name=f"{found.name}-{size}-{own}",
-        run=name,
-        step=0,
-        spec=spec,
-        weights_hash=images_hash,
-        store_hash=store_hash,
-        extractor=found,
-        class_names=class_names,
-        counts=counts,
-        source="images",
-        drawn=drawn,
-    )
+    return definition.model_copy(update={"name": f"{extractor.name}-{size}-{cache_key(VERSION, *values)[:8]}"})
 
 
 def _long_tail(store: Store) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ Images = NDArray[np.uint8]  # (N, H, W, C)
 Rows = slice | NDArray[np.intp]
 
 
-class Pictures(Protocol):
+class ImageSequence(Protocol):
     """Images (N, H, W, C) read a part at a time: an array, or a view that need not fit into memory."""
 
     @property
@@ -24,7 +24,7 @@ class Pictures(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class SelectedImages:
     """Selected rows of an array, read a part at a time: a reference may take hundreds of gigabytes."""
 
     images: Images
@@ -44,11 +44,11 @@ class Chosen:
 
 
 @dataclass(frozen=True, eq=False)
-class Joined:
+class ConcatenatedImages:
     """All images of `first`, then all of `second`."""
 
-    first: Pictures
-    second: Pictures
+    first: ImageSequence
+    second: ImageSequence
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from taildiff.evaluation.cache import cache_key, cached_features
 from taildiff.evaluation.classifier import DomainClassifier, domain_classifier, domain_hash
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.extractors.base import Extractor
-from taildiff.evaluation.images import Chosen, Images, Pictures
+from taildiff.evaluation.images import Images, ImageSequence, SelectedImages
 from taildiff.evaluation.scopes import Pool, interleave, reference_index
 from taildiff.evaluation.table import ExtractorInfo
 from taildiff.evaluation.utility import UtilityTest, utility_test
@@ -70,7 +70,7 @@ def load_reference(
     def pool(chosen: NDArray[np.intp], kind: str) -> Pool:
         in_order = np.sort(chosen)  # a mapped file is read from front to back
         name = cache_key(store.meta.hash, in_order.tolist())
-        images, stage = Chosen(store.images, in_order), f"features of the {kind} images"
+        images, stage = SelectedImages(store.images, in_order), f"features of the {kind} images"
         features = _features(store.cache_dir, by, images, name, progress, stage)
         return Pool(features[np.searchsorted(in_order, chosen)], np.asarray(store.labels)[chosen])
 
@@ -97,7 +97,7 @@ def _held_out(store: Store, trained: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _features(
-    folder: Path, by: Extractor, images: Pictures, name: str, progress: Progress, stage: str
+    folder: Path, by: Extractor, images: ImageSequence, name: str, progress: Progress, stage: str
 ) -> NDArray[np.float32]:
     def make() -> NDArray[np.float32]:
         return by.features(images, lambda _, done, total: progress(stage, done, total))

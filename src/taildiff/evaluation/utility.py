@@ -24,7 +24,7 @@ from taildiff.data.longtail import FEWEST_REAL
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
-from taildiff.evaluation.images import Chosen, Joined, Pictures
+from taildiff.evaluation.images import ConcatenatedImages, ImageSequence, SelectedImages
 from taildiff.evaluation.scopes import Scope
 from taildiff.evaluation.scores import Number
 from taildiff.log import Progress, silent
@@ -39,7 +39,7 @@ TRAINING_SETS: tuple[TrainingSet, ...] = get_args(TrainingSet)
 class Labelled:
     """Images with their labels."""
 
-    images: Pictures
+    images: ImageSequence
     labels: Labels
 
 
@@ -147,7 +147,7 @@ class UtilityTest:
         return (number for scope in scopes for number in found.numbers(scope.labels))
 
     def _labelled(self, index: NDArray[np.intp]) -> Labelled:
-        return Labelled(Chosen(self.store.images, index), np.asarray(self.store.labels)[index])
+        return Labelled(SelectedImages(self.store.images, index), np.asarray(self.store.labels)[index])
 
 
 def utility_test(store: Store, trained: NDArray[np.intp] | None, device: str) -> UtilityTest:
@@ -180,7 +180,7 @@ def utility(
         _check(kind, part, real.images.shape, classes)
     have_real, have = (np.bincount(part.labels, minlength=classes) for part in (real, generated))
     target, count = to or int(have_real.max()), len(real.labels)
-    pool = Labelled(Joined(real.images, generated.images), np.concatenate([real.labels, generated.labels]))
+    pool = Labelled(ConcatenatedImages(real.images, generated.images), np.concatenate([real.labels, generated.labels]))
     wanted = np.maximum(target - have_real, 0)
     fill, alone = (count + first(generated.labels, n) for n in (wanted, np.full(classes, target)))
     steps = classifier_network.steps_for(count + len(fill))

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from taildiff.errors import DataError
-from taildiff.evaluation.images import Images, Pictures
+from taildiff.evaluation.images import Images, ImageSequence
 from taildiff.log import Progress, silent
 
 Resize = Literal["bicubic", "bilinear"]
@@ -54,7 +54,7 @@ class Extractor(Protocol):
         """Caveats for readers of its numbers."""
         ...
 
-    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
+    def features(self, images: ImageSequence, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
         ...
 
@@ -119,7 +119,7 @@ class NetworkExtractor:
     batch: int = 64
     notes: tuple[str, ...] = ()
 
-    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
+    def features(self, images: ImageSequence, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
 
         def forward(part: Images) -> NDArray[np.float32]:
@@ -137,7 +137,11 @@ class NetworkExtractor:
 
 
 def in_batches(
-    images: Pictures, dim: int, size: int, forward: Callable[[Images], NDArray[np.float32]], progress: Progress = silent
+    images: ImageSequence,
+    dim: int,
+    size: int,
+    forward: Callable[[Images], NDArray[np.float32]],
+    progress: Progress = silent,
 ) -> NDArray[np.float32]:
     """Features (N, dim), `size` images at a time; `DataError` if `forward` gives a wrong shape or non-finite values."""
     result = np.empty((len(images), dim), dtype=np.float32)

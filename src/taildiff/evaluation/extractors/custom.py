@@ -26,7 +26,7 @@ from taildiff.evaluation.extractors.base import (
     extractor_hash,
     in_batches,
 )
-from taildiff.evaluation.images import Images, Pictures
+from taildiff.evaluation.images import Images, ImageSequence
 from taildiff.io.checksum import file_sha256
 from taildiff.log import Progress, silent
 
@@ -81,7 +81,7 @@ class FunctionExtractor:
     is_fid: bool = False
     notes: tuple[str, ...] = ()
 
-    def features(self, images: Pictures, progress: Progress = silent) -> NDArray[np.float32]:
+    def features(self, images: ImageSequence, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
         return in_batches(images, self.dim, 256, lambda part: _call(self.function, part, self.name), progress)
 
