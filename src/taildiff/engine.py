@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from taildiff.distributed import launcher
 from taildiff.errors import OtherRankError, RunError, SpecError, TaildiffError
-from taildiff.losses.contrastive import gathered
+from taildiff.losses.pairwise import gathered
 from taildiff.memory import keep_freed_memory
 
 

@@ -13,25 +13,67 @@ from taildiff.diffusion.samplers.ddim import DDIM
 from taildiff.diffusion.samplers.heun import Heun
 from taildiff.testing import check_sampler, exact_gaussian
 
+<<<<<<< HEAD
 PATHS = {"ddpm": DDPM, "flow": Flow}
 
 
 @pytest.mark.parametrize(("make", "steps"), [(DDIM, 200), (Heun, 200), (Ancestral, 1000)])
 def test_contract(make, steps):
     check_sampler(make, steps=steps)  # few ancestral steps lose spread, by construction
+=======
+SAMPLERS = {"ddim": DDIM, "heun": Heun, "ancestral": Ancestral}
+PROCESSES = {"ddpm": DDPM, "flow": Flow}
 
 
-@pytest.mark.parametrize("path_name", PATHS)
-def test_heun_is_of_higher_order_than_euler(path_name):
+def exact(process, mean, variance, dtype=torch.float64):
+    """The perfect network for data ~ N(mean(y), variance): x0 = mean + alpha v/(alpha² v + sigma²) (x - alpha mean)."""
+
+    def network(x, s, y):
+        alpha, sigma = (c.to(dtype).view(-1, 1, 1, 1) for c in process.coefficients(s))
+        mu = mean(y).to(dtype).view(-1, 1, 1, 1)
+        eps = sigma * (x - alpha * mu) / (alpha**2 * variance + sigma**2)
+        x0 = mu + alpha * variance / (alpha**2 * variance + sigma**2) * (x - alpha * mu)
+        return {"eps": eps, "velocity": eps - x0}[process.prediction]
+
+    return network
+
+
+@pytest.mark.parametrize("process_name", PROCESSES)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_recover_mean_and_spread(name, process_name):
+    process, mean, std = PROCESSES[process_name](), 0.4, 0.3
+    predict = predictor(
+        exact(process, lambda y: torch.full_like(y, mean), std**2), process, torch.zeros(64), clip=False
+    )
+    generator = torch.Generator().manual_seed(0)
+    *_, x = trajectory(
+        SAMPLERS[name](process),
+        process.times(1000 if name == "ancestral" else 200),  # few ancestral steps lose spread, by construction
+        predict,
+        lambda: torch.randn(64, 1, 16, 16, dtype=torch.float64, generator=generator),
+    )
+    assert x.mean().item() == pytest.approx(mean, abs=0.01)  # standard error 0.0023
+    assert x.std().item() == pytest.approx(std, rel=0.03)
+>>>>>>> 2bb7a25 (Give the losses' shared helpers a file, and reword objectives and diffusion)
+
+
+@pytest.mark.parametrize("process_name", PROCESSES)
+def test_heun_is_of_higher_order_than_euler(process_name):
     """Against the exact solution of the flow ODE, x(s) - alpha mu = scale(s) z, from a start where alpha > 0."""
+<<<<<<< HEAD
     path, mean, variance = PATHS[path_name](), 0.3, 0.25
     predict = predictor(
         exact_gaussian(path, lambda y: torch.full_like(y, mean), variance), path, torch.zeros(1), clip=False
+=======
+    process, mean, variance = PROCESSES[process_name](), 0.3, 0.25
+    predict = predictor(
+        exact(process, lambda y: torch.full_like(y, mean), variance), process, torch.zeros(1), clip=False
+>>>>>>> 2bb7a25 (Give the losses' shared helpers a file, and reword objectives and diffusion)
     )
     start, end = 0.6, 0.1
 
     def scale(s):
-        alpha, sigma = path.coefficients(torch.tensor(s, dtype=torch.float64))
+        alpha, sigma = process.coefficients(torch.tensor(s, dtype=torch.float64))
         return (alpha**2 * variance + sigma**2).sqrt(), alpha
 
     z = torch.randn(1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -40,7 +82,7 @@ def test_heun_is_of_higher_order_than_euler(path_name):
 
     def error(sampler, steps):
         times = [start + (end - start) * i / steps for i in range(steps + 1)]
-        *_, x = trajectory(sampler(path), times, predict, lambda: alpha0 * mean + scale0 * z)
+        *_, x = trajectory(sampler(process), times, predict, lambda: alpha0 * mean + scale0 * z)
         return (x - truth).abs().max().item()
 
     assert error(DDIM, 10) / error(DDIM, 20) == pytest.approx(2, rel=0.25)
@@ -51,35 +93,41 @@ def test_heun_is_of_higher_order_than_euler(path_name):
 @pytest.mark.parametrize(("steps", "omega"), [(10, 0.0), (10, 1.5), (20, 2.0), (100, 0.5)])
 def test_ddim_equals_the_release(golden, steps, omega):
     z = golden("ddim")
+<<<<<<< HEAD
     path, null = DDPM(), 99
     path.alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)  # the release keeps its table in float32
     network = exact_gaussian(path, lambda y: torch.where(y == null, 0.0, 0.1 * (y + 1) - 0.2), float(z["v"]))
+=======
+    process, null = DDPM(), 99
+    process.alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)  # the release keeps its table in float32
+    network = exact(process, lambda y: torch.where(y == null, 0.0, 0.1 * (y + 1) - 0.2), float(z["v"]))
+>>>>>>> 2bb7a25 (Give the losses' shared helpers a file, and reword objectives and diffusion)
     y = torch.from_numpy(z["y"])
-    predict = predictor(guided(network, 1 + omega, null), path, y, clip=False)
+    predict = predictor(guided(network, 1 + omega, null), process, y, clip=False)
     x_T = torch.from_numpy(z["x_T"])
-    *_, x = trajectory(DDIM(path), path.times(steps, end="grid"), predict, lambda: x_T)
+    *_, x = trajectory(DDIM(process), process.times(steps, end="grid"), predict, lambda: x_T)
     expected = z[f"x0_steps{steps}_omega{omega}"]
     np.testing.assert_allclose(x.clamp(-1, 1), expected, rtol=0, atol=1e-6)
 
 
 def test_ddim_is_euler_in_the_scaled_variables():
-    path = DDPM()
+    process = DDPM()
     x, x0 = torch.randn(2, 1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    (a, b), (a1, b1) = ([float(c) for c in path.coefficients(torch.tensor(s))] for s in (0.5, 0.4))
+    (a, b), (a1, b1) = ([float(c) for c in process.coefficients(torch.tensor(s))] for s in (0.5, 0.4))
     slope = (x / a - x0) / (b / a)
     euler = a1 * (x / a + (b1 / a1 - b / a) * slope)
-    ddim, _ = DDIM(path).step(x, 0.5, 0.4, lambda *_: x0, lambda: x)
+    ddim, _ = DDIM(process).step(x, 0.5, 0.4, lambda *_: x0, lambda: x)
     torch.testing.assert_close(ddim, euler)
 
 
 def test_ancestral_step_has_the_variance_of_the_posterior():
-    path = DDPM()
+    process = DDPM()
     x, x0 = torch.zeros(1, 1, 100, 100, dtype=torch.float64), torch.zeros(1, 1, 100, 100, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
-    draws, _ = Ancestral(path).step(
+    draws, _ = Ancestral(process).step(
         x, 0.5, 0.499, lambda *_: x0, lambda: torch.randn(x.shape, dtype=x.dtype, generator=generator)
     )
-    bar, bar_next = path.alpha_bar[500], path.alpha_bar[499]
+    bar, bar_next = process.alpha_bar[500], process.alpha_bar[499]
     posterior = (1 - bar_next) / (1 - bar) * (1 - bar / bar_next)  # DDPM, eq. 7
     assert draws.var().item() == pytest.approx(posterior.item(), rel=0.05)
 

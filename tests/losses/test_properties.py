@@ -1,5 +1,8 @@
 """Properties of the public losses: symmetries, bounds, extreme numbers, errors."""
 
+import importlib.util
+from types import FunctionType
+
 import numpy as np
 import pytest
 import torch
@@ -148,7 +151,14 @@ def test_errors():
             function(two, one)
     with pytest.raises(SpecError, match="did you mean 't2h'"):
         losses.transfer_index(torch.eye(2), torch.zeros(2), torch.zeros(2).long(), torch.ones(1), "th2")
-    with pytest.raises(InputError, match="place of each sample"):
+    with pytest.raises(InputError, match="index of each sample among the references"):
         losses.transfer_index(torch.eye(2), torch.zeros(2), torch.zeros(2).long(), torch.ones(1), own=torch.zeros(3))
     with pytest.raises(SpecError, match="noise, clean, none"):
         losses.noise_weight(torch.ones(2), "nosie")
+
+
+def test_names_shared_by_a_module_and_a_function_are_the_function():
+    for name in losses.__all__:
+        if importlib.util.find_spec(f"taildiff.losses.{name}"):
+            importlib.import_module(f"taildiff.losses.{name}")
+        assert isinstance(getattr(losses, name), FunctionType)

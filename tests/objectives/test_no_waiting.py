@@ -15,17 +15,17 @@ from taildiff.spec import DataFacts, DDPMSpec, FlowSpec, SiTSpec
 FACTS = DataFacts(height=8, width=8, channels=1, class_names=("a", "b", "c"), counts=(50, 20, 5))
 
 
-@pytest.mark.parametrize("path", [FlowSpec(), DDPMSpec()], ids=["flow", "ddpm"])
+@pytest.mark.parametrize("process", [FlowSpec(), DDPMSpec()], ids=["flow", "ddpm"])
 @pytest.mark.parametrize("null_fraction", [1, 0.5])
 @pytest.mark.parametrize("method", METHODS)
-def test_forward_and_backward_read_nothing(method, null_fraction, path, monkeypatch):
+def test_forward_and_backward_read_nothing(method, null_fraction, process, monkeypatch):
     """Tensors of the meta device have no values: to ask for one raises."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta device
     spec = with_method(recipe("mnist5k-plain"), method)
     objective = spec.objective.model_copy(update={"null_fraction": null_fraction})
     model = SiTSpec(depth=2, width=24, heads=3, patch=4)
     learner = build.learner(
-        spec.model_copy(update={"objective": objective, "model": model, "path": path}), FACTS, FACTS.counts
+        spec.model_copy(update={"objective": objective, "model": model, "path": process}), FACTS, FACTS.counts
     )
     draws = learner.objective.draw(8, FACTS.shape, Streams(0, 0))
     batch = Batch(torch.empty(8, *FACTS.shape), torch.zeros(8, dtype=torch.long))
@@ -36,8 +36,8 @@ def test_forward_and_backward_read_nothing(method, null_fraction, path, monkeypa
 
 
 def test_tables_are_copied_to_a_device_once(monkeypatch):
-    path, s = build.process(DDPMSpec()), torch.zeros(2, device="meta")
-    path.coefficients(s)
+    process, s = build.process(DDPMSpec()), torch.zeros(2, device="meta")
+    process.coefficients(s)
     monkeypatch.setattr(torch.Tensor, "to", None)
-    assert all(c.is_meta for c in path.coefficients(s))
-    assert path.coefficients(torch.zeros(2))[0][0] == pytest.approx((1 - 1e-4) ** 0.5)
+    assert all(c.is_meta for c in process.coefficients(s))
+    assert process.coefficients(torch.zeros(2))[0][0] == pytest.approx((1 - 1e-4) ** 0.5)

@@ -18,8 +18,8 @@ from taildiff.spec import ALSpec, ObjectiveSpec, UCLSpec, UNetSpec
 COUNTS = (60, 30, 10)
 
 
-def objective_of(spec, path):
-    return build.objective(spec, path, COUNTS, network())
+def objective_of(spec, process):
+    return build.objective(spec, process, COUNTS, network())
 
 
 CCUA = ObjectiveSpec(ucl=UCLSpec(weight=1.0), al=ALSpec(weight=1.0))
@@ -113,19 +113,19 @@ def test_released_transformer_weights_are_ours_called_clean(golden):
 
 
 @pytest.mark.parametrize("spec", [CCUA, UCL_ONLY, AL_ONLY, ObjectiveSpec()])
-@pytest.mark.parametrize("path", [DDPM(), Flow()])
-def test_the_fused_forward_equals_separate_passes(spec, path):
+@pytest.mark.parametrize("process", [DDPM(), Flow()])
+def test_the_fused_forward_equals_separate_passes(spec, process):
     net, (batch, draws) = network(), batch_and_draws()
-    learner = Learner(net, objective_of(spec, path))
+    learner = Learner(net, objective_of(spec, process))
     loss = learner(batch, draws)
     loss.total.backward()
     fused = [p.grad.clone() for p in net.parameters()]
     net.zero_grad()
 
-    noised = noise(path, batch.x, draws.s, draws.eps)
+    noised = noise(process, batch.x, draws.s, draws.eps)
     given = net(noised.x_s, draws.s, torch.where(draws.dropped, 3, batch.y))
     null = net(noised.x_s, draws.s, torch.full_like(batch.y, 3), ["middle"])
-    target = draws.eps if isinstance(path, DDPM) else draws.eps - batch.x
+    target = draws.eps if isinstance(process, DDPM) else draws.eps - batch.x
     total = (given.prediction - target).square().mean()
     if spec.ucl.weight:
         z = torch.nn.functional.normalize(null.features[0].flatten(1))

@@ -28,7 +28,7 @@ from taildiff.spec import (
 from taildiff.testing import check_term, small_network
 
 COUNTS = (60, 30, 10)
-PATHS = {"ddpm": DDPM(), "flow": Flow()}
+PROCESSES = {"ddpm": DDPM(), "flow": Flow()}
 
 
 def network(dtype=torch.float64, dropout=0.0):
@@ -41,17 +41,17 @@ def a_batch(n=8, dtype=torch.float64, seed=0):
     return Batch(torch.randn(n, 2, 8, 8, dtype=dtype, generator=generator), torch.arange(n) % 3)
 
 
-def setup(spec, path=PATHS["flow"], n=8, dtype=torch.float64, step=0):
+def setup(spec, process=PROCESSES["flow"], n=8, dtype=torch.float64, step=0):
     """Learner, batch, draws; the draws are those of training."""
     net = network(dtype)
-    learner = Learner(net, build.objective(spec, path, COUNTS, net)).to(dtype)
+    learner = Learner(net, build.objective(spec, process, COUNTS, net)).to(dtype)
     draws = learner.objective.draw(n, (2, 8, 8), Streams(0, step))
     return learner, a_batch(n, dtype), draws._replace(eps=draws.eps.to(dtype))
 
 
-def by_hand(learner, batch, draws, path):
+def by_hand(learner, batch, draws, process):
     """The noisy images, target, and a function label -> (prediction, middle features) by separate passes."""
-    noised = noise(path, batch.x, draws.s, draws.eps)
+    noised = noise(process, batch.x, draws.s, draws.eps)
 
     def ask(labels):
         out = learner.denoiser(noised.x_s, draws.s, labels, ["middle"])
@@ -220,12 +220,12 @@ def test_drawn_labels_follow_their_law():
 # ---- each method's formula through the fused forward, against separate passes
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 @pytest.mark.parametrize("law", ["frequency", "uniform"])
-def test_cbdm(path, law):
-    learner, batch, draws = setup(ObjectiveSpec(cbdm=CBDMSpec(weight=1, law=law)), path)
+def test_cbdm(process, law):
+    learner, batch, draws = setup(ObjectiveSpec(cbdm=CBDMSpec(weight=1, law=law)), process)
     loss = learner(batch, draws)
-    _, ask = by_hand(learner, batch, draws, path)
+    _, ask = by_hand(learner, batch, draws, process)
     y = torch.where(draws.dropped, 3, batch.y)
     shares = torch.tensor(COUNTS if law == "frequency" else (1, 1, 1)).double()
     other = (draws.uniforms[:, :1].double() * shares.sum() >= shares.cumsum(0)).sum(1)
@@ -235,18 +235,18 @@ def test_cbdm(path, law):
     assert (~draws.dropped).any()
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_transfer_targets_lead_to_the_same_noisy_image(path):
-    learner, batch, draws = setup(ObjectiveSpec(transfer=TransferSpec(mode="full")), path)
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+def test_transfer_targets_lead_to_the_same_noisy_image(process):
+    learner, batch, draws = setup(ObjectiveSpec(transfer=TransferSpec(mode="full")), process)
     batch = Batch(batch.x * 0.01, batch.y)  # near images, so that others are drawn
-    noised, ask = by_hand(learner, batch, draws, path)
+    noised, ask = by_hand(learner, batch, draws, process)
     loss = learner(batch, draws)
     ratio = (noised.sigma / noised.alpha).flatten().clamp(min=1e-9)
     weights = losses.transfer_weights(batch.x, draws.eps, ratio)
     drawn = losses.transfer_index(weights, draws.uniforms[:, 0], batch.y, torch.tensor(COUNTS), "full")
     assert (drawn != torch.arange(8)).any()
     eps = (noised.x_s - noised.alpha * batch.x[drawn]) / noised.sigma
-    target = eps if path.prediction == "eps" else eps - batch.x[drawn]
+    target = eps if process.prediction == "eps" else eps - batch.x[drawn]
     h, _ = ask(torch.where(draws.dropped, 3, batch.y))
     torch.testing.assert_close(loss.per_sample[0], (h - target).square().mean((1, 2, 3)), rtol=1e-4, atol=1e-9)
 
@@ -275,7 +275,7 @@ def test_transfer_keeps_the_truth_above_its_limit_and_towards_rarer_classes():
 def test_dispersive(gather):
     learner, batch, draws = setup(ObjectiveSpec(dispersive=DispersiveSpec(weight=0.25, temperature=0.5, gather=gather)))
     loss = learner(batch, draws)
-    _, ask = by_hand(learner, batch, draws, PATHS["flow"])
+    _, ask = by_hand(learner, batch, draws, PROCESSES["flow"])
     z = ask(torch.where(draws.dropped, 3, batch.y))[1].flatten(1)
     expected = (-torch.cdist(z, z).square() / (z.shape[1] * 0.5)).exp().mean().log()
     torch.testing.assert_close(loss.per_sample[1], expected.expand(8), rtol=1e-6, atol=1e-9)
@@ -285,7 +285,7 @@ def test_dispersive(gather):
 def test_diffrop_pairs():
     learner, batch, draws = setup(ObjectiveSpec(diffrop=DiffROPSpec(weight=0.1)))
     loss = learner(batch, draws)
-    _, ask = by_hand(learner, batch, draws, PATHS["flow"])
+    _, ask = by_hand(learner, batch, draws, PROCESSES["flow"])
     other = (batch.y + 1 + (draws.uniforms[:, 0] * 2).long()) % 3
     d = (ask(torch.where(draws.dropped, 3, batch.y))[0] - ask(other)[0]).square().mean((1, 2, 3))
     expected = (1 - draws.s.double()) / (1 + d) * ~draws.dropped
@@ -301,7 +301,7 @@ def test_diffrop_of_the_ccua_release(joined):
     )
     learner, batch, draws = setup(spec)
     loss = learner(batch, draws)
-    _, ask = by_hand(learner, batch, draws, PATHS["flow"])
+    _, ask = by_hand(learner, batch, draws, PROCESSES["flow"])
     out, labels, s, keys = ask(batch.y)[0], batch.y, draws.s, draws.uniforms[:, 0]
     if joined:
         out = torch.cat([out, ask(torch.full_like(batch.y, 3))[0]])
@@ -319,7 +319,7 @@ def test_coral(scaling):
     head = learner.objective.terms[1].head
     assert head.weight.shape == (128, 16)
     assert not any("head" in name for name in learner.denoiser.state_dict())
-    _, ask = by_hand(learner, batch, draws, PATHS["flow"])
+    _, ask = by_hand(learner, batch, draws, PROCESSES["flow"])
     z = torch.nn.functional.normalize(head(ask(torch.where(draws.dropped, 3, batch.y))[1].mean((2, 3))))
     kept = [i for i in range(8) if not draws.dropped[i]]
     terms = {}
@@ -348,7 +348,7 @@ def test_inverse_frequency_weights():
 def test_options_of_ucl():
     def values(**fields):
         learner, batch, draws = setup(ObjectiveSpec(ucl=UCLSpec(weight=1, noise_weight="none", **fields)))
-        _, ask = by_hand(learner, batch, draws, PATHS["flow"])
+        _, ask = by_hand(learner, batch, draws, PROCESSES["flow"])
         return learner(batch, draws).per_sample[1], batch, draws, ask
 
     ours, batch, draws, ask = values()
@@ -401,9 +401,9 @@ EVERYTHING = ObjectiveSpec(
 )
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_all_methods_together_share_one_forward(path):
-    learner, batch, draws = setup(EVERYTHING, path, dtype=torch.float32)
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+def test_all_methods_together_share_one_forward(process):
+    learner, batch, draws = setup(EVERYTHING, process, dtype=torch.float32)
     calls = []
     learner.denoiser.register_forward_hook(lambda *_: calls.append(1))
     loss = learner(batch, draws)

@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans 2022): a network around a network.
+"""Classifier-free guidance (Ho & Salimans 2022): a network that wraps a network.
 
     out = null + g (conditional - null)
 
@@ -15,7 +15,7 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def guided(network: Network, guidance: float, null_label: int) -> Network:
-    """`network` under guidance, both halves in one batched call; at g = 0 and 1 only the half that counts is run."""
+    """`network` with guidance, both halves in one batched call; at g = 0 and 1 only the half that is needed runs."""
     if guidance == 1:
         return network
 

@@ -1,4 +1,4 @@
-"""What a network may predict, and how each follows from another.
+"""What a network may predict, and how to convert one prediction to another.
 
 With x_s = alpha x0 + sigma eps:
 
@@ -7,7 +7,7 @@ With x_s = alpha x0 + sigma eps:
     v          alpha eps - sigma x0                         (Salimans & Ho 2022, eq. in sec. 4)
     velocity   eps - x0 = dx_s/ds on the linear flow        (SiT, Ma et al. 2024, up to sign)
 
-All are linear in (x0, eps), so that x_s and any one of them give all the others.
+All are linear in (x0, eps), so x_s and any one of them give all the others.
 """
 
 from typing import Literal
@@ -31,7 +31,7 @@ def target(kind: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tens
 
 
 def to_x0(kind: Prediction, value: Tensor, x_s: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The clean image that a prediction stands for; from `eps` it needs alpha > 0."""
+    """The clean image that a prediction implies; from `eps` it needs alpha > 0."""
     match kind:
         case "eps":
             return (x_s - sigma * value) / alpha
@@ -44,7 +44,7 @@ def to_x0(kind: Prediction, value: Tensor, x_s: Tensor, alpha: Tensor, sigma: Te
 
 
 def to_eps(kind: Prediction, value: Tensor, x_s: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The noise that a prediction stands for; from `x0` it needs sigma > 0."""
+    """The noise that a prediction implies; from `x0` it needs sigma > 0."""
     match kind:
         case "eps":
             return value
@@ -57,9 +57,9 @@ def to_eps(kind: Prediction, value: Tensor, x_s: Tensor, alpha: Tensor, sigma: T
 
 
 def convert(value: Tensor, source: Prediction, to: Prediction, x_s: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Any prediction as any other; (B, C, H, W), alpha and sigma broadcast.
+    """A prediction of kind `source` as kind `to`; (B, C, H, W), alpha and sigma broadcast.
 
-    Undefined (inf or nan) only where the information is not there: `eps` or `x0` alone at alpha = 0 or sigma = 0.
+    Undefined (inf or nan) only where information is missing: from `eps` at alpha = 0, from `x0` at sigma = 0.
     """
     if source == to:
         return value

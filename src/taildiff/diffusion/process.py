@@ -3,7 +3,7 @@
     DDPM  s = t/T, alpha² = prod_{u<=t} (1 - beta_u), sigma² = 1 - alpha²     (Ho et al. 2020, eq. 4)
     Flow  alpha = 1 - s, sigma = s                                           (Lipman et al. 2023; SiT's linear path)
 
-This is the one convention of the project, whatever a paper's own time does: SiT's time is 1 - s.
+The whole project uses this convention, whatever a paper's own time is: SiT's time is 1 - s.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Times = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Noised:
-    """Noisy images with all that made them; images (B, C, H, W), s (B,), alpha and sigma (B, 1, 1, 1)."""
+    """Noisy images and what produced them; images (B, C, H, W), s (B,), alpha and sigma (B, 1, 1, 1)."""
 
     x_s: Tensor
     s: Tensor
@@ -32,12 +32,12 @@ class Noised:
     sigma: Tensor
 
     def target(self, kind: Prediction) -> Tensor:
-        """What a perfect network would be asked for, (B, C, H, W)."""
+        """The value that a network of this kind is trained to predict, (B, C, H, W)."""
         return target(kind, self.x0, self.eps, self.alpha, self.sigma)
 
 
 class Process(Protocol):
-    """A process; `prediction` is what its networks are trained to predict."""
+    """A diffusion process; `prediction` is what its networks are trained to predict."""
 
     prediction: Prediction
 
@@ -50,7 +50,7 @@ class Process(Protocol):
         ...
 
     def times(self, steps: int) -> Times:
-        """Noise levels that a sampler visits, falling; the last is None: return the clean prediction."""
+        """The noise levels that a sampler visits, falling; None at the end means: return the clean prediction."""
         ...
 
 
@@ -81,7 +81,7 @@ class DDPM:
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def _table(self, device: torch.device) -> Tensor:
-        """Copied once; to do so in every step would make each wait for the GPU."""
+        """The table on a device, copied once: a copy in every step would stall each step."""
         if device == self.alpha_bar.device:
             return self.alpha_bar
         if device not in self._copies:
@@ -94,13 +94,13 @@ class DDPM:
         return t.float() / self.timesteps
 
     def times(self, steps: int, end: str = "data") -> Times:
-        """`data`: starts at T-1 and ends with the clean prediction; `grid`: as the DDIM of the CCUA release.
+        """`data`: from T-1 down to the clean prediction; `grid`: as in the DDIM of the CCUA release.
 
         That release visits multiples of T/steps and ends with a step from t = 0 to t = 0, which does nothing.
         """
         T = self.timesteps
         if not 1 <= steps <= T:
-            raise InputError(f"sampling steps: {steps} is not in 1..{T}, the number of steps of this DDPM process")
+            raise InputError(f"sampling steps must be 1..{T}, the number of steps of this DDPM process, not {steps}")
         if end == "grid":
             visited = list(range(0, T, T // steps))[:steps][::-1]
             return [t / T for t in [*visited, 0]]
@@ -126,5 +126,5 @@ class Flow:
     def times(self, steps: int) -> Times:
         """Evenly spaced from 1 down to the clean prediction."""
         if steps < 1:
-            raise InputError(f"sampling steps: {steps} is less than 1")
+            raise InputError(f"sampling steps must be at least 1, not {steps}")
         return [*(1 - i / steps for i in range(steps)), None]

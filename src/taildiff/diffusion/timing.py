@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def uniform(n: int, generator: torch.Generator) -> Tensor:
-    """Every noise level alike."""
+    """Uniform noise levels."""
     return torch.rand(n, generator=generator, device=generator.device)
 
 
 def logit_normal(n: int, generator: torch.Generator) -> Tensor:
-    """More often in the middle, where learning is hard."""
+    """More often in the middle, where learning is hardest."""
     return torch.randn(n, generator=generator, device=generator.device).sigmoid()

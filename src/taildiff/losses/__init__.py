@@ -6,9 +6,9 @@
     loss = denoising + alpha * (w * losses.unsupervised_contrastive(null_features)).mean()
     loss = loss + gamma * (w * losses.alignment(conditional, unconditional)).mean()
 
-Losses are one value per sample, (B,), and without weights; only `dispersive` and `overlap_permuted` are scalars.
-Features and predictions (B, ...) are flattened; halves are raised to float32, float64 stays. Memory is O(B² + B D).
-With `gather=True` the samples are compared with those of all processes of torch.distributed: average the gradients
+Losses return one value per sample, (B,), without weights; only `dispersive` and `overlap_permuted` are scalars.
+Features and predictions (B, ...) are flattened; half precision is raised to float32, float64 stays. Memory is
+O(B² + B D). `gather=True` compares the samples with those of all processes of torch.distributed; average the gradients
 over processes, as DDP does.
 
     method                  function                                            source
@@ -20,9 +20,10 @@ over processes, as DDP does.
     DiffROP                 overlap, overlap_permuted                           arXiv 2402.10821
 """
 
-from taildiff.losses.contrastive import gathered, unsupervised_contrastive
+from taildiff.losses.contrastive import unsupervised_contrastive
 from taildiff.losses.dispersive import dispersive
 from taildiff.losses.noise_weight import noise_weight
+from taildiff.losses.pairwise import gathered
 from taildiff.losses.prediction_pairs import alignment, class_balancing, overlap, overlap_permuted
 from taildiff.losses.supervised_contrastive import anchor_weight, supervised_contrastive
 from taildiff.losses.target_transfer import transfer_index, transfer_target, transfer_weights

@@ -10,13 +10,13 @@ import math
 import torch
 from torch import Tensor
 
-from taildiff.losses.contrastive import full_precision, gathered, own_columns, require_pairs, squared_distances
+from taildiff.losses.pairwise import full_precision, gathered, own_columns, require_pairs, squared_distances
 
 
 def dispersive(features: Tensor, temperature: float = 1.0, gather: bool = False) -> Tensor:
-    """The loss (scalar) of features (B, ...), without its weight; between -log B, well apart, and 0, collapsed.
+    """The loss (scalar) of features (B, ...), without its weight; from -log B (well apart) to 0 (collapsed).
 
-    Needs O(B² + B D). `gather`: over the batch of all processes; then it is the same number on each of them.
+    Memory O(B² + B D). `gather`: over the batches of all processes; every process gets the same number.
     """
     require_pairs(features)
     z = full_precision(features).flatten(1)

@@ -1,7 +1,7 @@
 """Weights by noise level, w(s)^exponent.
 
-noise  w = s        heavy where there is much noise, as CCUA's text says (the default)
-clean  w = 1 - s    heavy near clean images: what CCUA's released SiT code does, by multiplying with SiT's own time
+noise  w = s        large at high noise, as described in CCUA's text (the default)
+clean  w = 1 - s    large near clean images, as in CCUA's released SiT code, which multiplies by SiT's own time
 none   w = 1        as in CCUA's main formula for UCL
 """
 

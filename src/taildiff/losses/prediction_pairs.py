@@ -4,13 +4,13 @@
     class_balancing  |h - sg(h')|² + 1/4 |sg(h) - h'|²           CBDM (CVPR 2023): h' under an auxiliary label
     overlap          1/(1 + |h - h'|²)                           DiffROP (2402.10821): h' under another class; see below
 
-|.|² is the mean over the elements of a sample, sg stops the gradient. All predictions (B, ...); halves become float32.
+|.|² is the mean over the elements of a sample, sg stops the gradient. Predictions (B, ...); halves become float32.
 """
 
 from torch import Tensor
 
 from taildiff.errors import InputError
-from taildiff.losses.contrastive import full_precision
+from taildiff.losses.pairwise import full_precision
 
 
 def alignment(conditional: Tensor, unconditional: Tensor, stop_gradient: bool = False) -> Tensor:
@@ -27,9 +27,9 @@ def class_balancing(prediction: Tensor, auxiliary: Tensor) -> Tensor:
 
 
 def overlap(prediction: Tensor, other: Tensor) -> Tensor:
-    """DiffROP's push 1/(1 + |h - h'|²) apart from the prediction h' under another class, gradient on both sides, (B,).
+    """DiffROP's repulsion 1/(1 + |h - h'|²) from the prediction h' under another class, gradient on both sides, (B,).
 
-    Our reading of the paper, not checked against its code. CCUA's release has `overlap_permuted` in its place.
+    Our reading of the paper, not checked against its code. CCUA's release uses `overlap_permuted` instead.
     """
     return 1 / (1 + _distance(prediction, other))
 
@@ -46,6 +46,6 @@ def overlap_permuted(prediction: Tensor, labels: Tensor, permutation: Tensor, we
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """Mean over elements of the squared difference, (B,)."""
-    if a.shape != b.shape:  # broadcasting would give a number too
+    if a.shape != b.shape:  # broadcasting would hide the mistake
         raise InputError(f"predictions of different shapes, {tuple(a.shape)} and {tuple(b.shape)}, cannot be compared")
     return (full_precision(a) - full_precision(b)).square().flatten(1).mean(1)

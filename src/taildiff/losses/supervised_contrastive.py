@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taildiff.losses.contrastive import full_precision, gathered, own_columns, products, require_pairs
+from taildiff.losses.pairwise import full_precision, gathered, own_columns, products, require_pairs
 
 
 def supervised_contrastive(
@@ -22,25 +22,25 @@ def supervised_contrastive(
 ) -> Tensor:
     """l_i (B,) of embeddings (B, D), which need not be normalised, and labels (B,); 0 for anchors without a positive.
 
-    Samples where `keep` (B,) is False, say those whose label was dropped, are neither anchors nor references. `gather`
-    takes the references of all processes.
+    Samples where `keep` (B,) is False, such as those whose label was dropped, are neither anchors nor references.
+    `gather` uses the references of all processes.
     """
     require_pairs(embeddings)
     z = F.normalize(full_precision(embeddings).flatten(1), dim=1)
     references = gathered(z)[0] if gather else z
     logits = products(z, references) / temperature  # (B, M)
     positives, others = _pairs(labels, keep, gather)
-    # an anchor without references keeps finite numbers, because NaN times 0 is NaN also in its gradient
+    # an anchor without references keeps finite numbers: NaN times 0 is NaN, in the gradient too
     alone = ~others.any(1, keepdim=True)
     log_share = logits - torch.logsumexp(logits.masked_fill(~(others | alone), -torch.inf), dim=1, keepdim=True)
     return -torch.where(positives, log_share, 0.0).sum(1) / positives.sum(1).clamp(min=1)
 
 
 def anchor_weight(labels: Tensor, keep: Tensor | None = None, gather: bool = False) -> Tensor:
-    """B/n for the n anchors that have a positive, 0 for the others, (B,) float32.
+    """B/n for each of the n anchors that have a positive, 0 for the others, (B,) float32.
 
-    The mean of these times the losses is the mean of the losses over those anchors; with `gather`, B and n count all
-    processes, and the mean over processes of what each gets is that of the global batch.
+    The mean of weight times loss is the mean loss over those anchors; with `gather`, B and n count all processes, and
+    the mean over processes is that of the global batch.
     """
     positives, _ = _pairs(labels, keep, gather)
     counts = positives.any(1)
@@ -49,7 +49,7 @@ def anchor_weight(labels: Tensor, keep: Tensor | None = None, gather: bool = Fal
 
 
 def _pairs(labels: Tensor, keep: Tensor | None, gather: bool) -> tuple[Tensor, Tensor]:
-    """For each anchor its positives and all its references, (B, M) bool each."""
+    """The positives of each anchor, and all its references, (B, M) bool each."""
     kept = torch.ones_like(labels, dtype=torch.bool) if keep is None else keep
     all_labels, first = gathered(labels) if gather else (labels, 0)
     all_kept = gathered(kept.long())[0].bool() if gather else kept

@@ -1,1 +1,1 @@
-"""What is minimised: views, terms and one fused forward."""
+"""The training objective: views, terms, and one fused forward pass."""

@@ -3,7 +3,7 @@
     L += tau mean_i w(s_i) (|h_i - sg(h'_i)|² + 1/4 |sg(h_i) - h'_i|²)
 
 h' is the prediction for the same noisy image under a label drawn from the training frequencies (or uniformly),
-w(s) = s. Where the label is dropped: 0.
+w(s) = s. The term is 0 where the label is dropped.
 """
 
 from torch import Tensor

@@ -4,11 +4,11 @@
     UCL: w(s_i) log(1 + sum_{j != i} exp((z_i . z_j - 1)/tau)), z the normalised features of the pass without labels
     AL:  w(s_i) |f(x_s,i, s_i, y_i) - f(x_s,i, s_i, null)|², mean over elements, gradient on both sides
 
-The features are those of the middle block of a U-Net, flattened, without projection head, pooling or second view. Both
-terms use the same pass under the null label on the same noisy batch; the released code runs it a second time.
+The features are those of the U-Net's middle block, flattened, without projection head, pooling or second view. Both
+terms share one pass under the null label on the same noisy batch; the released code runs it twice.
 
 Cheap CCUA (ours): the null pass on a fraction of the rows, drawn in proportion to w(s) (see `views.select`). AL stays
-unbiased; UCL takes its negatives from the drawn rows, with their sum scaled by (B-1)/(m-1), and is biased.
+unbiased; UCL uses only the drawn rows as negatives, scales their sum by (B-1)/(m-1), and is biased.
 """
 
 from typing import Literal
@@ -17,8 +17,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from taildiff.losses.contrastive import full_precision, gathered, unsupervised_contrastive
+from taildiff.losses.contrastive import unsupervised_contrastive
 from taildiff.losses.noise_weight import noise_weight
+from taildiff.losses.pairwise import full_precision, gathered
 from taildiff.losses.prediction_pairs import alignment
 from taildiff.objectives.objective import Need, Step, Term
 from taildiff.objectives.views import GIVEN, Null, View
@@ -63,7 +64,7 @@ class UnsupervisedContrastive(Term):
         return step.spread(self.view, weight * repelled)
 
     def _allowed(self, step: Step) -> Tensor | None:
-        """Which references repel which anchor, (m, M) bool; None for all."""
+        """The references that repel each anchor, (m, M) bool; None for all."""
         if self.negatives == "all" and self.noise_window is None:
             return None
         y, s = step.of(self.view, step.batch.y), step.of(self.view, step.draws.s)
@@ -77,10 +78,7 @@ class UnsupervisedContrastive(Term):
 
 
 class Alignment(Term):
-    """AL: lets rare classes share what the unconditional model knows.
-
-    Where the label is dropped there is nothing to align: 0.
-    """
+    """AL: lets rare classes share what the unconditional model knows; 0 where the label is dropped."""
 
     name = "al"
 

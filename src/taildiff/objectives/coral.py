@@ -3,14 +3,14 @@
     e = Linear(mean-pooled features), L += weight mean_i v(s_i) SupCon_i,  v(s) = exp((1 - s)/tau_r)
 
 The paper weighs each sample; the release multiplies the batch's mean weight, the batch's SupCon and 0.1. Samples whose
-label is dropped are left out; anchors without a positive do not count. The head is not part of the model.
+label is dropped are left out; anchors without a positive do not count. Sampling never uses the head.
 """
 
 from typing import Literal
 
 from torch import Tensor, nn
 
-from taildiff.losses.contrastive import full_precision, gathered
+from taildiff.losses.pairwise import full_precision, gathered
 from taildiff.losses.supervised_contrastive import anchor_weight, supervised_contrastive
 from taildiff.objectives.ccua import pooled
 from taildiff.objectives.objective import Need, Step, Term
@@ -18,7 +18,7 @@ from taildiff.objectives.views import GIVEN
 
 
 class Coral(Term):
-    """Draws the features of a class together and those of different classes apart."""
+    """Pulls the features of each class together and pushes those of different classes apart."""
 
     name = "coral"
 
@@ -47,6 +47,6 @@ class Coral(Term):
         counted = anchor_weight(y, keep, self.gather).to(values.dtype) * values
         weight = ((1 - step.draws.s) / self.weight_temperature).exp().to(values.dtype)
         if self.scaling == "release":
-            everywhere = gathered(weight)[0] if self.gather else weight
-            return 0.1 * everywhere.mean() * counted
+            weights = gathered(weight)[0] if self.gather else weight
+            return 0.1 * weights.mean() * counted
         return weight * counted

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from taildiff.losses.contrastive import full_precision
+from taildiff.losses.pairwise import full_precision
 from taildiff.objectives.objective import Need, Step, Term
 from taildiff.objectives.views import GIVEN
 
@@ -21,7 +21,7 @@ class Denoising(Term):
     class_weights: Tensor
 
     def __init__(self, counts: Sequence[int] = (), power: float = 0.0):
-        """`counts`: training images of each class, needed when `power` is not 0."""
+        """`counts`: training images of each class; needed when `power` is not 0."""
         super().__init__()
         self.power = power
         weights = torch.tensor(counts, dtype=torch.float64) ** -power if power else torch.ones(1)

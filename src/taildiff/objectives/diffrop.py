@@ -4,15 +4,15 @@ Two forms:
     pairs      d_i = |h_i - h'_i|² on the same noisy image under a uniformly drawn other label y'; our reading of the
                paper, not verified against its code
     permuted   the stand-in in CCUA's release: the batch is permuted, d = mean_i(w_i 1[y_pi != y] |h_i - h_pi|²), value
-               1/(1 + d) for the whole batch; over the joined conditional and unconditional batch when alignment is on
-Where the label is dropped the `pairs` form gives 0.
+               1/(1 + d) for the whole batch; with alignment, over the conditional and unconditional batch together
+The `pairs` form is 0 where the label is dropped.
 """
 
 import torch
 from torch import Tensor
 
-from taildiff.losses.contrastive import full_precision, gathered
 from taildiff.losses.noise_weight import noise_weight
+from taildiff.losses.pairwise import full_precision, gathered
 from taildiff.losses.prediction_pairs import overlap, overlap_permuted
 from taildiff.objectives.objective import Need, Step, Term
 from taildiff.objectives.views import GIVEN, NULL, OtherClass
@@ -36,28 +36,28 @@ class OverlapPairs(Term):
 
 
 class OverlapPermuted(Term):
-    """Different images of one batch, as CCUA's release has it."""
+    """Different images of one batch, as in CCUA's release."""
 
     name = "diffrop"
     uniforms = ("permutation", "permutation, null rows")
 
     def __init__(self, joined: bool, weight_kind: str = "clean", exponent: float = 1.0, gather: bool = False):
-        """`joined`: over the conditional and the unconditional predictions together; `gather`: of all processes."""
+        """`joined`: permute conditional and unconditional predictions together; `gather`: those of all processes."""
         super().__init__()
         self.joined, self.weight_kind, self.exponent, self.gather = joined, weight_kind, exponent, gather
         self.needs = (Need(GIVEN), Need(NULL)) if joined else (Need(GIVEN),)
 
     def forward(self, step: Step) -> Tensor:
         """(B,), all equal."""
-        predictions, u = self._all(step.prediction(GIVEN)), self._all(step.uniform(self.uniforms[0]))
-        labels, s = self._all(torch.where(step.draws.dropped, -1, step.batch.y)), self._all(step.draws.s)
+        predictions, u = self._rows(step.prediction(GIVEN)), self._rows(step.uniform(self.uniforms[0]))
+        labels, s = self._rows(torch.where(step.draws.dropped, -1, step.batch.y)), self._rows(step.draws.s)
         if self.joined:
-            predictions = torch.cat([predictions, self._all(step.prediction(NULL))])
+            predictions = torch.cat([predictions, self._rows(step.prediction(NULL))])
             labels, s = torch.cat([labels, torch.full_like(labels, -1)]), s.repeat(2)
-            u = torch.cat([u, self._all(step.uniform(self.uniforms[1]))])
+            u = torch.cat([u, self._rows(step.uniform(self.uniforms[1]))])
         weight = noise_weight(s, self.weight_kind, self.exponent)
         value = overlap_permuted(predictions, labels, torch.argsort(u), weight)
         return value.expand(len(step.batch.y))
 
-    def _all(self, rows: Tensor) -> Tensor:
+    def _rows(self, rows: Tensor) -> Tensor:
         return gathered(full_precision(rows))[0] if self.gather else rows

@@ -1,6 +1,6 @@
 """Dispersive loss (arXiv 2506.09027): L += weight log mean_{i,j} exp(-|z_i - z_j|²/(D tau)).
 
-z are the features of the conditional pass. It is a number of the whole batch, so every sample gets the same value.
+z are the features of the conditional pass. The loss belongs to the whole batch, so every sample gets the same value.
 """
 
 from torch import Tensor

@@ -1,13 +1,13 @@
-"""What a training step minimises: views, terms, and one forward pass over all views.
+"""The loss of a training step: views, terms, and one forward pass over all views.
 
 A *view* is the same noisy batch denoised under another choice of labels. A *term* states which views and taps it needs
 and returns one value per sample. The objective collects the needs of all its terms, runs the network once over the
-joined views (those wanted for features alone last, where they stop early), and adds up
+concatenated views (those needed only for features come last, where they stop early), and returns
 
     L = sum_terms weight_k mean_i l_k,i .
 
-Terms of weight 0 never get here (`build.objective` leaves them out), so that such a run equals plain denoising bit for
-bit. Of the terms that are here nothing is skipped because of data: where one does not apply to a sample, it gives 0.
+`build.objective` leaves out terms of weight 0, so such a run equals plain denoising bit for bit. The other terms are
+always computed, whatever the data: where one does not apply to a sample, it is 0.
 """
 
 from abc import ABC, abstractmethod
@@ -35,14 +35,14 @@ class Need:
 
 @dataclass(frozen=True)
 class Streams:
-    """The random generators of one step, one a purpose, so that no term shifts the numbers of another."""
+    """The random generators of one step, one per purpose, so that no term shifts the numbers of another."""
 
     seed: int
     step: int
     device: torch.device | str = "cpu"
 
     def __call__(self, purpose: str) -> torch.Generator:
-        """A fresh generator; the same purpose gives the same numbers."""
+        """A fresh generator; the same purpose always gives the same numbers."""
         return torch.Generator(self.device).manual_seed(seed_of(self.seed, purpose, self.step))
 
 
@@ -52,11 +52,11 @@ class Draws(NamedTuple):
     s: Tensor
     """Noise levels (B,) float32."""
     eps: Tensor
-    """Noise, like the images."""
+    """Noise, shaped like the images."""
     dropped: Tensor
-    """Whether the label is withheld, (B,) bool."""
+    """Whether the label is dropped, (B,) bool."""
     uniforms: Tensor
-    """(B, K) in [0, 1): a column for each purpose that the objective's views and terms named."""
+    """(B, K) in [0, 1): one column per purpose of the objective's views and terms."""
 
     def rows(self, rows: slice) -> "Draws":
         """One rank's part of the global batch."""
@@ -65,7 +65,7 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelDrop:
-    """Withholds labels with probability p: one coin a sample, or (the DDPM family's releases) one a batch."""
+    """Drops labels with probability p: one coin per sample, or (the DDPM family's releases) one per batch."""
 
     p: float
     per_batch: bool = False
@@ -77,7 +77,7 @@ class LabelDrop:
 
 
 class Step:
-    """What a term sees: the batch, the draws, and the answers of the network."""
+    """What a term sees: the batch, the draws, and the network's outputs."""
 
     def __init__(self, batch: Batch, draws: Draws, noised: Noised, purposes: Sequence[str]):
         self.batch, self.draws, self.noised, self._purposes = batch, draws, noised, purposes
@@ -94,7 +94,7 @@ class Step:
         return self._answers[Need(view, tap)]
 
     def answer(self, need: Need, value: Tensor) -> None:
-        """Put what the network said; used by the objective."""
+        """Store a network output; used by the objective."""
         self._answers[need] = value
 
     def uniform(self, purpose: str) -> Tensor:
@@ -102,12 +102,12 @@ class Step:
         return self.draws.uniforms[:, self._purposes.index(purpose)]
 
     def labels(self, view: View, null_label: int) -> Tensor:
-        """The labels of a view, of all rows, (B,)."""
+        """A view's labels for all rows, (B,)."""
         u = self.uniform(view.uniform) if not isinstance(view, Given) and view.uniform else None
         return labels_of(view, self.batch.y, self.draws.dropped, null_label, u)
 
     def selection(self, view: View) -> Selection | None:
-        """Which rows a view has; None for all."""
+        """The rows of a view; None for all."""
         if not isinstance(view, Null) or view.fraction >= 1:
             return None
         if view not in self._selections:
@@ -116,7 +116,7 @@ class Step:
         return self._selections[view]
 
     def spread(self, view: View, values: Tensor) -> Tensor:
-        """Values (m,) of a view's rows as (B,), such that the mean over B is unbiased; others 0."""
+        """Values (m,) of a view's rows as (B,), 0 elsewhere, scaled so that the mean over B is unbiased."""
         chosen = self.selection(view)
         if chosen is None:
             return values
@@ -124,22 +124,22 @@ class Step:
         return empty.index_put((chosen.index,), values * chosen.scale.to(values.dtype))
 
     def of(self, view: View, tensor: Tensor) -> Tensor:
-        """The rows of a (B, …) tensor that a view has, (m, …)."""
+        """A view's rows of a (B, …) tensor, (m, …)."""
         chosen = self.selection(view)
         return tensor if chosen is None else tensor[chosen.index]
 
 
 class Term(nn.Module, ABC):
-    """One summand of the loss; may own parameters (a head), which neither sampling nor EMA ever sees."""
+    """One summand of the loss; may own parameters (a head), which sampling and EMA never see."""
 
     name: str
     needs: tuple[Need, ...]
     uniforms: tuple[str, ...] = ()
-    """Purposes of random numbers it wants besides those of its views."""
+    """Purposes of the random numbers it needs besides those of its views."""
 
     @abstractmethod
     def forward(self, step: Step) -> Tensor:
-        """(B,): one value a sample, unreduced and without the term's weight."""
+        """(B,): one value per sample, unreduced and without the term's weight."""
 
 
 class StepLoss(NamedTuple):
@@ -152,7 +152,7 @@ class StepLoss(NamedTuple):
 
 
 class Target(nn.Module):
-    """What the network is asked to predict: the truth, unless a method puts another rule in its place."""
+    """The network's target: the true one here; a method may replace this rule."""
 
     uniforms: tuple[str, ...] = ()
 
@@ -176,7 +176,7 @@ class Objective(nn.Module):
         target: Target | None = None,
         autocast: torch.dtype | None = None,
     ):
-        """`autocast`: the network runs in this precision; noising and losses stay in that of the images."""
+        """`autocast`: the network's precision; noising and losses keep that of the images."""
         super().__init__()
         self.autocast = autocast
         self.process, self.drop, self.target = process, drop, target or Target(process)
@@ -194,7 +194,7 @@ class Objective(nn.Module):
         self.purposes = tuple(dict.fromkeys([*of_views, *of_terms, *self.target.uniforms]))
 
     def draw(self, batch_size: int, image_shape: Sequence[int], streams: Callable[[str], torch.Generator]) -> Draws:
-        """All random numbers for the global batch; image_shape (C, H, W). A purpose alone decides its numbers."""
+        """All random numbers for the global batch; image_shape (C, H, W). Numbers depend on their purpose only."""
 
         def uniform(purpose: str) -> Tensor:
             generator = streams(purpose)
@@ -210,36 +210,36 @@ class Objective(nn.Module):
         )
 
     def forward(self, denoiser: Denoiser, batch: Batch, draws: Draws) -> StepLoss:
-        """Deterministic (but for the network's dropout)."""
+        """The step's loss; deterministic except for the network's dropout."""
         step = Step(batch, draws, noise(self.process, batch.x, draws.s, draws.eps), self.purposes)
         step.target = self.target(step)
-        self._ask(step, denoiser)
+        self._run(step, denoiser)
         per_sample = torch.stack([term(step) for term in self.terms])
         total = sum(weight * values.mean() for weight, values in zip(self.weights, per_sample, strict=True))
         assert isinstance(total, Tensor)
         return StepLoss(total, per_sample.detach())
 
-    def _ask(self, step: Step, denoiser: Denoiser) -> None:
-        """Run the network once over all views and hand each need its rows."""
+    def _run(self, step: Step, denoiser: Denoiser) -> None:
+        """Run the network once over all views and store each need's rows."""
         views, sizes = self.views, [rows_of(view, len(step.batch.y)) for view in self.views]
         labels = [step.of(view, step.labels(view, denoiser.null_label)) for view in views]
         x_s, s = ([step.of(view, tensor) for view in views] for tensor in (step.noised.x_s, step.noised.s))
         with torch.autocast(x_s[0].device.type, self.autocast, enabled=self.autocast is not None):
-            output = denoiser(_joined(x_s), _joined(s), _joined(labels), self.taps, sum(sizes[: self.predicted]))
+            output = denoiser(_cat(x_s), _cat(s), _cat(labels), self.taps, sum(sizes[: self.predicted]))
         for need in self.needs:
             source = output.prediction if need.tap is None else output.features[self.taps.index(need.tap)]
             assert source is not None
-            place = views.index(need.view)
-            first = sum(sizes[:place])
-            step.answer(need, source[first : first + sizes[place]])
+            k = views.index(need.view)
+            first = sum(sizes[:k])
+            step.answer(need, source[first : first + sizes[k]])
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _cat(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Learner(nn.Module):
-    """Denoiser and objective as one module: the only thing that DDP and torch.compile see."""
+    """Denoiser and objective as one module, the only one that DDP and torch.compile see."""
 
     def __init__(self, denoiser: Denoiser, objective: Objective):
         super().__init__()

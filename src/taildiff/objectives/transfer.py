@@ -1,8 +1,8 @@
-"""OC / T2H, the target rule of overlap-controlled transfer (ICLR 2024); its mathematics is in `transport.py`.
+"""OC / T2H, the target rule of overlap-controlled transfer (ICLR 2024); see `losses/target_transfer.py`.
 
-It changes what the network is asked to predict: the noise (or velocity) that leads to the same noisy image from another
-image of the batch. It works with every term and every process; sigma/alpha is sqrt(1/alpha_bar - 1) for DDPM and
-s/(1 - s) for flow, whose s is kept in [1e-3, 1 - 1e-3] for the weights.
+It changes the network's target: the noise (or velocity) that leads to the same noisy image from another image of the
+batch. It works with every term and every process; sigma/alpha is sqrt(1/alpha_bar - 1) for DDPM and s/(1 - s) for
+flow, where s is clamped to [1e-3, 1 - 1e-3] for the weights.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from taildiff.diffusion.process import Process
-from taildiff.losses.contrastive import gathered
+from taildiff.losses.pairwise import gathered
 from taildiff.losses.target_transfer import transfer_index, transfer_target, transfer_weights
 from taildiff.objectives.objective import Step, Target
 
@@ -33,8 +33,8 @@ class Transfer(Target):
         power: float = 0.0,
         gather: bool = False,
     ):
-        """`counts`: training images of each class; `below`: only at noise levels up to it; `power`: of the frequency
-        variant, which multiplies the weights by p_j^power and accepts every draw.
+        """`counts`: training images of each class; `below`: the highest noise level at which targets change; `power`:
+        the frequency variant, which multiplies the weights by p_j^power and accepts every draw.
         """
         super().__init__(process)
         self.mode, self.below, self.power, self.gather = ("full" if power else mode), below, power, gather

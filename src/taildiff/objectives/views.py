@@ -1,7 +1,7 @@
 """Views: the noisy batch under one choice of labels, on all rows or on a sample of them.
 
-A view is a value: two terms that ask for the same view share its rows in the fused forward pass. Its row count depends
-on the batch size alone, never on the data, so that shapes are fixed for a run.
+A view is a value: two terms that need the same view share its rows in the fused forward pass. Its row count depends
+only on the batch size, never on the data, so shapes are fixed for a run.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from taildiff.losses.noise_weight import noise_weight
 
 @dataclass(frozen=True)
 class Given:
-    """The batch's own labels; where a label was dropped, the null label."""
+    """The batch's labels; where a label was dropped, the null label."""
 
 
 @dataclass(frozen=True)
 class Null:
     """No label. With `fraction` f < 1 on m = max(2, round(f B)) rows only, drawn in proportion to w(s) (cheap CCUA).
 
-    `kept_only`: rows whose label was dropped are not drawn, because alignment has nothing to align there.
+    `kept_only`: rows whose label was dropped are not drawn, because alignment is 0 there.
     """
 
     fraction: float = 1.0
@@ -32,13 +32,13 @@ class Null:
 
     @property
     def uniform(self) -> str:
-        """The random number that draws the rows; none when all are taken."""
+        """The purpose of the random number that draws the rows; empty when all rows are used."""
         return "null rows" if self.fraction < 1 else ""
 
 
 @dataclass(frozen=True)
 class SampledLabel:
-    """A label drawn from fixed class probabilities, whatever the true one is (CBDM)."""
+    """A label drawn from fixed class probabilities, regardless of the true one (CBDM)."""
 
     probabilities: tuple[float, ...]
     uniform: str = "auxiliary label"
@@ -57,7 +57,7 @@ GIVEN, NULL = Given(), Null()
 
 @dataclass(frozen=True)
 class Selection:
-    """Some rows of the batch, each standing for `scale` of them (0: there only to keep the number fixed)."""
+    """Some rows of the batch, each representing `scale` rows (0: a filler that keeps the number fixed)."""
 
     index: Tensor
     """(m,), ascending."""
@@ -66,7 +66,7 @@ class Selection:
 
 
 def rows_of(view: View, batch_size: int) -> int:
-    """How many rows a view has."""
+    """The number of rows of a view."""
     if isinstance(view, Null) and view.fraction < 1:
         return min(batch_size, max(2, round(view.fraction * batch_size)))
     return batch_size
@@ -76,7 +76,7 @@ def select(view: Null, s: Tensor, dropped: Tensor, u: Tensor) -> Selection:
     """Systematic sampling of m of B rows with inclusion probabilities pi_i = min(1, c w(s_i)), sum pi = m.
 
     s and dropped (B,), u a scalar in [0, 1). Sums of x_i/pi_i over the drawn rows are unbiased for sums of x_i over
-    all rows of positive weight. When fewer than m rows have one, they are all taken and rows of scale 0 fill up.
+    all rows of positive weight. When fewer than m rows have one, all of them are used, and rows of scale 0 fill up.
     """
     m = rows_of(view, len(s))
     weight = noise_weight(s.double(), view.noise_weight, view.exponent)
@@ -92,12 +92,12 @@ def select(view: Null, s: Tensor, dropped: Tensor, u: Tensor) -> Selection:
 
 
 def inclusion(weight: Tensor, m: int) -> Tensor:
-    """pi_i = min(1, c w_i) with sum pi = m; when at most m rows have a positive weight, 1 for each of these; (B,)."""
+    """pi_i = min(1, c w_i) with sum pi = m, (B,); when at most m rows have a positive weight, 1 for each of them."""
     positive = weight > 0
     largest = weight.sort(descending=True).values
     rest = largest.flip(0).cumsum(0).flip(0)  # the sum from the k-th largest on
     certain = torch.arange(len(weight), device=weight.device)
-    # k certain rows leave m - k for the rest; take the smallest k with which no other inclusion exceeds 1
+    # k certain rows leave m - k for the rest: the smallest k for which no other inclusion exceeds 1
     factor = (m - certain) / rest.clamp(min=torch.finfo(weight.dtype).tiny)
     fits = (largest * factor <= 1) & (certain < m)
     scaled = (factor[fits.to(torch.uint8).argmax(0, keepdim=True)] * weight).clamp(max=1.0)
@@ -105,7 +105,7 @@ def inclusion(weight: Tensor, m: int) -> Tensor:
 
 
 def labels_of(view: View, y: Tensor, dropped: Tensor, null_label: int, u: Tensor | None) -> Tensor:
-    """Labels (B,) of a view; u (B,) in [0, 1) for those that are drawn."""
+    """The labels (B,) of a view; u (B,) in [0, 1) draws random ones."""
     match view:
         case Given():
             return torch.where(dropped, null_label, y)
@@ -123,5 +123,5 @@ def labels_of(view: View, y: Tensor, dropped: Tensor, null_label: int, u: Tensor
 
 @lru_cache(maxsize=8)
 def _cumulative(probabilities: tuple[float, ...], device: torch.device) -> Tensor:
-    """Kept, because to copy them to a GPU in every step would make each wait for it; (C,) float64."""
+    """(C,) float64; cached, because copying it to a GPU in every step would stall each step."""
     return torch.tensor(probabilities, dtype=torch.float64, device=device).cumsum(0)

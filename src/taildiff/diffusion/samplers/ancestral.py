@@ -10,7 +10,7 @@ from taildiff.diffusion.samplers.base import Noise, Predict, coefficients
 
 
 class Ancestral:
-    """DDPM's own steps: part of the noise is drawn anew, with the variance of the exact posterior."""
+    """DDPM's own steps: part of the noise is redrawn, with the variance of the exact posterior."""
 
     def __init__(self, process: Process):
         self.process = process

@@ -1,4 +1,4 @@
-"""What every sampler is, and the loop that runs one."""
+"""The sampler protocol, and the loop that runs a sampler."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -38,7 +38,7 @@ def coefficients(process: Process, s: float) -> tuple[float, float]:
 
 
 def predictor(network: Network, process: Process, y: Tensor, clip: bool) -> Predict:
-    """The clean image that `network` sees, for labels y (B,); `clip` keeps it in [-1, 1] (right for pixels only)."""
+    """The clean image that `network` predicts for labels y (B,); `clip` keeps it in [-1, 1] (for pixels only)."""
 
     def predict(x: Tensor, s: float) -> Tensor:
         level = torch.full((len(x),), s, dtype=torch.float32, device=x.device)
@@ -62,9 +62,9 @@ def trajectory(sampler: Sampler, times: Times, predict: Predict, noise: Noise) -
 
 
 class ImageNoise:
-    """Each image's own noise, so that no image depends on which others are in the batch.
+    """One noise generator per image, so that no image depends on the others in its batch.
 
-    `seeds`: one an image; noise is drawn on the CPU, so that it is the same on every device.
+    `seeds`: one per image. Noise is drawn on the CPU, so it is the same on every device.
     """
 
     def __init__(self, seeds: Sequence[int], shape: tuple[int, ...], device: torch.device | str = "cpu"):
@@ -72,5 +72,5 @@ class ImageNoise:
         self.shape, self.device = shape, device
 
     def __call__(self) -> Tensor:
-        """The next noise of every image, (B, *shape)."""
+        """The next noise for every image, (B, *shape)."""
         return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)

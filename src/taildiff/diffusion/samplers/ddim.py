@@ -12,7 +12,7 @@ from taildiff.diffusion.samplers.base import Noise, Predict, coefficients
 
 
 class DDIM:
-    """DDIM, which is Euler's method."""
+    """DDIM, which equals Euler's method."""
 
     def __init__(self, process: Process):
         self.process = process
@@ -20,7 +20,7 @@ class DDIM:
     def step(
         self, x: Tensor, s: float, s_next: float, predict: Predict, noise: Noise, state: None = None
     ) -> tuple[Tensor, None]:
-        """Keep the predicted noise, at the new level."""
+        """Keep the predicted noise and move it to the next level."""
         (alpha, sigma), (alpha_next, sigma_next) = coefficients(self.process, s), coefficients(self.process, s_next)
         x0 = predict(x, s)
         return alpha_next * x0 + sigma_next * (x - alpha * x0) / sigma, None

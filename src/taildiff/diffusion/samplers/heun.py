@@ -1,6 +1,6 @@
 """Heun's method (Karras et al. 2022, alg. 1) on d(x/alpha)/d(sigma/alpha) = eps, with the mean of eps at both ends.
 
-Where alpha = 0 (flow at s = 1) the variables of this equation are infinite, so that step is Euler's.
+Where alpha = 0 (flow at s = 1) the variables of this equation are infinite, so that step is an Euler step.
 """
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from taildiff.diffusion.samplers.base import Noise, Predict, coefficients
 
 
 class Heun:
-    """Second order, two network calls a step."""
+    """Second order, two network calls per step."""
 
     def __init__(self, process: Process):
         self.process = process
@@ -18,7 +18,7 @@ class Heun:
     def step(
         self, x: Tensor, s: float, s_next: float, predict: Predict, noise: Noise, state: None = None
     ) -> tuple[Tensor, None]:
-        """Euler's step, corrected by the slope where it arrives."""
+        """An Euler step, corrected by the slope at its end."""
         (alpha, sigma), (alpha_next, sigma_next) = coefficients(self.process, s), coefficients(self.process, s_next)
         x0 = predict(x, s)
         eps = (x - alpha * x0) / sigma
