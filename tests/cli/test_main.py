@@ -146,7 +146,7 @@ BAD = [
     (["report"], "RUN"),
     (["report", "none"], "none is not a run"),
     (["report", "run-list"], "does not describe a run"),
-    (["report", "run", "run"], "named twice"),
+    (["report", "run", "run"], "given twice"),
     (["data", "shwo", "x"], "did you mean 'show'"),
     (["data", "show", "run"], "run is a run, not data"),
     (["data", "show", "file"], "is a file"),
