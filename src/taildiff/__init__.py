@@ -1,3 +1,68 @@
-"""taildiff trains, samples and judges class-conditional diffusion models on long-tailed image data."""
+"""taildiff trains, samples and evaluates class-conditional diffusion models on long-tailed image data.
+
+    import taildiff
+
+    run = taildiff.train("mnist5k-ccua", out="runs/ccua", steps=2000)
+    images = run.load().sample([8, 9], guidance=1.5)
+    print(taildiff.evaluate(run))
+
+Names are imported at their first use, so that `import taildiff` costs nothing (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taildiff.api.data import encode, prepare
+    from taildiff.api.evaluation import Evaluation, evaluate
+    from taildiff.api.results import compare, report
+    from taildiff.api.sampling import load, sample
+    from taildiff.api.training import Interrupted, Run, train
+    from taildiff.errors import TaildiffError
+    from taildiff.sampling.generate import Model
 
 __version__ = "0.1.0"
+__all__ = [
+    "Evaluation",
+    "Interrupted",
+    "Model",
+    "Run",
+    "TaildiffError",
+    "__version__",
+    "compare",
+    "encode",
+    "evaluate",
+    "load",
+    "prepare",
+    "report",
+    "sample",
+    "train",
+]
+_MODULES = {
+    "Evaluation": "taildiff.api.evaluation",
+    "Interrupted": "taildiff.api.training",
+    "Model": "taildiff.sampling.generate",
+    "Run": "taildiff.api.training",
+    "TaildiffError": "taildiff.errors",
+    "compare": "taildiff.api.results",
+    "encode": "taildiff.api.data",
+    "evaluate": "taildiff.api.evaluation",
+    "load": "taildiff.api.sampling",
+    "prepare": "taildiff.api.data",
+    "report": "taildiff.api.results",
+    "sample": "taildiff.api.sampling",
+    "train": "taildiff.api.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from the module that defines it."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'taildiff' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -29,11 +29,11 @@ def test_seeds_are_one_column_on_request_and_offered_otherwise(tmp_path: Path, c
     paths = [trained(tmp_path / f"a-{seed}", seed, quality=seed) for seed in range(3)]
     paths += [trained(tmp_path / f"b-{seed}", seed, quality=seed + 1, weight=0.2) for seed in range(3)]
     assert call("compare", *paths) == 0
-    assert "a-0, a-1, a-2; b-0, b-1, b-2 differ in nothing but the seed: --over-seeds" in said(capsys)
+    assert "a-0, a-1, a-2; b-0, b-1, b-2 differ only in the seed: --over-seeds" in said(capsys)
     out = tmp_path / "table.md"
     assert call("compare", *paths, "--over-seeds", "--out", out) == 0
     shown = said(capsys)
-    assert "differ in nothing but the seed" not in shown
+    assert "differ only in the seed" not in shown
     assert "paired by seed: b" in shown
     assert "8.1 ± 2.2" in shown
     assert "| a (3 seeds) | b (3 seeds) | b − a |" in out.read_text()
@@ -46,7 +46,7 @@ def test_seeds_are_one_column_on_request_and_offered_otherwise(tmp_path: Path, c
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["a"], "name two or more"),
+        (["a"], "give at least two runs to compare"),
         (["a", "b", "--out", "x.pdf"], ".csv, .md or .tex"),
         (["a", "none"], "does not exist"),
         (["a", "c"], "different definitions (k: 3 and 4)"),
@@ -80,7 +80,7 @@ def test_an_npz_against_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert call("evaluate", tmp_path / "x.npz") == 2
     assert "--data STORE, FOLDER or NPZ" in said(capsys)
     assert call("evaluate", tmp_path / "x.npz", "--data", store.root, "--guidance", "2") == 2
-    assert "has no meaning for images" in said(capsys)
+    assert "--guidance does not apply to images from elsewhere; remove it" in said(capsys)
     assert call("evaluate", tmp_path / "x.npz", "--data", store.root, "--metrics", "recal") == 2
     assert "did you mean 'recall'" in said(capsys)
 

@@ -88,8 +88,8 @@ BAD = [
     (["--hepl"], "unknown verb"),
     (["train"], "usage: taildiff train RECIPE"),
     (["train", "mnist5k-cua", "--out", "x"], "unknown recipe 'mnist5k-cua': did you mean 'mnist5k-ccua'?"),
-    (["train", "--out", "x"], "name a recipe before the options"),
-    (["train", "mnist5k-ccua"], "--out runs/NAME"),
+    (["train", "--out", "x"], "give a recipe before the options"),
+    (["train", "mnist5k-ccua"], "give an output folder: --out runs/NAME"),
     (["train", "mnist5k-ccua", "--out", ""], "--out is empty"),
     (["train", "mnist5k-ccua", "--out="], "--out is empty"),
     (["train", "mnist5k-ccua", "--out", "x", "--stpes", "3"], "--steps"),
@@ -184,7 +184,7 @@ def test_what_the_system_refuses_is_told_with_the_file(
     def refuse(_: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("taildiff.run.layout.os.fsync", refuse)
+    monkeypatch.setattr("taildiff.io.atomic.os.fsync", refuse)
     assert (
         call("train", "mnist5k-ccua", "--data", world / "store", "--data.tail", "natural", "--out", tmp_path / "run")
         == 2

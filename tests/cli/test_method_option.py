@@ -44,7 +44,7 @@ def test_help_and_usage_name_the_methods(capsys: pytest.CaptureFixture[str]):
     assert "--method {plain,ccua,cbdm,t2h,dispersive,diffrop,coral}" in text
     assert "(default: release)" in text
     assert call("train", "--help") == 0
-    assert "METHOD, for any of them, is one of plain, ccua, cbdm, t2h, dispersive, diffrop, coral." in said(capsys)
+    assert "METHOD, for every recipe, is one of plain, ccua, cbdm, t2h, dispersive, diffrop, coral." in said(capsys)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from PIL import Image
 
 from cli.calls import call, said, tree
 from evaluation import tiny
-from taildiff.cli import sample
 from taildiff.io import png
+from taildiff.io.atomic import write_json
+from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
 from taildiff.sampling import generate
-from taildiff.sampling.folders import GRID, folder_names
+from taildiff.sampling.folders import GRID, folder_names, write_images
 from taildiff.spec import SamplingSpec
 
 FAST = ("--sampler", "euler", "--steps", 2)
@@ -74,7 +75,7 @@ def test_a_dry_run_draws_nothing(run: RunDir, tmp_path: Path, capsys: pytest.Cap
     shown = capsys.readouterr().out
     spec = SamplingSpec.model_validate_json(shown[: shown.rindex("}") + 1])
     assert spec == SamplingSpec(sampler="euler", steps=2, clip=False)
-    assert "15 images, 5 a class" in shown
+    assert "15 images, 5 per class" in shown
     assert not list(tmp_path.iterdir())
 
 
@@ -83,10 +84,6 @@ def test_an_impossible_place_is_found_before_drawing(run: RunDir, tmp_path: Path
     (tmp_path / "file").write_text("")
     assert call("sample", run.root, "--out", tmp_path / "file" / "x") == 2
     assert call("sample", run.root, "--format", "npz", "--out", tmp_path / "file" / "x.npz") == 2
-
-
-def options(out: Path, per_class: int, form: str = "png") -> sample.Options:
-    return sample.Options(run=Path("run"), out=out, per_class=per_class, format="npz" if form == "npz" else "png")
 
 
 def marked(classes: int, per_class: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,9 +95,10 @@ def marked(classes: int, per_class: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("classes", "per_class"), [(3, 2), (3, 40), (50, 3), (50, 20), (1, 1)])
-def test_the_grid_has_a_row_a_class(classes: int, per_class: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_grid_has_a_row_per_class(classes: int, per_class: int, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "taildiff")
     images, labels = marked(classes, per_class)
-    sample.write(options(tmp_path / "out", per_class), images, labels, [f"c{i}" for i in range(classes)])
+    write_images(tmp_path / "out", images, labels, [f"c{i}" for i in range(classes)])
     rows, columns = min(classes, 40), min(per_class, 16)
     grid = pixels(tmp_path / "out" / GRID)
     assert grid.shape == (4 * rows - 2, 4 * columns - 2, 3)
@@ -109,7 +107,7 @@ def test_the_grid_has_a_row_a_class(classes: int, per_class: int, tmp_path: Path
     assert (tiles[..., 1] == np.arange(columns)).all()
     assert len(list((tmp_path / "out").glob("*/*.png"))) == classes * per_class
     cut = f"{GRID} shows {columns} images of {rows} classes"
-    assert (cut in said(capsys)) == (classes > 40 or per_class > 16)
+    assert (cut in caplog.text) == (classes > 40 or per_class > 16)
 
 
 HOSTILE = [
@@ -133,16 +131,17 @@ HOSTILE = [
 ]
 
 
-def test_hostile_class_names_stay_inside(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_hostile_class_names_stay_inside(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "taildiff")
     images, labels = marked(len(HOSTILE), 2)
-    sample.write(options(tmp_path / "in" / "out", 2), images, labels, HOSTILE)
+    write_images(tmp_path / "in" / "out", images, labels, HOSTILE)
     out = tmp_path / "in" / "out"
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["out"]
     assert pixels(out / GRID).shape == (4 * len(HOSTILE) - 2, 6, 3)
     for label, place in enumerate(folder_names(HOSTILE)):
         assert (pixels(out / place / "00001.png")[0, 0] == (label, 1, 0)).all()
-    assert "class '../x' is in the folder ___x" in said(capsys)
+    assert "class '../x' is in the folder ___x" in caplog.text
 
 
 @given(
@@ -179,7 +178,7 @@ def test_an_interrupted_write_leaves_nothing(
 
     monkeypatch.setattr(png, "png", some)
     with pytest.raises(error):
-        sample.write(options(tmp_path / "out", 2), *marked(3, 2), ["a", "b", "c"])
+        write_images(tmp_path / "out", *marked(3, 2), ["a", "b", "c"])
     assert len(done) == 4
     assert not list(tmp_path.iterdir())
 
@@ -190,10 +189,10 @@ def test_foreign_weights_are_not_judged_under_this_name(
     other = tiny.make_run(tmp_path / "other", tiny.make_store(tmp_path / "store", (6, 4, 2)))
     info = json.loads(other.spec.read_text())
     info["spec"] |= {"seed": 7, "steps": 9, "every": {"log": 99}}  # steps and intervals may change
-    other.spec.write_text(json.dumps(info))
+    write_json(other.spec, add_checksum(info))
     assert call("evaluate", other.root) == 2
     assert "other settings (seed)" in said(capsys)
     info["spec"]["seed"], info["facts"]["counts"] = 0, [6, 4, 3]
-    other.spec.write_text(json.dumps(info))
+    write_json(other.spec, add_checksum(info))
     assert call("evaluate", other.root) == 2
     assert "other data" in said(capsys)

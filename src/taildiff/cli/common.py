@@ -2,40 +2,25 @@
 
 import logging
 import shlex
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
 from io import StringIO
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tyro
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from taildiff.distributed import is_local_rank_zero, is_rank_zero
 from taildiff.errors import SpecError
-from taildiff.log import Progress as Report
 from taildiff.log import log
 from taildiff.spec import explain
 
 console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
-QUIET_SECONDS = 15.0
-"""Without a terminal, a line of progress so often."""
 
 
 def parse_options(
@@ -90,54 +75,6 @@ def next_steps(*commands: str) -> None:
 def command_line(*words: object) -> str:
     """A command as one would type it."""
     return shlex.join(["taildiff", *map(str, words)])
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
-
-
-@contextmanager
-def progress_bar() -> Iterator[Report]:
-    """Stages with bar, rate and remaining time; without a terminal, a plain line now and then."""
-    if not errors.is_terminal or console.quiet:
-        yield _lines()
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(stage: str, done: int, total: int, /) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, completed=0)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield report
-
-
-def _lines() -> Callable[[str, int, int], None]:
-    began: dict[str, tuple[float, int]] = {}
-    said: dict[str, float] = {}
-
-    def report(stage: str, done: int, total: int, /) -> None:
-        now = time.monotonic()
-        start, first = began.setdefault(stage, (now, done))
-        if done < total and now - said.setdefault(stage, start) < QUIET_SECONDS:
-            return
-        said[stage] = now
-        rate = (done - first) / (now - start) if now > start and done > first else 0.0
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        print(f"{stage}: {done}/{total}" + (f" ({rate:.1f}/s{left})" if rate else ""), file=sys.stderr, flush=True)
-
-    return report
 
 
 def report_on_rank_zero() -> None:

@@ -10,12 +10,11 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from taildiff.api.results import compare
 from taildiff.cli.common import command_line, console, next_steps, parse_options
-from taildiff.comparison.compare import ComparisonTable, choose, compare
-from taildiff.comparison.render import change, out_suffix, render, shown, titles, where
-from taildiff.comparison.seeds import compare_seeds, only_seeds_differ
-from taildiff.errors import RunError
-from taildiff.io.atomic import write_atomic
+from taildiff.comparison.compare import ComparisonTable
+from taildiff.comparison.render import change, shown, titles, where
+from taildiff.comparison.seeds import only_seeds_differ
 from taildiff.run.layout import RunDir
 from taildiff.spec import METRICS
 
@@ -25,35 +24,31 @@ class Compare:
     """Put evaluations of the same definition side by side; differences are to the first one."""
 
     evaluated: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="A B …")]
-    """Runs, or images (folders, npz files), that have been evaluated, or folders of evaluations."""
+    """Evaluated runs, folders or npz files of images, or folders of evaluations."""
     at: Literal["time", "steps", "images"] | None = None
     """Compare runs at equal training time, steps or images instead of their newest evaluations."""
     over_seeds: bool = False
-    """One column for runs that differ in nothing but the seed: mean ± Student's 95 % interval over training seeds."""
+    """One column for runs that differ only in the seed: mean ± Student's 95 % interval over training seeds."""
     out: Path | None = None
-    """Write the whole table: .csv, .md or .tex by its suffix."""
+    """Write the whole table: .csv, .md or .tex."""
     classes: bool = False
     """Print every class too; a file always has them."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Print the table and write it where asked; 0 when done."""
+    """Print the table and write it if requested; 0 when done."""
     options = parse_options(Compare, args, "taildiff compare")
-    if len(options.evaluated) < 2:
-        raise RunError("name two or more to compare: taildiff compare A B")
-    suffix = out_suffix(options.out) if options.out else ""
     paths, notes = options.evaluated, ()
-    compared = compare_seeds(paths, options.at) if options.over_seeds else compare(choose(paths, options.at))
-    console.print(grid(compared, options.classes))
-    if not options.over_seeds and (alike := only_seeds_differ(paths)):
-        notes = (f"{alike} differ in nothing but the seed: --over-seeds puts their mean and spread into one column",)
-    for note in (*compared.notes, *notes):
+    table = compare(*paths, at=options.at, over_seeds=options.over_seeds, out=options.out)
+    console.print(grid(table, options.classes))
+    if not options.over_seeds and (names := only_seeds_differ(paths)):
+        notes = (f"{names} differ only in the seed: --over-seeds shows their mean and spread in one column",)
+    for note in (*table.notes, *notes):
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     if options.out:
-        write_atomic(options.out, render(compared, suffix).encode())
         console.print(f"\ntable: {options.out}", markup=False, highlight=False, soft_wrap=True)
-    if all(RunDir(path).exists() for path in options.evaluated):
-        next_steps(command_line("report", *options.evaluated))
+    if all(RunDir(path).exists() for path in paths):
+        next_steps(command_line("report", *paths))
     return 0
 
 
@@ -74,8 +69,9 @@ def grid(compared: ComparisonTable, classes: bool) -> Grid:
             text = shown(line.metric, cell, compared.seeds[place] if compared.seeds else None)
             cells.append(f"[bold green]{text}[/]" if cell.best else text)
             if place:
-                said = escape(change(line.metric, cell))
-                cells.append(said if cell.difference is None or cell.difference.clear else f"[dim]{said}[/]")
+                difference = escape(change(line.metric, cell))
+                unclear = cell.difference is not None and not cell.difference.clear
+                cells.append(f"[dim]{difference}[/]" if unclear else difference)
         guidance = "" if line.guidance is None else f"{line.guidance:g}"
         table.add_row(METRICS[line.metric].on(compared.is_fid).heading, escape(where(line)), guidance, *cells)
     return table

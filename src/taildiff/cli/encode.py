@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from taildiff.cli.common import command_line, console, next_steps, progress_bar
+from taildiff.api.progress import progress_bar
+from taildiff.cli.common import command_line, console, next_steps
 from taildiff.errors import InputError
 from taildiff.log import log
 from taildiff.recipes.checks import OLTR_IMAGES

@@ -9,10 +9,10 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
+from taildiff.api.results import report
 from taildiff.cli.common import command_line, console, next_steps, parse_options
 from taildiff.reporting.findings import claims
-from taildiff.reporting.load import Comparison, common_parent, load
-from taildiff.reporting.report import write_page
+from taildiff.reporting.load import Comparison, load
 from taildiff.reporting.summary import Summary, summarise
 from taildiff.run.layout import RunDir
 
@@ -34,12 +34,10 @@ class Report:
 def main(args: Sequence[str]) -> int:
     """Write the page and print the summary, the page's path and the next command; 0 on success."""
     options = parse_options(Report, args, "taildiff report")
-    runs = [RunDir(path) for path in options.runs]
-    comparison = load(runs)
-    out = options.out or common_parent(runs) / "report.html"
     metrics = [name.strip() for name in options.metrics.split(",") if name.strip()]
+    out = report(*options.runs, out=options.out, title=options.title, metrics=metrics)
+    comparison = load([RunDir(path) for path in options.runs])
     summary = summarise(comparison, metrics)
-    write_page(comparison, out, options.title, metrics)
     console.print(summary_table(summary))
     for claim in claims(summary):
         console.print(f"• {claim}", markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""taildiff train: train a recipe, or go on where it stopped."""
+"""`taildiff train`: train a recipe, or resume its run."""
 
 import dataclasses
 import itertools
@@ -11,53 +11,52 @@ from typing import Annotated
 import tyro
 from rich.markup import escape
 
-from taildiff.cli.common import command_line, console, next_steps, parse_options, progress_bar
+from taildiff.api.training import Interrupted, Run, data_of, starting_spec, train
+from taildiff.cli.common import command_line, console, next_steps, parse_options
 from taildiff.data.latents import LatentStore, open_data
-from taildiff.data.locate import default_store
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
 from taildiff.log import log
-from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data, recipe, with_method
-from taildiff.run.layout import RunDir
-from taildiff.spec import DataFacts, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec, parse, read_json
+from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data
+from taildiff.spec import DataFacts, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec
 
 USAGE = f"""usage: taildiff train RECIPE [--method METHOD] [--data STORE] --out RUN [OPTIONS]
 
 RECIPE is one of
   {textwrap.fill(", ".join(NAMES), 100, subsequent_indent="  ")}
-(taildiff recipes tells more), or a .json file with a spec, such as --dry-run prints.
-METHOD, for any of them, is one of {", ".join(METHODS)}.
+(taildiff recipes describes them), or a .json file with a spec, as --dry-run prints it.
+METHOD, for every recipe, is one of {", ".join(METHODS)}.
 
   taildiff train auto-ccua --data data/photos --out runs/first     train on your own images
-  taildiff train mnist5k-ccua --out runs/ccua --steps 2000         any field of the recipe is an option
+  taildiff train mnist5k-ccua --out runs/ccua --steps 2000         every field of the recipe is an option
   taildiff train mnist5k-plain --method cbdm --out runs/cbdm       another method in the recipe's setting
   taildiff train RECIPE --help                                     all options with the recipe's values
 
-The same command continues a run that was stopped."""
+Rerun the same command to resume a stopped run."""
 EXAMPLE = DataFacts(height=32, width=32, channels=3, class_names=("common", "rare"), counts=(1000, 10))
-"""What an auto recipe is shown for in --help, when no data are named."""
+"""The data that --help shows an auto recipe for, without --data."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Train a recipe, or go on where it stopped."""
+    """Train a recipe, or resume its run."""
 
     spec: Annotated[RunSpec, tyro.conf.arg(name="")]
     out: Path | None = None
-    """The run's folder; an existing run is continued."""
+    """The run's folder; an existing run is resumed."""
     store: Annotated[Path | None, tyro.conf.arg(name="data")] = None
-    """The store to train on (taildiff data prepare makes one), or latents (taildiff data encode); the mnist5k
-    recipes need none."""
+    """The store to train on (from taildiff data prepare) or latents (from taildiff data encode); the mnist5k recipes
+    need none."""
     method: Annotated[str | None, tyro.conf.arg(metavar="{" + ",".join(METHODS) + "}")] = None
-    """The objective of this method, with its weights for this network; all other options come on top."""
+    """The objective of this method, with its weights for this network; other options are applied after it."""
     stop_at: int | None = None
-    """Stop after this step; the schedule does not change, and the same command without it goes on."""
+    """Stop after this step without changing the schedule; the same command without it resumes."""
     max_time: str | None = None
     """Stop after this time, such as 90s, 45m, 1h30m."""
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Begin with these weights (a file under weights/ of another run)."""
+    """Start from these weights (a file under weights/ of another run)."""
     dry_run: bool = False
-    """Print the resolved spec as JSON, after looking whether it fits --data, and do nothing."""
+    """Check that the settings fit --data, print the resolved spec as JSON, and do nothing."""
 
 
 def main(args: list[str]) -> int:
@@ -67,23 +66,38 @@ def main(args: list[str]) -> int:
         return 0 if args else 2
     name, rest = args[0], args[1:]
     if name.startswith("-"):
-        raise SpecError(f"name a recipe before the options: taildiff train RECIPE {name} …; one of {', '.join(NAMES)}")
-    default = Options(spec=starting_spec(name, rest))
-    options = parse_options(Options, rest, f"taildiff train {name}", default, describe(name))
-    spec = options.spec
-    limits(options)  # wrong ones are told before anything else
+        raise SpecError(f"give a recipe before the options: taildiff train RECIPE {name} …; one of {', '.join(NAMES)}")
+    options = parse_options(Options, rest, f"taildiff train {name}", Options(spec=_default(name, rest)), _about(name))
+    stop_at, max_time = limits(options)  # wrong ones are reported before anything else
     if options.dry_run:
         if options.store:
-            _would_fit(spec, options.store)
-        print(spec.model_dump_json(indent=1))
+            _check_fit(options.spec, options.store)
+        print(options.spec.model_dump_json(indent=1))
         return 0
     if options.out is None:
-        raise SpecError("say where the run is to go: --out runs/NAME")
-    return train(spec, options, RunDir(options.out), ["taildiff", "train", *args])
+        raise SpecError("give an output folder: --out runs/NAME")
+    data = data_of(options.spec, options.store, options.out)
+    if options.spec.recipe.startswith("auto"):
+        show_choices(options.spec, data)
+    command = ["taildiff", "train", *args]
+    try:
+        run = train(
+            options.spec,
+            out=options.out,
+            data=data,
+            stop_at=stop_at,
+            max_time=max_time,
+            start_from=options.start_from,
+            progress=True,
+            command=command,
+        )
+    except Interrupted as interrupted:
+        run = interrupted.run
+    return _report(run, options.spec, command)
 
 
-def _would_fit(spec: RunSpec, place: Path) -> None:
-    """The errors of training that data and settings alone decide; reads no image. What is not there yet is no error."""
+def _check_fit(spec: RunSpec, place: Path) -> None:
+    """Raise what training would raise for these data and settings; reads no image, and a missing place is no error."""
     from taildiff.data.longtail import Split
 
     if not place.exists():
@@ -94,76 +108,62 @@ def _would_fit(spec: RunSpec, place: Path) -> None:
     Split.cut(data, spec.data)
 
 
-def describe(name: str) -> str:
-    """What --help begins with."""
-    text = "Train a recipe, or go on where it stopped."
+def _about(name: str) -> str:
+    """The first lines of --help."""
+    text = "Train a recipe, or resume its run."
     if name in FOR_DATA:
-        text += (
-            f" {name} takes its values from the data: those shown are for --data STORE, or without it for an example."
-        )
+        text += f" {name} takes its values from the data: those shown are for --data STORE, else for an example."
     return text
 
 
-def starting_spec(name: str, args: list[str]) -> RunSpec:
-    """The recipe before its options: by name, made for the data, or read from a file, with the method asked for."""
-    method = last_value(args, "--method")
-    if name.endswith(".json"):
-        spec = parse(RunSpec, read_json(Path(name)), name)
-        return spec if method is None else with_method(spec, method)
-    if name not in FOR_DATA:
-        return recipe(name, method=method)
-    if place := last_value(args, "--data"):
-        return recipe(name, open_data(Path(place)).facts, method)
-    return recipe(name, EXAMPLE if {"-h", "--help"} & set(args) else None, method)
+def _default(name: str, args: list[str]) -> RunSpec:
+    """The recipe before its options, for the data and with the method that they name."""
+    facts = None
+    if name in FOR_DATA:
+        place, example = last_value(args, "--data"), EXAMPLE if {"-h", "--help"} & set(args) else None
+        facts = open_data(Path(place)).facts if place else example
+    return starting_spec(name, facts, last_value(args, "--method"))
 
 
 def last_value(args: list[str], flag: str) -> str | None:
-    """What `--flag VALUE` or `--flag=VALUE` gives, the last time."""
-    found = None
+    """The value of the last `--flag VALUE` or `--flag=VALUE`."""
+    value = None
     for before, arg in itertools.pairwise(["", *args]):
         if before == flag:
-            found = arg
+            value = arg
         elif arg.startswith(f"{flag}="):
-            found = arg.removeprefix(f"{flag}=")
-    return found
+            value = arg.removeprefix(f"{flag}=")
+    return value
 
 
 def limits(options: Options) -> tuple[int | None, float | None]:
-    """The step and the seconds to stop after, where they were given."""
+    """The step and the seconds to stop after, where given."""
     if options.stop_at is not None and options.stop_at < 1:
         raise SpecError(f"--stop-at {options.stop_at}: the first step is 1")
     return options.stop_at, None if options.max_time is None else duration(options.max_time)
 
 
-def train(spec: RunSpec, options: Options, run: RunDir, command: list[str]) -> int:
-    """Open everything, train, and say what came of it."""
-    store = open_data(options.store) if options.store else default_store(spec, run)
-    check_data(spec, store.facts)
-    if spec.recipe.startswith("auto"):
-        show_choices(spec, store)
-    from taildiff.training.request import StopRule
-    from taildiff.training.session import run_training
-
-    with progress_bar() as progress:
-        stop = StopRule(*limits(options))
-        outcome = run_training(run, spec, store, stop, options.start_from, command, progress)
+def _report(run: Run, spec: RunSpec, command: list[str]) -> int:
+    """Print how training ended and the next command; the exit code."""
+    outcome = run.outcome
+    assert outcome
     if not outcome.is_rank_zero:
         return 0
-    place = escape(str(run.root))
+    place = escape(str(run.path))
     if outcome.reason == "finished":
         console.print(f"[green]trained[/] {place} to step {outcome.step}", highlight=False)
         next_steps(
-            command_line("sample", run.root, "--per-class", 8, "--guidance", 1.5, "--out", run.root / "drawn"),
-            command_line("evaluate", run.root),
-            command_line("report", run.root),
+            command_line("sample", run.path, "--per-class", 8, "--guidance", 1.5, "--out", run.path / "drawn"),
+            command_line("evaluate", run.path),
+            command_line("report", run.path),
         )
         return 0
     console.print(
         f"[yellow]stopped[/] {place} after step {outcome.step} of {spec.steps} ({outcome.reason}), saved",
         soft_wrap=True,
     )
-    again = shlex.join(command)
-    next_steps(f"{again}   # goes on" if outcome.reason == "signal" else f"{again}   # with another limit goes on")
+    how = "to resume" if outcome.reason == "signal" else "to resume, with another limit"
+    next_steps(f"{shlex.join(command)}   # {how}")
     return 128 + outcome.signal if outcome.signal else 0
 
 
@@ -177,7 +177,7 @@ def duration(text: str) -> float:
 
 
 def show_choices(spec: RunSpec, store: Store | LatentStore) -> None:
-    """What an auto recipe took from the data."""
+    """Print what an auto recipe took from the data."""
     facts = store.facts
     console.print(
         f"[bold]{spec.recipe}[/] for {escape(facts.name)}: {sum(facts.counts)} images of {facts.height}x{facts.width}, "
@@ -188,7 +188,7 @@ def show_choices(spec: RunSpec, store: Store | LatentStore) -> None:
     )
     match spec.model:
         case UNetSpec(channels=channels, blocks=blocks, attention=attention):
-            shape = f"U-Net, channels {channels}, {blocks} block(s) a level, attention at {attention}"
+            shape = f"U-Net, channels {channels}, {blocks} block(s) per level, attention at {attention}"
         case SiTSpec(depth=depth, width=width, patch=patch):
             shape = f"SiT, {depth} blocks of width {width}, patch {patch}"
     console.print(
@@ -203,7 +203,7 @@ def show_choices(spec: RunSpec, store: Store | LatentStore) -> None:
 
 
 def terms(spec: ObjectiveSpec) -> str:
-    """What is added to denoising, in words."""
+    """The terms added to denoising, with their weights."""
     weights = {
         "UCL": spec.ucl.weight,
         "AL": spec.al.weight,

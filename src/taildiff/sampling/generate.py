@@ -8,16 +8,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from taildiff import build
 from taildiff.data.batches import to_images
 from taildiff.diffusion.guidance import guided
 from taildiff.diffusion.process import Process
 from taildiff.diffusion.samplers.base import ImageNoise, predictor, trajectory
-from taildiff.errors import CheckpointError, InputError, RunError
+from taildiff.errors import CheckpointError, RunError, SpecError
 from taildiff.io.checksum import file_sha256
 from taildiff.io.resumable_array import Header, ResumableArray
 from taildiff.io.staging import check_space
@@ -28,14 +31,18 @@ from taildiff.models.denoiser import Denoiser
 from taildiff.rng import seed_of
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import Tensors, WeightsMeta, read_weights
-from taildiff.spec import DataFacts, RunSpec, SamplingSpec
+from taildiff.sampling.output import Format, Labels, SampleOptions, class_labels, converted
+from taildiff.spec import DataFacts, RunSpec, SamplingSpec, parse
 
-_BATCH_PIXELS = 2**21  # 32 images of 256x256: a pass is not too long to be lost
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_BATCH_PIXELS = 2**21  # 32 images of 256x256, so that a kill loses little
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network with what is needed to sample from it."""
+    """A trained network and everything needed to sample from it."""
 
     denoiser: Denoiser
     process: Process
@@ -44,7 +51,74 @@ class Model:
     step: int
     weights_hash: str
     codec: Codec
-    """From what the network makes to pixels."""
+    """Turns what the network generates into pixels."""
+
+    @overload
+    def sample(
+        self, labels: Labels, *, format: Literal["torch"] = "torch", **options: Unpack[SampleOptions]
+    ) -> Tensor: ...
+    @overload
+    def sample(
+        self, labels: Labels, *, format: Literal["uint8"], **options: Unpack[SampleOptions]
+    ) -> NDArray[np.uint8]: ...
+    @overload
+    def sample(self, labels: Labels, *, format: Literal["pil"], **options: Unpack[SampleOptions]) -> "list[Image]": ...
+    def sample(
+        self,
+        labels: Labels,
+        *,
+        guidance: float = 1.0,
+        steps: int | None = None,
+        sampler: str | None = None,
+        seed: int = 0,
+        format: Format = "torch",
+        batch_size: int | None = None,
+        progress: Progress = silent,
+    ) -> Any:
+        """One image per label, in the order given; `steps` and `sampler` default to those of `SamplingSpec`.
+
+        The same (seed, label, rank among the images of that label) gives the same image, whatever else is sampled.
+        """
+        index, sampling = class_labels(labels, self.facts.class_names), _sampling(steps, sampler, seed)
+        batches: list[Tensor] = [torch.empty(0, self.facts.channels, self.facts.height, self.facts.width)]
+        for rows, steps_of_batch in _batches(self, index, sampling, guidance, batch_size):
+            *_, x = steps_of_batch
+            batches.append(_decoded(self, x).cpu())
+            progress(f"sampling at guidance {guidance:g}", rows.stop, len(index))
+        return converted(torch.cat(batches), format)
+
+    @overload
+    def trajectory(
+        self, labels: Labels, *, format: Literal["torch"] = "torch", **options: Unpack[SampleOptions]
+    ) -> list[Tensor]: ...
+    @overload
+    def trajectory(
+        self, labels: Labels, *, format: Literal["uint8"], **options: Unpack[SampleOptions]
+    ) -> list[NDArray[np.uint8]]: ...
+    @overload
+    def trajectory(
+        self, labels: Labels, *, format: Literal["pil"], **options: Unpack[SampleOptions]
+    ) -> "list[list[Image]]": ...
+    def trajectory(
+        self,
+        labels: Labels,
+        *,
+        guidance: float = 1.0,
+        steps: int | None = None,
+        sampler: str | None = None,
+        seed: int = 0,
+        format: Format = "torch",
+        batch_size: int | None = None,
+        progress: Progress = silent,
+    ) -> Any:
+        """The images of `sample` after each sampler step, from nearly pure noise to the result; one entry per step."""
+        index, sampling = class_labels(labels, self.facts.class_names), _sampling(steps, sampler, seed)
+        stages: list[list[Tensor]] = [[] for _ in range(sampling.steps)]
+        for rows, steps_of_batch in _batches(self, index, sampling, guidance, batch_size):
+            for stage, x in zip(stages, steps_of_batch, strict=True):
+                stage.append(_decoded(self, x).cpu())
+            progress(f"sampling at guidance {guidance:g}", rows.stop, len(index))
+        return [converted(torch.cat(stage), format) for stage in stages if stage]
 
 
 def best_device() -> str:
@@ -107,39 +181,19 @@ def generate(
     `batch_size` is that of one pass, by default 256, and fewer of images above 90 pixels a side. With `array` (of
     `image_array`) the images are kept on disk as they are made, behind those that an interrupted call left there.
     """
-    batches = _batches(model, labels, sampling, guidance, batch_size, progress, array.rows if array else 0)
-    if array is None:
-        images = np.empty((len(labels), *_image_shape(model.facts)), np.uint8)
-        for start, batch in batches:
-            images[start : start + len(batch)] = batch
-        return images
-    for _, batch in batches:
+    labels = class_labels(labels, model.facts.class_names)
+    images = np.empty((0 if array else len(labels), *_image_shape(model.facts)), np.uint8)
+    for rows, steps in _batches(model, labels, sampling, guidance, batch_size, array.rows if array else 0):
+        *_, x = steps
+        batch = to_images(_decoded(model, x))
+        progress(f"sampling at guidance {guidance:g}", rows.stop, len(labels))
+        if array is None:
+            images[rows] = batch
+            continue
         array.append(batch)
         if array.due:
             array.commit()
-    return array.finish()
-
-
-def _batches(
-    model: Model,
-    labels: np.ndarray,
-    sampling: SamplingSpec,
-    guidance: float,
-    batch_size: int | None,
-    progress: Progress,
-    start: int,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(position, images) batch by batch, from position `start` on."""
-    labels, facts = np.asarray(labels, dtype=np.int64), model.facts
-    if len(labels) and not (labels.min() >= 0 and labels.max() < facts.classes):
-        raise InputError(f"labels are 0..{facts.classes - 1}, not {labels.min()}..{labels.max()}")
-    batch_size = batch_size or max(1, min(256, _BATCH_PIXELS // (facts.height * facts.width)))
-    seeds = image_seeds(labels, sampling.seed)
-    for first in range(start, len(labels), batch_size):
-        part = slice(first, first + batch_size)
-        images = _batch(model, labels[part], seeds[part], sampling, guidance)
-        progress(f"sampling at guidance {guidance:g}", min(first + batch_size, len(labels)), len(labels))
-        yield first, images
+    return images if array is None else array.finish()
 
 
 def image_array(out: Path, facts: DataFacts, count: int, key: str) -> ResumableArray:
@@ -153,8 +207,28 @@ def _image_shape(facts: DataFacts) -> tuple[int, int, int]:
     return facts.height, facts.width, facts.channels
 
 
+def _batches(
+    model: Model,
+    labels: NDArray[np.int64],
+    sampling: SamplingSpec,
+    guidance: float,
+    batch_size: int | None = None,
+    start: int = 0,
+) -> Iterator[tuple[slice, Iterator[Tensor]]]:
+    """Rows from `start` on, and for each batch what the network makes of it after each step, not yet decoded."""
+    if not 0 <= guidance < float("inf"):
+        raise SpecError(f"guidance {guidance:g} is not a number from 0 up")
+    batch_size = batch_size or max(1, min(256, _BATCH_PIXELS // (model.facts.height * model.facts.width)))
+    seeds = image_seeds(labels, sampling.seed)
+    for first in range(start, len(labels), batch_size):
+        rows = slice(first, min(first + batch_size, len(labels)))
+        yield rows, _steps(model, labels[rows], seeds[rows], sampling, guidance)
+
+
 @torch.inference_mode()
-def _batch(model: Model, labels: np.ndarray, seeds: list[int], sampling: SamplingSpec, guidance: float) -> np.ndarray:
+def _steps(
+    model: Model, labels: NDArray[np.int64], seeds: list[int], sampling: SamplingSpec, guidance: float
+) -> Iterator[Tensor]:
     facts, denoiser = model.facts, model.denoiser
     device = next(denoiser.parameters()).device
     network = guided(denoiser.predict, guidance, denoiser.null_label)
@@ -162,8 +236,17 @@ def _batch(model: Model, labels: np.ndarray, seeds: list[int], sampling: Samplin
         network, model.process, torch.from_numpy(labels).to(device), sampling.clip and facts.codec is None
     )
     noise = ImageNoise(seeds, facts.shape, device)
-    *_, x = trajectory(build.sampler(sampling, model.process), model.process.times(sampling.steps), predict, noise)
-    return to_images(model.codec.decode(x))
+    yield from trajectory(build.sampler(sampling, model.process), model.process.times(sampling.steps), predict, noise)
+
+
+@torch.inference_mode()
+def _decoded(model: Model, x: Tensor) -> Tensor:
+    return model.codec.decode(x)
+
+
+def _sampling(steps: int | None, sampler: str | None, seed: int) -> SamplingSpec:
+    given = {name: value for name, value in (("steps", steps), ("sampler", sampler)) if value is not None}
+    return parse(SamplingSpec, given | {"seed": seed})
 
 
 def image_seeds(labels: np.ndarray, seed: int) -> list[int]:

@@ -1,0 +1,99 @@
+"""`taildiff.evaluate` and the evaluation that it returns."""
+
+import os
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from taildiff.api.evaluation_request import request
+from taildiff.api.fields import EvaluationFields
+from taildiff.api.progress import reporting
+from taildiff.errors import InputError, unknown
+from taildiff.evaluation.overview import overview
+from taildiff.evaluation.table import Row, Table
+from taildiff.log import Progress
+from taildiff.run.layout import EvalDir
+from taildiff.spec import EvalSpec
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation; a notebook shows its table by guidance and group."""
+
+    folder: Path
+    table: Table = field(repr=False)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> "Evaluation":
+        """The evaluation in a folder; `RunError` when it is not finished or damaged."""
+        return cls(Path(folder), Table.read(EvalDir(Path(folder))))
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row per number, with everything that the number depends on."""
+        return list(self.table.rows)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The rows as a DataFrame; needs pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("to_pandas needs pandas: pip install pandas") from None
+        return pandas.DataFrame([row.model_dump(by_alias=True) for row in self.table.rows])
+
+    def plot(self, metric: str = "accuracy") -> "Figure":
+        """The metric by guidance, one line per group with its 95 % interval; without a sweep, one point per group."""
+        if metric not in self.table.metrics:
+            raise InputError(unknown("metric of this evaluation", metric, self.table.metrics))
+        from taildiff.reporting.figure import metric_figure  # matplotlib
+
+        return metric_figure(self.table, metric)
+
+    def _repr_html_(self) -> str:
+        shown = overview(self.table)
+        head = "".join(f"<th>{escape(name)}</th>" for name in shown.columns)
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in shown.rows)
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.table.notes)
+        caption = f"<caption>{escape(shown.title)}</caption>"
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><ul>{notes}</ul>"
+
+
+def evaluate(
+    source: str | os.PathLike[str],
+    *,
+    spec: EvalSpec | None = None,
+    data: str | os.PathLike[str] | None = None,
+    step: int | None = None,
+    trained_on: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    vae: str | None = None,
+    progress: bool | Progress = False,
+    **fields: Unpack[EvaluationFields],
+) -> Evaluation:
+    """Compare generated images with real ones, over all classes, by group and by class.
+
+    Args:
+        source: a run, which is sampled equally often per class at each guidance; or images: a folder with one
+            sub-folder per class, or an npz with `images` and `labels`.
+        spec: the whole evaluation, which `fields` change; default: `EvalSpec()`.
+        data: the real images: a store, a folder of images by class, an npz of them or of statistics (mu, sigma);
+            default: the store of the run.
+        step: the weights of this step instead of the newest.
+        trained_on: for images: the run, store or folder that their model was trained on; decides head, body and tail.
+        out: for images: where the evaluation goes; default: beside them.
+        vae: where the VAE of a run on latents is now, if it moved.
+        progress: True draws a progress bar, a callback gets (stage, done, total).
+        **fields: fields of `EvalSpec` and of its `SamplingSpec`: guidance, metrics, features, per_class, seeds, …
+
+    Raises:
+        TaildiffError: for a run without weights, data that do not fit, or an option that does not apply.
+    """
+    data, trained_on, out = (None if path is None else Path(path) for path in (data, trained_on, out))
+    wanted = request(Path(source), fields, spec=spec, data=data, step=step, trained_on=trained_on, out=out, vae=vae)
+    with reporting(progress) as report:
+        return Evaluation.read(wanted.run(report).root)

@@ -1,0 +1,178 @@
+"""An evaluation as requested: which images, against which reference, by which spec."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taildiff.api.fields import EvaluationFields, SamplingFields
+from taildiff.data.latents import LatentStore, is_latents, pixels_of
+from taildiff.data.locate import store_of
+from taildiff.data.longtail import Split
+from taildiff.data.store import Store, is_store
+from taildiff.errors import SpecError
+from taildiff.log import Progress, silent
+from taildiff.run.layout import EvalDir, RunDir
+from taildiff.sampling.folders import folder_names
+from taildiff.spec import EvalSpec, parse
+from taildiff.spec.metrics import requested
+
+RUN_ONLY, IMAGES_ONLY = ("guidance", "seeds", "step", "vae"), ("trained_on", "out")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate, and against what; `request` makes it."""
+
+    source: Path
+    spec: EvalSpec
+    data: Path | None = None
+    """The reference images; None: the store of the run."""
+    step: int | None = None
+    """Of the weights; None: the newest."""
+    trained_on: Path | None = None
+    """Where the images of a folder or npz were learnt from; decides head, body and tail."""
+    out: Path | None = None
+    """Where the evaluation of a folder or npz goes; None: beside it."""
+    vae: str | None = None
+    """Where the VAE of a run on latents is now, if it moved."""
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the source is images instead of a run."""
+        return is_images(self.source)
+
+    def run(self, progress: Progress = silent) -> EvalDir:
+        """Evaluate; the folder of the finished evaluation."""
+        return _evaluate_images(self, progress) if self.of_images else _evaluate_run(self, progress)
+
+    def reference_of_run(self, progress: Progress = silent) -> Store:
+        """The store that a run is compared with."""
+        if self.data is None:
+            return store_of(RunDir(self.source))
+        if is_latents(self.data):
+            return pixels_of(LatentStore.open(self.data))
+        if not self.data.exists() or is_store(self.data):
+            return Store.open(self.data)
+        from taildiff.evaluation.image_sources import to_store
+
+        facts, cache = RunDir(self.source).info().facts, evaluations_of(self.data) / ".cache"
+        return to_store(self.data, cache, facts.height, facts.class_names, progress)[0]
+
+
+def request(
+    source: Path,
+    fields: EvaluationFields,
+    *,
+    spec: EvalSpec | None = None,
+    data: Path | None = None,
+    step: int | None = None,
+    trained_on: Path | None = None,
+    out: Path | None = None,
+    vae: str | None = None,
+) -> Request:
+    """The request; `SpecError` for options that do not apply to this source or contradict each other."""
+    given: dict[str, Any] = {**fields, "step": step, "trained_on": trained_on, "out": out, "vae": vae}
+    if images := is_images(source):
+        _refuse(given, RUN_ONLY, "images from elsewhere")
+    else:
+        RunDir(source).info()  # a wrong path is reported first
+        _refuse(given, IMAGES_ONLY, "a run")
+    reference = fields.get("reference", spec.reference if spec else "train")
+    if reference not in ("train", "test", "all"):
+        if data is not None:
+            raise SpecError(f"--data {data} and --reference {reference} name two references; remove one")
+        data, reference = Path(reference), "train"
+    full = _spec(spec, {**fields, "reference": reference})
+    if images and spec is None:
+        full = full.model_copy(update={"per_class": fields.get("per_class") or 0})
+    return Request(source, full, data, step, trained_on, out, vae)
+
+
+def is_images(source: Path) -> bool:
+    """Whether a path exists and is not a run."""
+    return source.exists() and not RunDir(source).exists()
+
+
+def _refuse(given: dict[str, Any], names: Iterable[str], source: str) -> None:
+    for name in names:
+        if given.get(name) is not None:
+            raise SpecError(f"--{name.replace('_', '-')} does not apply to {source}; remove it")
+
+
+def _spec(spec: EvalSpec | None, fields: EvaluationFields) -> EvalSpec:
+    values: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(values.get("guidance"), int | float):
+        values["guidance"] = (values["guidance"],)
+    if "metrics" in values:
+        values["metrics"] = chosen_metrics(values["metrics"])
+    base = spec or EvalSpec()
+    sampling = {name: values.pop(name) for name in SamplingFields.__annotations__ if name in values}
+    return parse(EvalSpec, base.model_dump() | values | {"sampling": base.sampling.model_dump() | sampling})
+
+
+def chosen_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Metrics by name, in the catalogue's order; `cheap` or none: the cheap ones, `all`: all of them."""
+    try:
+        return requested([names] if isinstance(names, str) else names)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+
+
+def evaluations_of(source: Path) -> Path:
+    """Where evaluations of a folder or file go: beside it."""
+    path = source.resolve()
+    return path.with_name(f"{path.name}-evals")
+
+
+def _evaluate_run(request: Request, progress: Progress) -> EvalDir:
+    store = request.reference_of_run(progress)
+    from taildiff.evaluation.evaluate import evaluate  # torch
+    from taildiff.sampling.generate import best_device
+
+    run = RunDir(request.source)
+    return evaluate(run, store, request.spec, progress, best_device(), request.step, request.vae)
+
+
+def _evaluate_images(request: Request, progress: Progress) -> EvalDir:
+    if request.data is None:
+        raise SpecError(f"give the real images to compare {request.source} with: --data STORE, FOLDER or NPZ")
+    from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
+    from taildiff.evaluation.image_sources import ImageSource, is_npz, open_images, read_statistics, to_store
+    from taildiff.evaluation.pipeline import EvaluationsDir
+    from taildiff.sampling.generate import best_device
+
+    home = EvaluationsDir(request.out or evaluations_of(request.source))
+    if is_npz(request.data) and (moments := read_statistics(request.data)) is not None:
+        store, notes = to_store(request.source, home.cache, progress=progress)
+        images = ImageSource(request.source.resolve().name, store, np.asarray(store.labels), notes)
+        return evaluate_statistics(images, moments, request.spec, home, progress, best_device())
+    shared = EvaluationsDir(evaluations_of(request.data))  # its classifier is trained once, whatever it evaluates
+    real, notes = to_store(request.data, shared.cache, progress=progress)
+    images = open_images(request.source, real, folder_names(real.meta.class_names), home.cache, progress)
+    images = ImageSource(images.name, images.store, images.labels, (*notes, *images.notes))
+    trained = None
+    if request.trained_on:
+        counts, index = _training_images(request.trained_on, real, home.cache, progress)
+        trained = TrainingImages(counts, index)
+    return evaluate_images(images, real, request.spec, home, trained, progress, best_device())
+
+
+def _training_images(
+    path: Path, real: Store, cache: Path, progress: Progress
+) -> tuple[tuple[int, ...], np.ndarray | None]:
+    """Training images per class, and their positions in the reference's store where these are known."""
+    from taildiff.evaluation.image_sources import open_images
+
+    run, classes = RunDir(path), real.meta.class_names
+    if run.exists():
+        split = Split.load(run.split)
+        if len(split.counts) != len(classes):
+            raise SpecError(f"--trained-on {path}: {len(split.counts)} classes, the real images have {len(classes)}")
+        return split.counts, split.index if split.store_hash == real.meta.hash else None
+    images = open_images(path, real, folder_names(classes), cache, progress)
+    counts = np.bincount(images.labels[~np.asarray(images.store.test)], minlength=len(classes))
+    same = images.store.meta.hash == real.meta.hash
+    return tuple(counts.tolist()), images.store.train_index if same else None

@@ -1,0 +1,42 @@
+"""The fields of a run, a sampling and an evaluation that functions of the front door take by name."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+
+class RunFields(TypedDict, total=False):
+    """Top-level fields of `RunSpec`; the others are `changes`."""
+
+    seed: int
+    steps: int
+    batch_size: int
+    accumulate: int
+    devices: int
+    nodes: int
+    precision: Literal["32-true", "bf16-mixed"]
+    compile: bool
+    skip_nonfinite: int
+    skip_spikes: float | None
+
+
+class SamplingFields(TypedDict, total=False):
+    """The fields of `SamplingSpec`."""
+
+    sampler: Literal["ancestral", "ddim", "euler", "heun"]
+    steps: int
+    seed: int
+    weights: Literal["ema", "raw"]
+    clip: bool
+
+
+class EvaluationFields(SamplingFields, total=False):
+    """The fields of `EvalSpec`, those of its sampling among them."""
+
+    features: str
+    metrics: str | Sequence[str]
+    guidance: float | Sequence[float]
+    per_class: int
+    seeds: Sequence[int]
+    reference: str
+    k: int
+    utility: bool

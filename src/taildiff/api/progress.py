@@ -1,0 +1,77 @@
+"""Progress for people: a bar on a terminal, else a line now and then, both on stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from taildiff.distributed import is_local_rank_zero
+from taildiff.log import Progress, silent
+
+QUIET_SECONDS = 15.0
+"""Between two lines where there is no terminal."""
+
+
+@contextmanager
+def reporting(progress: bool | Progress) -> Iterator[Progress]:
+    """The callback for a `progress` argument: True draws bars, False is silent, a callback is called."""
+    if progress is True:
+        with progress_bar() as report:
+            yield report
+    else:
+        yield progress or silent
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Stages with bar, rate and remaining time; without a terminal, a plain line now and then."""
+    if not sys.stderr.isatty() or not is_local_rank_zero():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate()
+    with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: int, total: int, /) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, completed=0)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report
+
+
+def _lines() -> Callable[[str, int, int], None]:
+    began: dict[str, tuple[float, int]] = {}
+    printed: dict[str, float] = {}
+
+    def report(stage: str, done: int, total: int, /) -> None:
+        now = time.monotonic()
+        start, first = began.setdefault(stage, (now, done))
+        if done < total and now - printed.setdefault(stage, start) < QUIET_SECONDS:
+            return
+        printed[stage] = now
+        rate = (done - first) / (now - start) if now > start and done > first else 0.0
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        sys.stderr.write(f"{stage}: {done}/{total}" + (f" ({rate:.1f}/s{left})\n" if rate else "\n"))
+        sys.stderr.flush()
+
+    return report

@@ -1,0 +1,59 @@
+"""`taildiff.compare` and `taildiff.report`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from taildiff.comparison.compare import At, ComparisonTable, choose
+from taildiff.comparison.compare import compare as compare_subjects
+from taildiff.comparison.render import out_suffix, render
+from taildiff.comparison.seeds import compare_seeds
+from taildiff.errors import RunError
+from taildiff.io.atomic import write_atomic
+from taildiff.run.layout import RunDir
+
+AnyPath = str | os.PathLike[str]
+
+
+def compare(
+    *evaluated: AnyPath, at: At | None = None, over_seeds: bool = False, out: AnyPath | None = None
+) -> ComparisonTable:
+    """Evaluations of the same definition side by side; differences are to the first one.
+
+    Args:
+        *evaluated: two or more runs, folders or npz files that have been evaluated, or folders of evaluations.
+        at: compare runs at equal training `time`, `steps` or `images` instead of their newest evaluations.
+        over_seeds: one column for runs that differ only in the seed: mean ± Student's 95 % interval.
+        out: write the table here: .csv, .md or .tex.
+
+    Raises:
+        TaildiffError: where something is not evaluated, or not by the same definition.
+    """
+    if len(evaluated) < 2:
+        raise RunError("give at least two runs to compare: taildiff compare A B")
+    suffix = out_suffix(Path(out)) if out else ""
+    paths = [Path(path) for path in evaluated]
+    table = compare_seeds(paths, at) if over_seeds else compare_subjects(choose(paths, at))
+    if out:
+        write_atomic(Path(out), render(table, suffix).encode())
+    return table
+
+
+def report(*runs: AnyPath, out: AnyPath | None = None, title: str | None = None, metrics: Sequence[str] = ()) -> Path:
+    """Write one self-contained HTML page about one run, or comparing several, and return its path.
+
+    Args:
+        *runs: the runs' folders.
+        out: the page; default: report.html in the run, or in the folder that holds all runs.
+        title: heading of the page; default: the runs and the dataset.
+        metrics: further measured metrics to show; `["all"]` shows every measured one.
+
+    Raises:
+        TaildiffError: for a run that does not exist or has a damaged file, or a metric that was not measured.
+    """
+    from taildiff.reporting.load import common_parent, load  # matplotlib
+    from taildiff.reporting.report import write_page
+
+    folders = [RunDir(Path(run)) for run in runs]
+    comparison = load(folders)
+    return write_page(comparison, Path(out) if out else common_parent(folders) / "report.html", title, metrics)

@@ -1,0 +1,101 @@
+"""`taildiff.load` and `taildiff.sample`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taildiff.api.fields import SamplingFields
+from taildiff.api.progress import reporting
+from taildiff.errors import SpecError, unknown
+from taildiff.log import Progress
+from taildiff.run.layout import RunDir
+from taildiff.sampling.folders import FileFormat, check_new, check_writable, write_images
+from taildiff.spec import SamplingSpec, parse
+
+if TYPE_CHECKING:
+    from taildiff.sampling.generate import Model
+
+
+def load(
+    run: str | os.PathLike[str],
+    weights: Literal["ema", "raw"] = "ema",
+    *,
+    step: int | None = None,
+    device: str | None = None,
+    vae: str | None = None,
+) -> "Model":
+    """The newest weights of a run, or those of `step`, ready to sample from.
+
+    Args:
+        run: the run's folder.
+        weights: `ema`, the averaged weights, or `raw`, those of the last step.
+        step: the step of the weights.
+        device: default: `cuda` where there is one, else `cpu`.
+        vae: where the VAE of a run on latents is now, if it moved.
+
+    Raises:
+        RunError: when there is no run, or it has no such weights.
+    """
+    from taildiff.sampling.generate import best_device, load_model  # torch
+
+    return load_model(RunDir(Path(run)), weights, device or best_device(), step, vae)
+
+
+def sample(
+    run: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    per_class: int = 8,
+    classes: Sequence[str] = (),
+    guidance: float = 1.5,
+    format: FileFormat = "png",
+    vae: str | None = None,
+    batch_size: int | None = None,
+    progress: bool | Progress = False,
+    **sampling: Unpack[SamplingFields],
+) -> Path:
+    """Write images of each class to `out` and return it: PNG files by class with a grid, or one npz.
+
+    Args:
+        run: the run's folder.
+        out: a new folder, or with `format="npz"` a new file.
+        per_class: images per class.
+        classes: only these classes, by name.
+        guidance: g in null + g (conditional - null); 1 is none.
+        format: `png`, or `npz` with `images` (N, H, W, C), `labels` (N,) and `class_names`.
+        vae: where the VAE of a run on latents is now, if it moved.
+        batch_size: images sampled together; changes speed and memory only.
+        progress: True draws a progress bar, a callback gets (stage, done, total).
+        **sampling: fields of `SamplingSpec`: sampler, steps, seed, weights, clip.
+
+    Raises:
+        TaildiffError: for an output that exists, a class or setting that does not, or a run without weights.
+    """
+    spec, place, directory = parse(SamplingSpec, sampling), Path(out), RunDir(Path(run))
+    labels = requested_labels(directory, place, per_class, classes, format, batch_size)
+    check_writable(place)
+    from taildiff.sampling.generate import best_device, generate, load_model  # torch
+
+    model = load_model(directory, spec.weights, best_device(), vae=vae)
+    with reporting(progress) as report:
+        images = generate(model, labels, spec, guidance, batch_size, report)
+    write_images(place, images, labels, model.facts.class_names, format)
+    return place
+
+
+def requested_labels(
+    run: RunDir, out: Path, per_class: int, classes: Sequence[str], format: FileFormat, batch_size: int | None
+) -> NDArray[np.int64]:
+    """Labels (N,) of the images to sample, class after class; `InputError` for a request that cannot be met."""
+    if per_class < 1 or (batch_size is not None and batch_size < 1):
+        raise SpecError("--per-class and --batch-size must be at least 1")
+    check_new(out, format)
+    names = run.info().facts.class_names
+    for name in classes:
+        if name not in names:
+            raise SpecError(unknown("class", name, names))
+    return np.repeat([names.index(name) for name in dict.fromkeys(classes or names)], per_class)

@@ -1,0 +1,173 @@
+"""`taildiff.train` and the run that it returns."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from taildiff.api.fields import RunFields
+from taildiff.api.progress import reporting
+from taildiff.data.latents import LatentStore, open_data
+from taildiff.data.locate import default_store
+from taildiff.data.store import Store
+from taildiff.errors import RunError
+from taildiff.log import Progress
+from taildiff.recipes import FOR_DATA, check_data, with_method
+from taildiff.recipes import recipe as named_recipe
+from taildiff.run.info import RunInfo
+from taildiff.run.layout import RunDir
+from taildiff.spec import DataFacts, RunSpec, Spec, parse, read_json
+
+if TYPE_CHECKING:
+    from taildiff.sampling.generate import Model
+    from taildiff.training.request import Outcome
+
+AnyPath = str | os.PathLike[str]
+"""A path; a `Run` is one, too."""
+Data = AnyPath | Store | LatentStore
+
+
+@dataclass(frozen=True)
+class Run:
+    """A handle on a run's folder; usable wherever a path to a run is."""
+
+    path: Path
+    outcome: "Outcome | None" = field(default=None, repr=False, compare=False)
+    """How the call of `train` that returned this handle ended."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "path", Path(self.path))
+
+    def __fspath__(self) -> str:
+        """The run's folder."""
+        return str(self.path)
+
+    @property
+    def info(self) -> RunInfo:
+        """What run.json holds: spec, data, versions, hardware; `RunError` when there is no run."""
+        return RunDir(self.path).info()
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps that have weights to sample from, ascending."""
+        return RunDir(self.path).weight_steps()
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl: step, images, seconds, loss and its terms; none before the first one."""
+        log = RunDir(self.path).metrics
+        *lines, _ = log.read_bytes().split(b"\n") if log.is_file() else [b""]  # the last may be half written
+        return [_logged(log, number, line) for number, line in enumerate(lines, start=1)]
+
+    def load(self, weights: Literal["ema", "raw"] = "ema") -> "Model":
+        """The newest weights, ready to sample from; `taildiff.load` has more options."""
+        from taildiff.api.sampling import load
+
+        return load(self, weights)
+
+
+def _logged(log: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        return {name: value for name, value in json.loads(line).items() if name != "crc"}
+    except (ValueError, AttributeError):
+        raise RunError(f"{log}, line {number} is damaged") from None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM stopped training after everything was saved; the same call of `train` resumes."""
+
+    def __init__(self, run: Run, outcome: "Outcome"):
+        super().__init__(f"training of {run.path} was stopped after step {outcome.step} and saved")
+        self.run, self.outcome = run, outcome
+
+
+def train(
+    recipe: str | Path | RunSpec,
+    *,
+    out: AnyPath,
+    data: Data | None = None,
+    method: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    stop_at: int | None = None,
+    max_time: float | None = None,
+    start_from: AnyPath | None = None,
+    progress: bool | Progress = False,
+    command: Sequence[str] = (),
+    **fields: Unpack[RunFields],
+) -> Run:
+    """Train a recipe into the folder `out`, or resume the run there.
+
+    Args:
+        recipe: a name (`taildiff recipes` lists them), a .json file with a spec, or a `RunSpec`.
+        out: the run's folder.
+        data: a store, latents, or the path of either; the mnist5k recipes and existing runs need none.
+        method: the objective of this method, with its weights for this network.
+        changes: other fields of the spec, nested or dotted: `{"objective.ucl.weight": 0.2, "data": {"tail": "exp"}}`.
+        stop_at: stop after this step; the same call without it resumes.
+        max_time: stop after this many seconds; the same call resumes.
+        start_from: begin with the weights in this file.
+        progress: True draws a progress bar, a callback gets (stage, done, total).
+        command: recorded in run.json.
+        **fields: top-level fields of `RunSpec`: steps, seed, batch_size, devices, …
+
+    Raises:
+        Interrupted: after Ctrl-C or SIGTERM, once everything is saved.
+        TaildiffError: for a field, recipe, data or run that does not fit, or a loss that is not finite.
+    """
+    store = open_data(Path(data)) if isinstance(data, str | os.PathLike) else data
+    spec = starting_spec(recipe, store.facts if store else None, method)
+    spec = with_changes(spec, {**(changes or {}), **fields})
+    store, run = data_of(spec, store, out), RunDir(Path(out))
+    from taildiff.training.request import StopRule
+    from taildiff.training.session import run_training  # torch
+
+    stop, weights = StopRule(stop_at, max_time), None if start_from is None else Path(start_from)
+    with reporting(progress) as report:
+        outcome = run_training(run, spec, store, stop, weights, list(command), report)
+    if outcome.signal:
+        raise Interrupted(Run(run.root, outcome), outcome)
+    return Run(run.root, outcome)
+
+
+def data_of(spec: RunSpec, data: Data | None, out: AnyPath) -> Store | LatentStore:
+    """The data to train on: those given, those of the run at `out`, or the embedded digits; `DataError` for misfits."""
+    if data is None:
+        data = default_store(spec, RunDir(Path(out)))
+    store = data if isinstance(data, Store | LatentStore) else open_data(Path(data))
+    check_data(spec, store.facts)
+    return store
+
+
+def starting_spec(recipe: str | Path | RunSpec, facts: DataFacts | None = None, method: str | None = None) -> RunSpec:
+    """The spec of a recipe by name, from a .json file, or as given; `facts` are for the auto recipes."""
+    if isinstance(recipe, str) and not recipe.endswith(".json"):
+        return named_recipe(recipe, facts if recipe in FOR_DATA else None, method)
+    spec = recipe if isinstance(recipe, RunSpec) else parse(RunSpec, read_json(Path(recipe)), str(recipe))
+    return spec if method is None else with_method(spec, method)
+
+
+def with_changes(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
+    """The spec with other values of some fields, by dotted name or nested; `SpecError` for one that does not exist."""
+    return parse(RunSpec, _merged(spec.model_dump(), changes)) if changes else spec
+
+
+def _merged(values: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(values) if isinstance(values, Mapping) else {}
+    for name, value in changes.items():
+        name, _, rest = name.partition(".")
+        value = {rest: value} if rest else value
+        if isinstance(value, Spec):
+            values[name] = value
+        elif isinstance(value, Mapping):
+            values[name] = _merged(_same_kind(values.get(name), value), value)
+        else:
+            values[name] = value
+    return values
+
+
+def _same_kind(values: Any, changes: Mapping[str, Any]) -> Any:
+    """The fields to keep: none where the changes choose another member of a union, such as another network."""
+    kept = isinstance(values, Mapping) and changes.get("kind", values.get("kind")) == values.get("kind")
+    return values if kept else {}
