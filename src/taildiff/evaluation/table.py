@@ -19,7 +19,6 @@ from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse, read_json
 
 Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]
-Metric = MetricName
 
 
 class Row(Spec):

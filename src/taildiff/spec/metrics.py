@@ -21,9 +21,9 @@ _ARROWS: dict[Better, str] = {"lower": " ↓", "higher": " ↑", "none": ""}
 _RENAMED = {"judge_accuracy": "classifier_accuracy"}  # names in older tables
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric:
-    """What is known of a metric before anything is measured."""
+    """The fixed facts about a metric."""
 
     name: str
     title: str
@@ -31,23 +31,23 @@ class Metric:
     """Metrics of one family are computed together, by one function."""
     better: Better
     bounds: tuple[float, float]
-    """The lowest and highest value there can be; infinite where there is no limit."""
+    """The lowest and highest possible value."""
     description: str
     """One sentence; shown under charts and in the help."""
     short: str = ""
-    """The title of a narrow column, where it is another."""
+    """The title of a narrow column (default: `title`)."""
     unit: Literal["", "share"] = ""
     """A share is printed in per cent."""
     digits: int | None = 2
     """Decimals in an overview, none in per cent; None: three significant digits."""
-    needs: frozenset[Need] = frozenset()
-    """What is loaded for it; `k`: the neighbours of the evaluation."""
+    needs: tuple[Need, ...] = ()
+    """Inputs that are loaded only for metrics that need them; `k` is the number of neighbours."""
     cheap: bool = False
     """Measured by default."""
     overview: bool = True
-    """Printed in the terminal where the default metrics are measured; files hold all."""
+    """Printed in the terminal if the default metrics are measured; files hold all."""
     option: Literal["metrics", "utility", ""] = "metrics"
-    """The option that requests it; empty: always measured, and of the classifier instead of generated images."""
+    """The option that requests it; empty for numbers of the classifier, which are always measured."""
     fid_title: str = ""
     """The title with features of the FID network."""
 
@@ -92,198 +92,59 @@ class Metric:
         return f"{value:{plus}.3g}" if abs(value) < 100 else f"{value:{plus}.0f}"
 
 
+# fmt: off
 _RECORDS = (
-    Metric(
-        name="classifier_accuracy",
-        title="classifier accuracy",
-        short="classifier",
-        family="classifier",
-        unit="share",
-        better="higher",
-        bounds=(0.0, 1.0),
-        option="",
-        description="Share of real images not used in its training that the classifier recognises.",
-    ),
-    Metric(
-        name="accuracy",
-        title="accuracy",
-        family="accuracy",
-        unit="share",
-        better="higher",
-        bounds=(0.0, 1.0),
-        cheap=True,
-        description="Samples that a classifier trained on real images takes for the class they were made for.",
-    ),
-    Metric(
-        name="frechet",
-        title="Fréchet distance",
-        short="Fréchet",
-        fid_title="FID",
-        family="frechet",
-        better="lower",
-        bounds=(0.0, inf),
-        digits=1,
-        cheap=True,
-        description="Distance between the distributions of generated and balanced real images.",
-    ),
-    Metric(
-        name="kernel_distance",
-        title="kernel distance",
-        short="kernel",
-        fid_title="KID",
-        family="kernel_distance",
-        better="lower",
-        bounds=(-inf, inf),  # unbiased, so below 0 for equal distributions
-        digits=None,
-        cheap=True,
-        overview=False,
-        description="Unbiased distance between the distributions (MMD² with a cubic kernel); may fall below 0.",
-    ),
-    Metric(
-        name="precision",
-        title="precision",
-        family="neighbours",
-        unit="share",
-        better="higher",
-        bounds=(0.0, 1.0),
-        needs=frozenset({"k"}),
-        cheap=True,
-        description="Share of the generated images inside the balls around real ones.",
-    ),
-    Metric(
-        name="recall",
-        title="recall",
-        family="neighbours",
-        unit="share",
-        better="higher",
-        bounds=(0.0, 1.0),
-        needs=frozenset({"k"}),
-        cheap=True,
-        description="Part of the real images' variety that the samples cover. Wrong-class samples raise it too: read "
-        "it beside the accuracy.",
-    ),
-    Metric(
-        name="density",
-        title="density",
-        family="balls",
-        better="higher",
-        bounds=(0.0, inf),
-        cheap=True,
-        overview=False,
-        description="How many balls around real images hold a generated one, relative to the 5 expected.",
-    ),
-    Metric(
-        name="coverage",
-        title="coverage",
-        family="balls",
-        unit="share",
-        better="higher",
-        bounds=(0.0, 1.0),
-        cheap=True,
-        overview=False,
-        description="Share of the balls around real images (5 neighbours) that hold a generated one.",
-    ),
-    Metric(
-        name="prd_f8",
-        title="F8",
-        family="prd",
-        better="higher",
-        bounds=(0.0, 1.0),
-        description="F score of clustered histograms that weighs recall 8 times.",
-    ),
-    Metric(
-        name="prd_f1_8",
-        title="F1/8",
-        family="prd",
-        better="higher",
-        bounds=(0.0, 1.0),
-        description="F score of clustered histograms that weighs precision 8 times.",
-    ),
-    Metric(
-        name="diversity",
-        title="diversity",
-        family="diversity",
-        better="none",
-        bounds=(0.0, inf),
-        description="Mean distance between generated images of one class.",
-    ),
-    Metric(
-        name="vendi",
-        title="Vendi score",
-        short="Vendi",
-        family="diversity",
-        better="none",
-        bounds=(1.0, inf),
-        description="Effective number of different images among the generated ones of a class.",
-    ),
-    Metric(
-        name="memorized",
-        title="memorised",
-        family="memorized",
-        unit="share",
-        bounds=(0.0, 1.0),
-        better="lower",
-        needs=frozenset({"training images"}),
-        description="Share of generated images nearer to a training image than any held-out real image is.",
-    ),
-    Metric(
-        name="inception_score",
-        title="Inception score",
-        short="IS",
-        family="inception_score",
-        better="higher",
-        bounds=(1.0, inf),
-        needs=frozenset({"class probabilities"}),
-        description="How sure the extractor is of each image's class and how evenly the classes occur.",
-    ),
-    Metric(
-        name="utility_real",
-        title="utility: real",
-        family="utility",
-        unit="share",
-        better="higher",
-        bounds=(0.0, 1.0),
-        option="utility",
-        needs=frozenset({"training images"}),
-        description="Accuracy on held-out real images of a classifier trained on the run's real images.",
-    ),
-    Metric(
-        name="utility_completed",
-        title="utility: completed",
-        short="completed",
-        family="utility",
-        unit="share",
-        better="higher",
-        bounds=(0.0, 1.0),
-        option="utility",
-        needs=frozenset({"training images"}),
-        description="The same after rare classes were completed with generated images.",
-    ),
-    Metric(
-        name="utility_generated",
-        title="utility: generated",
-        short="generated",
-        family="utility",
-        unit="share",
-        better="higher",
-        bounds=(0.0, 1.0),
-        option="utility",
-        needs=frozenset({"training images"}),
-        description="The same after training on generated images alone.",
-    ),
-    Metric(
-        name="utility_gain",
-        title="utility: gain",
-        short="gain",
-        family="utility",
-        unit="share",
-        better="higher",
-        option="utility",
-        bounds=(-1.0, 1.0),
-        needs=frozenset({"training images"}),
-        description="Accuracy that completing the rare classes adds to training on real images.",
-    ),
+    Metric("classifier_accuracy", "classifier accuracy", short="classifier", family="classifier", better="higher",
+           bounds=(0.0, 1.0), unit="share", option="",
+           description="Share of real images not used in its training that the classifier recognises."),
+    Metric("accuracy", "accuracy", family="accuracy", better="higher", bounds=(0.0, 1.0), unit="share", cheap=True,
+           description="Samples that a classifier trained on real images takes for the class they were made for."),
+    Metric("frechet", "Fréchet distance", short="Fréchet", fid_title="FID", family="frechet", better="lower",
+           bounds=(0.0, inf), digits=1, cheap=True,
+           description="Distance between the distributions of generated and balanced real images."),
+    Metric("kernel_distance", "kernel distance", short="kernel", fid_title="KID", family="kernel_distance",
+           better="lower", bounds=(-inf, inf), digits=None, cheap=True, overview=False,
+           description="Unbiased distance between the distributions (MMD² with a cubic kernel); may fall below 0."),
+    Metric("precision", "precision", family="neighbours", better="higher", bounds=(0.0, 1.0), unit="share",
+           needs=("k",), cheap=True,
+           description="Share of the generated images inside the balls around real ones."),
+    Metric("recall", "recall", family="neighbours", better="higher", bounds=(0.0, 1.0), unit="share", needs=("k",),
+           cheap=True,
+           description="Part of the real images' variety that the samples cover. Wrong-class samples raise it "
+           "too: read it beside the accuracy."),
+    Metric("density", "density", family="balls", better="higher", bounds=(0.0, inf), cheap=True, overview=False,
+           description="Balls around real images that a generated image lies in, over the 5 neighbours; may exceed 1."),
+    Metric("coverage", "coverage", family="balls", better="higher", bounds=(0.0, 1.0), unit="share", cheap=True,
+           overview=False,
+           description="Share of the balls around real images (5 neighbours) that hold a generated one."),
+    Metric("prd_f8", "F8", family="prd", better="higher", bounds=(0.0, 1.0),
+           description="F score of clustered histograms with β = 8, which favours recall."),
+    Metric("prd_f1_8", "F1/8", family="prd", better="higher", bounds=(0.0, 1.0),
+           description="F score of clustered histograms with β = 1/8, which favours precision."),
+    Metric("diversity", "diversity", family="diversity", better="none", bounds=(0.0, inf),
+           description="Mean distance between generated images of one class."),
+    Metric("vendi", "Vendi score", short="Vendi", family="diversity", better="none", bounds=(1.0, inf),
+           description="Effective number of different images among the generated ones of a class."),
+    Metric("memorized", "memorised", family="memorized", better="lower", bounds=(0.0, 1.0), unit="share",
+           needs=("training images",),
+           description="Share of generated images nearer to a training image than any held-out real image is."),
+    Metric("inception_score", "Inception score", short="IS", family="inception_score", better="higher",
+           bounds=(1.0, inf), needs=("class probabilities",),
+           description="How sure the extractor is of each image's class and how evenly the classes occur."),
+    Metric("utility_real", "utility: real", family="utility", better="higher", bounds=(0.0, 1.0), unit="share",
+           needs=("training images",), option="utility",
+           description="Accuracy on held-out real images of a classifier trained on the run's real images."),
+    Metric("utility_completed", "utility: completed", short="completed", family="utility", better="higher",
+           bounds=(0.0, 1.0), unit="share", needs=("training images",), option="utility",
+           description="Accuracy on held-out real images of a classifier trained on the completed images."),
+    Metric("utility_generated", "utility: generated", short="generated", family="utility", better="higher",
+           bounds=(0.0, 1.0), unit="share", needs=("training images",), option="utility",
+           description="Accuracy on held-out real images of a classifier trained on generated images alone."),
+    Metric("utility_gain", "utility: gain", short="gain", family="utility", better="higher", bounds=(-1.0, 1.0),
+           unit="share", needs=("training images",), option="utility",
+           description="Accuracy that completing the rare classes adds to training on real images."),
 )
+# fmt: on
 METRICS: dict[str, Metric] = {record.name: record for record in _RECORDS}
 """Every record by name, in the order of tables."""
 
