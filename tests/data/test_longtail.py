@@ -277,7 +277,7 @@ def test_a_list_needs_names_and_a_file(store, named, tmp_path):
     with pytest.raises(DataError, match="nowhere does not exist"):
         Split.cut(named, DataSpec(tail="list", list=tmp_path / "nowhere"))
     for values in ({"tail": "list"}, {"list": "x"}, {"tail": "exp", "list": "x"}):
-        with pytest.raises(SpecError, match="belong together"):
+        with pytest.raises(SpecError, match="need each other"):
             parse(DataSpec, values)
 
 

@@ -82,5 +82,5 @@ def test_a_size_that_does_not_divide_is_explained():
     facts = DataFacts(height=30, width=30, channels=1, class_names=("a", "b"), counts=(1, 1))
     with pytest.raises(SpecError, match=r"3 levels.*30x30 is not divisible by 4.*--size"):
         build.denoiser(UNetSpec(), facts)
-    with pytest.raises(ValueError, match=r"attention at level 3, but these channels make levels 0\.\.2"):
+    with pytest.raises(ValueError, match=r"attention is at level 3, but channels has only levels 0\.\.2"):
         UNetSpec(attention=(3,))

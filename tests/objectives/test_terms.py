@@ -438,7 +438,7 @@ def test_bad_combinations_are_explained():
     assert RunSpec.model_validate({"batch_size": 1, "objective": {"al": {"weight": 1}}}).batch_size == 1
     with pytest.raises(SpecError, match="did you mean 'middle'"):
         setup(ObjectiveSpec(coral=CORALSpec(weight=1, tap="mid")))
-    with pytest.raises(ValueError, match="two laws"):
+    with pytest.raises(ValueError, match="resample and resample_power exclude each other"):
         RunSpec.model_validate({"data": {"resample": 0.1, "resample_power": 0.5}})
 
 

@@ -134,11 +134,13 @@ def test_what_does_not_divide_is_told(tiny_spec):
             RunSpec.model_validate(tiny_spec.model_dump() | fields)
         return str(caught.value)
 
-    assert "batch_size 8 does not divide over 3 parts (accumulate)" in told(accumulate=3)
-    assert "batch_size 8 does not divide over 2 devices x 4 nodes x 2 parts (accumulate)" in told(
+    assert "batch_size 8 is not divisible by 3 micro-batches (accumulate)" in told(accumulate=3)
+    assert "batch_size 8 is not divisible by 2 devices x 4 nodes x 2 micro-batches (accumulate)" in told(
         devices=2, nodes=4, accumulate=2
     )
-    assert "at least 2 a device and part, so 16 for 2 devices x 4 parts (accumulate)" in told(devices=2, accumulate=4)
+    assert "at least 2 per device and micro-batch, so 16 for 2 devices x 4 micro-batches (accumulate)" in told(
+        devices=2, accumulate=4
+    )
     permuted = {"objective": ObjectiveSpec(diffrop=DiffROPSpec(weight=1, form="permuted")).model_dump()}
     assert "objective.diffrop compares" in told(**permuted, accumulate=8)
 
@@ -176,7 +178,7 @@ class TestLaunchers:
         assert not is_local_rank_zero()
         with pytest.raises(SpecError, match=r"--devices 4 --nodes 1 does not fit torchrun, which started 4 processes"):
             fit_to_launcher(spec.model_copy(update={"devices": 4}))
-        with pytest.raises(SpecError, match="torchrun started 4 processes: batch_size 10 does not divide over 2 dev"):
+        with pytest.raises(SpecError, match="torchrun started 4 processes: batch_size 10 is not divisible by 2 dev"):
             fit_to_launcher(spec.model_copy(update={"batch_size": 10}))
         monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
         with pytest.raises(SpecError, match="4 processes on 3 nodes: each node must have the same number"):

@@ -1,4 +1,4 @@
-"""What all specs share: frozen, strict, and errors that name the field and the nearest one that exists."""
+"""The base of all specs: frozen, strict, with errors that name the field and the closest valid one."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ NoiseWeight = Literal["noise", "clean", "none"]
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, numbers are finite, and a field that does not exist is an error."""
+    """Base of all specs: frozen; numbers must be finite; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -26,7 +26,7 @@ S = TypeVar("S", bound="Spec")
 
 
 def parse(cls: type[S], values: Any, source: str = "") -> S:
-    """Build a spec; raise `SpecError` with one line a problem and the nearest field named."""
+    """Build a spec; `SpecError` with one line per problem and the closest field name."""
     try:
         return cls.model_validate(values)
     except ValidationError as error:
@@ -34,7 +34,7 @@ def parse(cls: type[S], values: Any, source: str = "") -> S:
 
 
 def explain(error: ValidationError, source: str = "", known: Sequence[str] = ()) -> str:
-    """The report of pydantic as one line a problem; `known` are the names to suggest from."""
+    """A pydantic error as one line per problem; `known` are the names to suggest from."""
     where = f"{source}: " if source else ""
     return "\n".join(where + _explain(problem, known) for problem in error.errors())
 
@@ -44,18 +44,18 @@ def _explain(problem: Any, known: Sequence[str]) -> str:
     if problem["type"] == "extra_forbidden":
         return unknown("field", dotted, known)
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing" or isinstance(problem["input"], dict):  # would show the whole record
+    if problem["type"] == "missing" or isinstance(problem["input"], dict):  # would print the whole record
         return f"{dotted}: {message}" if dotted else message
     return f"{dotted}: {message} (got {_short(repr(problem['input']))})" if dotted else message
 
 
 def _short(text: str, most: int = 200) -> str:
-    """What a damaged file holds may be of any length."""
+    """`text` cut to `most` characters, because a damaged file may hold values of any length."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 
 def field_names(cls: type[Spec], prefix: str = "") -> list[str]:
-    """Dotted names of all leaf fields, in order; of a union, those of each member."""
+    """The dotted names of all leaf fields, in order; a union gives those of each member."""
     names: list[str] = []
     for name, info in cls.model_fields.items():
         members = _spec_types(info.annotation)
@@ -81,11 +81,11 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content; `SpecError` names the file when it is missing or not JSON."""
+    """The content of a JSON file; `SpecError` if it is missing or not JSON."""
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text, parse_int=_integer)
-        if "\\u" in text:  # half a character, which JSON can escape and nothing can print
+        if "\\u" in text:  # half of a surrogate pair cannot be printed
             json.dumps(values, ensure_ascii=False).encode()
         return values
     except FileNotFoundError:
@@ -95,6 +95,6 @@ def read_json(path: Path) -> Any:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 20:  # 64 bits and a sign; arithmetic on more ends in errors far away from the file
+    if len(digits) > 20:  # 64 bits and a sign; larger ones cause errors far from the file
         raise ValueError(f"an integer of {len(digits)} digits")
     return int(digits)

@@ -1,4 +1,4 @@
-"""Specs of data: what a model needs to know of it, and which part of it a run trains on in which order."""
+"""Specs of data: what a model must know about a store, and which images a run trains on, in which order."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -9,26 +9,26 @@ from taildiff.spec.base import Spec
 
 
 class CodecFacts(Spec):
-    """The VAE between images and latents z = (code - shift) scaling; kept with latents and with weights."""
+    """The VAE between images and latents z = (code - shift) scaling; stored with latents and weights."""
 
     source: str
-    """Where it was loaded from: a folder, or a name on the Hugging Face hub."""
+    """A folder, or a name on the Hugging Face Hub."""
     kind: Literal["AutoencoderKL", "AutoencoderTiny"]
     """Its class in diffusers."""
     hash: str
-    """sha256 over its parameters and all of its config that decides what it computes."""
+    """sha256 of its parameters and of the config fields that affect its output."""
     channels: Annotated[int, Field(ge=1)]
-    """Of a latent."""
+    """Channels of a latent."""
     height: Annotated[int, Field(ge=1)]
-    """Of a latent."""
+    """Height of a latent."""
     width: Annotated[int, Field(ge=1)]
-    """Of a latent."""
+    """Width of a latent."""
     scaling: Annotated[float, Field(gt=0)]
     shift: float = 0.0
 
 
 class DataFacts(Spec):
-    """What a model needs to know of a store; kept in every weights file, so that sampling needs no data."""
+    """What a model must know about a store; stored in every weights file, so sampling needs no data."""
 
     height: int
     """Pixels."""
@@ -38,15 +38,15 @@ class DataFacts(Spec):
     """1 grey, 3 colour."""
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
-    """Images for training in each class, before any tail is cut."""
+    """Training images per class, before any tail is cut."""
     name: str = ""
-    """The source's name, for titles."""
+    """The data set's name, for titles."""
     codec: CodecFacts | None = None
-    """The VAE, where the network works on latents; None: on the pixels themselves."""
+    """The VAE if the network works on latents; None if it works on pixels."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what the network works on: latents, or pixels."""
+        """(C, H, W) of the network's input: latents or pixels."""
         inner = self.codec or self
         return inner.channels, inner.height, inner.width
 
@@ -57,36 +57,36 @@ class DataFacts(Spec):
 
 
 class DataSpec(Spec):
-    """Which images are trained on and in which order; the store itself is named by `--data`."""
+    """Which images of the store are trained on, and in which order; `--data` names the store."""
 
     tail: Literal["natural", "exp", "step", "list"] = "natural"
-    """`natural`: every training image; `exp`: n_k = n_max ratio^(k/(C-1)); `step`: the last classes keep n_max ratio
-    (both Cao et al. 2019); `list`: the images that a file names."""
+    """`natural`: all training images; `exp`: n_k = n_max ratio^(k/(C-1)); `step`: the last classes keep n_max ratio
+    (both Cao et al. 2019); `list`: the images listed in a file."""
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Images in the rarest class over images in the commonest (used by `exp` and `step`)."""
+    """Images of the rarest class divided by those of the most common (`exp` and `step`)."""
     step_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Part of the classes that `step` makes rare: the last ones."""
+    """Share of the classes that `step` makes rare (the last ones)."""
     list: Path | None = None
-    """A text file with `path class_id` a line, for `list`; paths as in the source of the store."""
+    """Text file for `list`, one `path class_id` per line; paths as in the store's source."""
     tail_seed: int = 0
-    """Seed of the choice of images that stay."""
+    """Seed of the choice of images to keep."""
     min_per_class: Annotated[int, Field(ge=0)] = 0
-    """Keep at least so many images of each class; 0 refuses a tail that leaves a class empty."""
+    """Minimum images per class; at 0, a tail that empties a class is an error."""
     resample: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Batch resampling (CCUA): draw class of rank k with p ~ f^(k/(C-1)); 1 is balanced; None shuffles by epochs."""
+    """Class resampling (CCUA): p ~ f^(k/(C-1)) for the class of rank k; 1 is balanced; None shuffles by epoch."""
     resample_power: Annotated[float, Field(ge=0, le=1)] | None = None
-    """The other law: draw a class of n images with p ~ n^power; 0 is balanced, 1 natural."""
+    """Class resampling by size instead: p ~ n^power for a class of n images; 0 is balanced, 1 natural."""
     flip: bool = False
-    """Mirror each image with probability one half; off for digits and letters."""
+    """Mirror each image with probability 0.5; not for digits and letters."""
 
     @model_validator(mode="after")
     def _one_law(self) -> Self:
         if self.resample is not None and self.resample_power is not None:
-            raise ValueError("resample and resample_power are two laws for one thing: give one of them")
+            raise ValueError("resample and resample_power exclude each other: set only one")
         return self
 
     @model_validator(mode="after")
     def _list_and_file(self) -> Self:
         if (self.tail == "list") != (self.list is not None):
-            raise ValueError("tail list and list FILE belong together: --data.tail list --data.list FILE")
+            raise ValueError("tail list and a list file need each other: use --data.tail list --data.list FILE")
         return self

@@ -1,4 +1,4 @@
-"""The networks' specs; `build.denoiser` makes them."""
+"""The networks' specs; `build.denoiser` builds them."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,11 +12,11 @@ class UNetSpec(Spec):
 
     kind: Literal["unet"] = "unet"
     channels: Annotated[tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...], Field(min_length=1)] = (16, 32, 64)
-    """Channels of each level, from full resolution down; each level halves the size."""
+    """Channels per level, from full resolution down; each level halves the size."""
     blocks: Annotated[int, Field(ge=1)] = 1
-    """Residual blocks a level."""
+    """Residual blocks per level."""
     attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Levels (0 = full resolution) with self-attention; the middle block always has it."""
+    """Levels with self-attention (0 is full resolution); the middle block always has it."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
@@ -24,7 +24,7 @@ class UNetSpec(Spec):
         wrong = [level for level in self.attention if level >= len(self.channels)]
         if wrong:
             levels = f"levels 0..{len(self.channels) - 1}"
-            raise ValueError(f"attention at level {wrong[0]}, but these channels make {levels}: change both")
+            raise ValueError(f"attention is at level {wrong[0]}, but channels has only {levels}: change one of them")
         return self
 
 
@@ -33,18 +33,18 @@ class SiTSpec(Spec):
 
     kind: Literal["sit"] = "sit"
     depth: Annotated[int, Field(ge=1)] = 12
-    """Blocks."""
+    """Number of blocks."""
     width: Annotated[int, Field(ge=8, multiple_of=4)] = 384
-    """Dimensions of a token."""
+    """Token dimension."""
     heads: Annotated[int, Field(ge=1)] = 6
     patch: Annotated[int, Field(ge=1)] = 2
-    """Pixels (of the image or latent) along the side of a patch."""
+    """Side of a patch in pixels of the image or latent."""
     learn_sigma: bool = False
-    """Twice the output channels, of which the second half is not used: the layout of official checkpoints."""
+    """Double the output channels and ignore the second half, as official checkpoints do."""
     embed: Literal["sit", "dit"] = "sit"
-    """What the network is told of the noise level: SiT's time 1-s, or DiT's integer 1000 s."""
+    """Time input: SiT's 1-s, or DiT's integer 1000 s."""
     checkpointing: bool = False
-    """Recompute the blocks in the backward pass: less memory, more time."""
+    """Recompute blocks in the backward pass: less memory, more time."""
 
 
 ModelSpec = Annotated[UNetSpec | SiTSpec, Field(discriminator="kind")]

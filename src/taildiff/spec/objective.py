@@ -8,12 +8,12 @@ from taildiff.spec.base import Fraction, NoiseWeight, Positive, Spec, Weight
 
 
 class LabelDropSpec(Spec):
-    """Labels are dropped in training so that the model also learns the null label (classifier-free guidance)."""
+    """Label dropping in training, which teaches the null label (for classifier-free guidance)."""
 
     p: Fraction = 0.1
-    """Probability of a drop."""
+    """Probability of dropping a label."""
     policy: Literal["per_sample", "per_batch"] = "per_sample"
-    """`per_batch`: one coin for the whole batch, as the DDPM family of long-tail releases does."""
+    """One coin per sample, or per batch as in the DDPM family of long-tail releases."""
 
 
 class TermSpec(Spec):
@@ -35,68 +35,67 @@ class TermSpec(Spec):
 
 
 class UCLSpec(TermSpec):
-    """Unsupervised contrastive loss (CCUA): repels the features of the unconditional pass from each other."""
+    """UCL (CCUA): pushes the features of the unconditional pass apart."""
 
     compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
-    """alpha in the paper; 0 leaves the term out."""
+    """alpha in the paper; weight 0 disables the term."""
     temperature: Positive = 0.1
     view: Literal["null", "given"] = "null"
-    """Whose features: of the pass under the null label (the paper), or under the given label."""
+    """The pass that gives the features: under the null label (the paper) or the given label."""
     tap: str = "middle"
-    """Where in the network: for the U-Net `middle`, `down.0`.., `up.0`.. ."""
+    """Layer that gives the features. U-Net: middle, down.0 …, up.0 …; SiT: middle, block.0 …, depth.0.25."""
     noise_weight: NoiseWeight = "noise"
-    """w(s): `noise` s, `clean` 1-s, `none` 1."""
+    """Weight by noise level w(s): `noise` s, `clean` 1-s, `none` 1."""
     exponent: Positive = 1.0
-    """w(s) is raised to it."""
+    """Power of w(s)."""
     pool: bool = False
-    """Features averaged over positions, instead of flattened (the paper)."""
+    """Average features over positions instead of flattening them (the paper flattens)."""
     negatives: Literal["all", "other-class", "same-class"] = "all"
-    """Which samples of the batch repel each other."""
+    """Which samples of the batch repel each other: all, or only those of other classes or the same class."""
     noise_window: Positive | None = None
-    """Only samples whose noise levels differ by at most this repel each other."""
+    """Largest difference in noise level between samples that repel each other; None is no limit."""
     gather: bool = False
-    """Take negatives from all ranks, not only from the own part of the batch."""
+    """Take negatives from all ranks, not only from this rank's part of the batch."""
 
 
 class ALSpec(TermSpec):
-    """Alignment loss (CCUA): draws the conditional and the unconditional prediction together where noise is large."""
+    """AL (CCUA): pulls the conditional and unconditional predictions together at high noise."""
 
     compares_samples: ClassVar[bool] = False
     weight: Weight = 0.0
-    """gamma in the paper; 0 leaves the term out."""
+    """gamma in the paper; weight 0 disables the term."""
     noise_weight: NoiseWeight = "noise"
-    """w(s): `noise` s, `clean` 1-s, `none` 1."""
+    """Weight by noise level w(s): `noise` s, `clean` 1-s, `none` 1."""
     exponent: Positive = 1.0
-    """w(s) is raised to it."""
-
+    """Power of w(s)."""
     stop_gradient: bool = False
-    """The unconditional side is a fixed target (the release: no)."""
+    """Treat the unconditional prediction as a fixed target (off in the release)."""
 
 
 class CBDMSpec(TermSpec):
-    """CBDM: pulls predictions under the given and a drawn label together."""
+    """CBDM: pulls the predictions under the given label and a random label together."""
 
     compares_samples: ClassVar[bool] = False
     weight: Weight = 0.0
-    """tau in the paper (1); 0 leaves the term out."""
+    """tau in the paper, which uses 1; weight 0 disables the term."""
     law: Literal["frequency", "uniform"] = "frequency"
-    """How the other label is drawn."""
+    """Distribution of the random label: training frequency, or uniform."""
     noise_weight: NoiseWeight = "noise"
-    """w(s): `noise` s, `clean` 1-s, `none` 1."""
+    """Weight by noise level w(s): `noise` s, `clean` 1-s, `none` 1."""
     exponent: Positive = 1.0
-    """w(s) is raised to it."""
+    """Power of w(s)."""
 
 
 class TransferSpec(Spec):
-    """OC / T2H: the regression target of another image of the batch."""
+    """OC / T2H: use the regression target of another image of the batch."""
 
     mode: Literal["none", "t2h", "h2t", "full"] = "none"
-    """Accept a drawn image whose class is at least as frequent, at most as frequent, or any; `none` is plain."""
+    """Accept another image if its class is at least as frequent (t2h), at most as frequent (h2t) or always (full)."""
     below: Fraction = 1.0
-    """Only at noise levels up to it."""
+    """Highest noise level at which targets are transferred."""
     power: float = 0.0
-    """The frequency variant: multiply weights by p_j^power and accept every draw; 0 is off."""
+    """Frequency variant: multiply weights by p_j^power and accept every draw; 0 disables it."""
     gather: bool = False
     """Draw from the images of all ranks."""
 
@@ -106,12 +105,12 @@ class DispersiveSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
-    """0.25 in the PyTorch release, 0.5 in the JAX one; 0 leaves the term out."""
+    """0.25 in the PyTorch release, 0.5 in the JAX release; weight 0 disables the term."""
     temperature: Positive = 1.0
     tap: str = "middle"
-    """Where in the network."""
+    """Layer that gives the features."""
     gather: bool = False
-    """Over the batch of all ranks."""
+    """Spread the samples of all ranks together."""
 
 
 class DiffROPSpec(TermSpec):
@@ -119,15 +118,15 @@ class DiffROPSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
-    """0.1 in CCUA's release; 0 leaves the term out."""
+    """0.1 in CCUA's release; weight 0 disables the term."""
     form: Literal["pairs", "permuted"] = "pairs"
-    """`pairs`: one image under two labels (our reading of the paper); `permuted`: CCUA's released stand-in."""
+    """`pairs`: one image under two labels (our reading of the paper); `permuted`: the stand-in in CCUA's release."""
     noise_weight: NoiseWeight = "clean"
-    """w(s): `noise` s, `clean` 1-s (the release), `none` 1."""
+    """Weight by noise level w(s): `noise` s, `clean` 1-s (the release), `none` 1."""
     exponent: Positive = 1.0
-    """w(s) is raised to it."""
+    """Power of w(s)."""
     gather: bool = False
-    """Permute the batch of all ranks (`permuted`; `pairs` compares no samples)."""
+    """Permute the samples of all ranks together (`permuted` only)."""
 
     @property
     def needs_pairs(self) -> bool:
@@ -136,32 +135,32 @@ class DiffROPSpec(TermSpec):
 
 
 class CORALSpec(TermSpec):
-    """CORAL: supervised contrast on a projection of the middle block."""
+    """CORAL: supervised contrastive loss on a projection of the middle block."""
 
     compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
-    """0.5 in the paper; 0 leaves the term out."""
+    """0.5 in the paper; weight 0 disables the term."""
     temperature: Positive = 0.1
     weight_temperature: Positive = 0.3
     """tau_r in exp((1-s)/tau_r)."""
     scaling: Literal["paper", "release"] = "paper"
-    """Weight a sample, or (release) mean weight of the batch times 0.1."""
+    """Weight per sample (paper), or the mean weight of the batch times 0.1 (release)."""
     tap: str = "middle"
-    """Where in the network."""
+    """Layer that gives the features."""
     head: Annotated[int, Field(ge=1)] = 128
-    """Dimensions of the projection."""
+    """Dimension of the projection."""
     gather: bool = False
     """Compare with the samples of all ranks."""
 
 
 class ObjectiveSpec(Spec):
-    """A target rule, denoising, and one block a term; a term of weight 0 is not there at all."""
+    """The training objective: denoising, a target rule, and one block per term; weight 0 disables a term."""
 
     drop: LabelDropSpec = LabelDropSpec()
     class_power: Annotated[float, Field(ge=0)] = 0.0
-    """Denoising loss times n_y^-power, normalised over classes: 1 is inverse frequency, 0 none."""
+    """Class weights n_y^-power of the denoising loss, normalised over classes: 1 is inverse frequency, 0 no weights."""
     null_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Cheap CCUA: the pass without labels on this share of the batch; AL stays unbiased. 1 is the full method."""
+    """Cheap CCUA: share of the batch in the unconditional pass; AL stays unbiased. 1 is the full method."""
     transfer: TransferSpec = TransferSpec()
     ucl: UCLSpec = UCLSpec()
     al: ALSpec = ALSpec()

@@ -1,4 +1,4 @@
-"""The specs of the diffusion process; `build.process` makes it."""
+"""The diffusion processes' specs; `build.process` builds them."""
 
 from typing import Annotated, Literal
 
@@ -21,7 +21,7 @@ class FlowSpec(Spec):
 
     kind: Literal["flow"] = "flow"
     times: Literal["uniform", "logit-normal"] = "uniform"
-    """How training draws the noise level."""
+    """Distribution of noise levels in training."""
 
 
 PathSpec = Annotated[DDPMSpec | FlowSpec, Field(discriminator="kind")]

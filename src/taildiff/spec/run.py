@@ -1,8 +1,4 @@
-"""What a run is: frozen specs, from which the command line, `run.json` and the objects themselves are made.
-
-The unions (`PathSpec`, `ModelSpec`) are the registry: `build.py` has one `match` a union. Nothing here imports torch,
-so that `taildiff --help` and the reading of a run cost nothing.
-"""
+"""A run: everything that decides its weights, besides the store and the machine."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,9 +7,7 @@ from pydantic import Field, model_validator
 from taildiff.spec.base import Beta, Spec
 from taildiff.spec.data import DataSpec
 from taildiff.spec.model import ModelSpec, UNetSpec
-from taildiff.spec.objective import (
-    ObjectiveSpec,
-)
+from taildiff.spec.objective import ObjectiveSpec
 from taildiff.spec.process import FlowSpec, PathSpec
 
 
@@ -26,53 +20,53 @@ class OptimizerSpec(Spec):
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up; `cosine` ends at 0 at the last step."""
+    """Learning rate after the warm-up; `cosine` falls to 0 at the last step."""
     clip: Annotated[float, Field(gt=0)] | None = 1.0
-    """Largest gradient norm; None does not clip."""
+    """Maximum gradient norm; None disables clipping."""
 
 
 class EMASpec(Spec):
-    """Exponential moving average of the weights: what is sampled from."""
+    """Exponential moving average of the weights, which sampling uses."""
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Its warm-up is min(decay, (1+n)/(10+n)) after n steps."""
+    """Decay per step; after n steps it is min(decay, (1+n)/(10+n))."""
 
 
 class IntervalSpec(Spec):
-    """How often things happen, in steps; 0 is never."""
+    """Intervals in steps; 0 is never."""
 
     log: Annotated[int, Field(ge=1)] = 10
-    """A line of metrics.jsonl."""
+    """Steps between lines of metrics.jsonl."""
     samples: Annotated[int, Field(ge=0)] = 0
-    """A grid of samples."""
+    """Steps between sample grids."""
     save: Annotated[int, Field(ge=0)] = 1000
-    """A checkpoint (one is always written at the end and when the run is stopped)."""
+    """Steps between checkpoints; one is always written when training ends or is stopped."""
     keep: Annotated[int, Field(ge=1)] = 2
-    """Checkpoints kept; older ones are removed."""
+    """Number of checkpoints to keep."""
 
 
 class RunSpec(Spec):
     """Everything that decides the weights of a run, besides the store and the machine."""
 
     recipe: str = "custom"
-    """The recipe it started from."""
+    """Recipe that the run started from."""
     seed: int = 0
     steps: Annotated[int, Field(ge=1)] = 1000
     batch_size: Annotated[int, Field(ge=1)] = 64
-    """Images a step, over all devices."""
+    """Images per step, over all devices."""
     accumulate: Annotated[int, Field(ge=1)] = 1
-    """Parts that a device works its share of a batch off in, to save memory; one update a batch all the same."""
+    """Micro-batches per device (gradient accumulation)."""
     devices: Annotated[int, Field(ge=1)] = 1
-    """GPUs a node, or processes on a CPU."""
+    """GPUs per node, or processes on a CPU."""
     nodes: Annotated[int, Field(ge=1)] = 1
-    """Machines; torchrun or SLURM starts them (docs/scaling.md)."""
+    """Machines, started by torchrun or SLURM (docs/scaling.md)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compile: bool = False
-    """torch.compile the network (for GPUs)."""
+    """Compile the network with torch.compile (for GPUs)."""
     skip_nonfinite: Annotated[int, Field(ge=0)] = 0
-    """Steps whose loss or gradient is not a number that are left out before training stops; may change later."""
+    """Non-finite steps tolerated before training stops; may change when a run is resumed."""
     skip_spikes: Annotated[float, Field(gt=1)] | None = None
-    """Leave out steps whose gradient norm is above so many times the median of the last 64; None trains on all."""
+    """Skip steps whose gradient norm is above this multiple of the median of the last 64; None skips none."""
     data: DataSpec = DataSpec()
     path: PathSpec = FlowSpec()
     model: ModelSpec = UNetSpec()
@@ -83,19 +77,19 @@ class RunSpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        counts = [(self.devices, "devices"), (self.nodes, "nodes"), (self.accumulate, "parts (accumulate)")]
+        counts = [(self.devices, "devices"), (self.nodes, "nodes"), (self.accumulate, "micro-batches (accumulate)")]
         over = " x ".join(f"{n} {what}" for n, what in counts if n > 1)
         if self.batch_size % (self.processes * self.accumulate):
-            raise ValueError(f"batch_size {self.batch_size} does not divide over {over}")
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by {over}")
         if self.objective.compares_samples and self.batch_size // (self.processes * self.accumulate) < 2:
             name = self.objective.compares_samples[0]
             raise ValueError(
-                f"objective.{name} compares the samples of a batch: batch_size must be at least 2 a device"
-                + (f" and part, so {2 * self.processes * self.accumulate} for {over}" if over else "")
+                f"objective.{name} compares the samples of a batch: batch_size must be at least 2 per device"
+                + (f" and micro-batch, so {2 * self.processes * self.accumulate} for {over}" if over else "")
             )
         return self
 
     @property
     def processes(self) -> int:
-        """Over all nodes, one a device."""
+        """Processes over all nodes, one per device."""
         return self.devices * self.nodes

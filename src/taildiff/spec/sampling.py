@@ -1,4 +1,4 @@
-"""How images are sampled from a trained model."""
+"""Sampling from a trained model."""
 
 from typing import Annotated, Literal
 
@@ -11,13 +11,13 @@ SamplerName = Literal["ancestral", "ddim", "euler", "heun"]
 
 
 class SamplingSpec(Spec):
-    """How images are drawn from a trained model; the guidance is given beside it, because it is swept."""
+    """How images are sampled from a trained model; guidance is separate, because it is swept."""
 
     sampler: SamplerName = "heun"
-    """ancestral: DDPM's own random steps; ddim = euler; heun: second order, two network calls a step."""
+    """ancestral: DDPM's random steps; ddim and euler: the same step; heun: second order, two network calls per step."""
     steps: Annotated[int, Field(ge=1)] = 20
     seed: int = 0
     weights: Literal["ema", "raw"] = "ema"
-    """The averaged weights, or those of the last step."""
+    """EMA weights, or the raw weights of the last step."""
     clip: bool = True
-    """Keep each prediction of the clean image inside [-1, 1]; latents have no bounds and are left. Off: `--no-clip`."""
+    """Clip each predicted clean image to [-1, 1]; never applied to latents."""
