@@ -97,8 +97,8 @@ def _command_after(options: Show, prepared: bool) -> str:
 def _view(options: Show) -> _View:
     import numpy as np
 
+    from taildiff.data.formats.folder import find_folder
     from taildiff.data.latents import LatentStore, is_latents, open_data
-    from taildiff.data.listing import scan
     from taildiff.data.store import is_store, refuse_run
     from taildiff.data.verify import verify
 
@@ -119,9 +119,10 @@ def _view(options: Show) -> _View:
     elif options.verify:
         raise InputError(f"{options.path} is not a store; --verify works on what taildiff data prepare or encode wrote")
     else:
-        listing = scan(options.path)
-        names, labels, test = listing.class_names, listing.labels, listing.test
-        title = f"{listing.name}: {len(labels):,} image files (not opened yet), {len(names)} classes"
+        found = find_folder(options.path)
+        source = found.read()
+        names, labels, test = source.class_names, source.labels, source.test
+        title = f"{found.name}: {len(labels):,} image files (not opened yet), {len(names)} classes"
     uncut, held_out = (tuple(np.bincount(labels[part], minlength=len(names)).tolist()) for part in (~test, test))
     counts = _cut(options, uncut, store)
     if options.tail != "natural":

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.formats.digits import find_digits
+from taildiff.data.formats.folder import find_folder
 from taildiff.data.images import BrokenImageError, Decoded, decode_frame, from_array, is_colour
-from taildiff.data.listing import scan
 from taildiff.data.source import Found, Raw, Source, check_classes
 from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before
 from taildiff.errors import DataError
@@ -42,7 +42,7 @@ def folder(
 ) -> Store:
     """A store from one sub-folder per class, or `train/` and `test/` (or the folder `test`) with such sub-folders."""
     check_size(size)
-    found = scan(Path(source), Path(test) if test is not None else None).found()
+    found = find_folder(Path(source), Path(test) if test is not None else None)
     return prepare(found, Path(out), size, strict, workers, progress, overwrite)
 
 

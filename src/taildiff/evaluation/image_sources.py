@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from taildiff.data.formats.folder import find_folder
 from taildiff.data.images import SUFFIXES
-from taildiff.data.listing import scan
 from taildiff.data.prepare import prepare
 from taildiff.data.store import SourceMeta, Store, StoreWriter, is_store, prepared_before
 from taildiff.data.store_files import is_latents
@@ -102,7 +102,7 @@ def to_store(
         return Store.open(path), ()
     if is_npz(path):
         return _of_npz(path, cache, size, tuple(class_names))
-    source, headers = scan(path).found(), _read_headers(path)
+    source, headers = find_folder(path), _read_headers(path)
     side = size or (min(headers.sides[0], _LARGEST) if headers.sides else source.size)
     store = prepare(source, cache / f"images-{cache_key(source.fingerprint, side)[:16]}", side, progress=progress)
     notes: list[str] = []

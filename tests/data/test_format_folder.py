@@ -1,11 +1,11 @@
-"""Folders at any depth, and what is passed over with a word."""
+"""Class folders at any depth, and files that are skipped with a note."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from taildiff.data import prepare
-from taildiff.data.listing import scan
+from taildiff.data.formats.folder import find_folder
 from taildiff.errors import DataError
 
 
@@ -19,29 +19,29 @@ def files(root, *names):
 def test_images_at_any_depth_belong_to_the_uppermost_folder(tmp_path):
     root = files(tmp_path / "p", "ant/z.png", "ant/2020/a.png", "ant/2020/may/b.png", "bee/x/y/z/c.png")
     files(root, "ant/.hidden/a.png", "bee/__MACOSX/c.png")
-    listing = scan(root)
-    assert listing.class_names == ("ant", "bee")
-    assert listing.names == ("ant/2020/a.png", "ant/2020/may/b.png", "ant/z.png", "bee/x/y/z/c.png")
-    np.testing.assert_array_equal(listing.labels, [0, 0, 0, 1])
-    assert [path.relative_to(root).as_posix() for path in listing.pictures(2)] == list(listing.names[2:])
+    source = find_folder(root).read()
+    assert source.class_names == ("ant", "bee")
+    assert source.names == ("ant/2020/a.png", "ant/2020/may/b.png", "ant/z.png", "bee/x/y/z/c.png")
+    np.testing.assert_array_equal(source.labels, [0, 0, 0, 1])
+    assert [path.relative_to(root).as_posix() for path in source.pictures(2)] == list(source.names or ())[2:]
 
 
 def test_parts_with_nested_folders(tmp_path):
     root = files(tmp_path / "p", "train/ant/1/a.png", "train/bee/b.png", "test/ant/a.png", "test/bee/2/b.png")
-    listing = scan(root)
-    assert listing.names == ("train/ant/1/a.png", "train/bee/b.png", "test/ant/a.png", "test/bee/2/b.png")
-    assert all(path.is_file() for path in listing.pictures(0))
-    np.testing.assert_array_equal(listing.test, [False, False, True, True])
+    source = find_folder(root).read()
+    assert source.names == ("train/ant/1/a.png", "train/bee/b.png", "test/ant/a.png", "test/bee/2/b.png")
+    assert all(path.is_file() for path in source.pictures(0))
+    np.testing.assert_array_equal(source.test, [False, False, True, True])
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
     root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
     files(tmp_path / "elsewhere", "c.png")
     (root / "bee" / "more").symlink_to(tmp_path / "elsewhere")
-    assert scan(root).names == ("ant/a.png", "bee/b.png", "bee/more/c.png")
+    assert find_folder(root).read().names == ("ant/a.png", "bee/b.png", "bee/more/c.png")
     (root / "bee" / "circle").symlink_to(root / "bee")
     with pytest.raises(DataError, match="bee/circle is a link to a folder above it"):
-        scan(root)
+        find_folder(root)
 
 
 def test_images_of_other_kinds_are_counted_and_refused_when_strict(tmp_path):
@@ -62,4 +62,4 @@ def test_names_that_are_no_text_are_kept_and_line_breaks_refused(tmp_path):
     assert prepare.folder(root, tmp_path / "store", 8).meta == store.meta
     (root / "ant" / "a.png").rename(root / "ant" / "a\nb.png")
     with pytest.raises(DataError, match=r"ant/a\\nb\.png' has a line break in its name"):
-        scan(root)
+        find_folder(root)
