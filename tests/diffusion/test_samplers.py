@@ -13,62 +13,20 @@ from taildiff.diffusion.samplers.ddim import DDIM
 from taildiff.diffusion.samplers.heun import Heun
 from taildiff.testing import check_sampler, exact_gaussian
 
-<<<<<<< HEAD
-PATHS = {"ddpm": DDPM, "flow": Flow}
+PROCESSES = {"ddpm": DDPM, "flow": Flow}
 
 
 @pytest.mark.parametrize(("make", "steps"), [(DDIM, 200), (Heun, 200), (Ancestral, 1000)])
 def test_contract(make, steps):
     check_sampler(make, steps=steps)  # few ancestral steps lose spread, by construction
-=======
-SAMPLERS = {"ddim": DDIM, "heun": Heun, "ancestral": Ancestral}
-PROCESSES = {"ddpm": DDPM, "flow": Flow}
-
-
-def exact(process, mean, variance, dtype=torch.float64):
-    """The perfect network for data ~ N(mean(y), variance): x0 = mean + alpha v/(alpha² v + sigma²) (x - alpha mean)."""
-
-    def network(x, s, y):
-        alpha, sigma = (c.to(dtype).view(-1, 1, 1, 1) for c in process.coefficients(s))
-        mu = mean(y).to(dtype).view(-1, 1, 1, 1)
-        eps = sigma * (x - alpha * mu) / (alpha**2 * variance + sigma**2)
-        x0 = mu + alpha * variance / (alpha**2 * variance + sigma**2) * (x - alpha * mu)
-        return {"eps": eps, "velocity": eps - x0}[process.prediction]
-
-    return network
-
-
-@pytest.mark.parametrize("process_name", PROCESSES)
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_samplers_recover_mean_and_spread(name, process_name):
-    process, mean, std = PROCESSES[process_name](), 0.4, 0.3
-    predict = predictor(
-        exact(process, lambda y: torch.full_like(y, mean), std**2), process, torch.zeros(64), clip=False
-    )
-    generator = torch.Generator().manual_seed(0)
-    *_, x = trajectory(
-        SAMPLERS[name](process),
-        process.times(1000 if name == "ancestral" else 200),  # few ancestral steps lose spread, by construction
-        predict,
-        lambda: torch.randn(64, 1, 16, 16, dtype=torch.float64, generator=generator),
-    )
-    assert x.mean().item() == pytest.approx(mean, abs=0.01)  # standard error 0.0023
-    assert x.std().item() == pytest.approx(std, rel=0.03)
->>>>>>> 2bb7a25 (Give the losses' shared helpers a file, and reword objectives and diffusion)
 
 
 @pytest.mark.parametrize("process_name", PROCESSES)
 def test_heun_is_of_higher_order_than_euler(process_name):
     """Against the exact solution of the flow ODE, x(s) - alpha mu = scale(s) z, from a start where alpha > 0."""
-<<<<<<< HEAD
-    path, mean, variance = PATHS[path_name](), 0.3, 0.25
-    predict = predictor(
-        exact_gaussian(path, lambda y: torch.full_like(y, mean), variance), path, torch.zeros(1), clip=False
-=======
     process, mean, variance = PROCESSES[process_name](), 0.3, 0.25
     predict = predictor(
-        exact(process, lambda y: torch.full_like(y, mean), variance), process, torch.zeros(1), clip=False
->>>>>>> 2bb7a25 (Give the losses' shared helpers a file, and reword objectives and diffusion)
+        exact_gaussian(process, lambda y: torch.full_like(y, mean), variance), process, torch.zeros(1), clip=False
     )
     start, end = 0.6, 0.1
 
@@ -93,15 +51,9 @@ def test_heun_is_of_higher_order_than_euler(process_name):
 @pytest.mark.parametrize(("steps", "omega"), [(10, 0.0), (10, 1.5), (20, 2.0), (100, 0.5)])
 def test_ddim_equals_the_release(golden, steps, omega):
     z = golden("ddim")
-<<<<<<< HEAD
-    path, null = DDPM(), 99
-    path.alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)  # the release keeps its table in float32
-    network = exact_gaussian(path, lambda y: torch.where(y == null, 0.0, 0.1 * (y + 1) - 0.2), float(z["v"]))
-=======
     process, null = DDPM(), 99
     process.alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)  # the release keeps its table in float32
-    network = exact(process, lambda y: torch.where(y == null, 0.0, 0.1 * (y + 1) - 0.2), float(z["v"]))
->>>>>>> 2bb7a25 (Give the losses' shared helpers a file, and reword objectives and diffusion)
+    network = exact_gaussian(process, lambda y: torch.where(y == null, 0.0, 0.1 * (y + 1) - 0.2), float(z["v"]))
     y = torch.from_numpy(z["y"])
     predict = predictor(guided(network, 1 + omega, null), process, y, clip=False)
     x_T = torch.from_numpy(z["x_T"])
