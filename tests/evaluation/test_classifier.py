@@ -131,9 +131,9 @@ def test_real_images_are_read_a_slice_at_a_time():
         slices: ClassVar[list[int]] = []
 
         def __getitem__(self, rows: slice, /) -> Images:
-            found = super().__getitem__(rows)
-            self.slices.append(len(found))
-            return found
+            images = super().__getitem__(rows)
+            self.slices.append(len(images))
+            return images
 
     pictures, _ = images((300, 200, 100), seed=1)
     index = np.random.default_rng(0).permutation(600)[:520]

@@ -116,12 +116,12 @@ def test_your_own_function(tmp_path: Path, store: Store, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "td_own.py").write_text(OWN)
     before = list(sys.path)
-    found = extractor("td_own:means", store)
+    means = extractor("td_own:means", store)
     assert sys.path == before
     pictures, _ = images((3, 3, 3))
-    np.testing.assert_allclose(found.features(pictures), pictures.mean(axis=(1, 2)), rtol=1e-6)
-    assert (found.name, found.dim, found.is_fid) == ("td_own-means", 1, False)
-    assert found.probabilities(found.features(pictures)) is None
+    np.testing.assert_allclose(means.features(pictures), pictures.mean(axis=(1, 2)), rtol=1e-6)
+    assert (means.name, means.dim, means.is_fid) == ("td_own-means", 1, False)
+    assert means.probabilities(means.features(pictures)) is None
     with pytest.raises(InputError, match="must return numbers"):
         extractor("td_own:flat", store)
     for wrong in ("td_own:other", "td_own:number"):
@@ -130,8 +130,8 @@ def test_your_own_function(tmp_path: Path, store: Store, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match="cannot be imported"):
         extractor("td_absent:means", store)
     sys.modules["td_own"].means.version = 2
-    assert load_function("td_own:means", SHAPE).hash != found.hash
+    assert load_function("td_own:means", SHAPE).hash != means.hash
     del sys.modules["td_own"]
     (tmp_path / "td_own.py").write_text(OWN.replace("(1, 2)", "(2, 1)"))
-    assert load_function("td_own:means", SHAPE).hash != found.hash
+    assert load_function("td_own:means", SHAPE).hash != means.hash
     del sys.modules["td_own"]

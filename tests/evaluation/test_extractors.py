@@ -98,15 +98,15 @@ def test_batches_are_put_together_and_nonsense_is_refused():
 
 def test_inception_gives_features_and_probabilities_without_bias(tmp_path: Path):
     file = saved(LikeInception(), tmp_path / "net.pt")
-    found = load_inception(file, sha256=file_sha256(file))
+    network = load_inception(file, sha256=file_sha256(file))
     pictures, _ = images((3, 3, 3))
-    features = found.features(pictures)
+    features = network.features(pictures)
     np.testing.assert_allclose(features, np.repeat(pictures.mean(axis=(1, 2)) / 255, 3, axis=1), rtol=1e-5)
-    assert (found.is_fid, found.dim) == (True, 3)
+    assert (network.is_fid, network.dim) == (True, 3)
     with torch.no_grad():
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).repeat(1, 3, 1, 1)
         expected = torch.jit.load(str(file))(x, no_output_bias=True).numpy()
-    probabilities = found.probabilities(features)
+    probabilities = network.probabilities(features)
     assert probabilities is not None
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
 
@@ -114,14 +114,14 @@ def test_inception_gives_features_and_probabilities_without_bias(tmp_path: Path)
 def test_inception_is_downloaded_once_with_its_checksum(tmp_path: Path):
     file = saved(LikeInception(), tmp_path / "net.pt")
     seen: list[int] = []
-    found = load_inception(
+    network = load_inception(
         sha256=file_sha256(file), url=file.as_uri(), progress=lambda _, done, total: seen.append(done)
     )
     kept = cache_dir() / inception.FILE
     assert kept.read_bytes() == file.read_bytes()
     assert seen[-1] == file.stat().st_size
     again = load_inception(sha256=file_sha256(file), url="file:///nowhere")
-    assert again.hash == found.hash
+    assert again.hash == network.hash
 
 
 def test_a_download_that_is_another_file_is_not_kept(tmp_path: Path):
@@ -191,14 +191,14 @@ def test_effnet_knows_imagenet_and_does_not_import_torchvision():
     file: Any = cbook.get_sample_data("grace_hopper.jpg")
     with file, Image.open(file) as picture:
         face = np.asarray(picture.convert("RGB").crop((0, 0, 512, 512)))[None]
-    found = load_effnet_lite0()
-    features = found.features(face)
+    network = load_effnet_lite0()
+    features = network.features(face)
     assert features.shape == (1, 1280)
-    probabilities = found.probabilities(features)
+    probabilities = network.probabilities(features)
     assert probabilities is not None
     assert probabilities.argmax() == 652  # "military uniform"
     assert "torchvision" not in sys.modules
-    assert load_effnet_lite0().hash == found.hash
+    assert load_effnet_lite0().hash == network.hash
 
 
 def test_dinov2_is_the_class_token_of_a_local_folder(tmp_path: Path):
@@ -209,12 +209,12 @@ def test_dinov2_is_the_class_token_of_a_local_folder(tmp_path: Path):
     torch.manual_seed(0)
     model = transformers.Dinov2Model(config).eval()
     model.save_pretrained(tmp_path / "net")
-    found = load_dinov2(str(tmp_path / "net"))
+    network = load_dinov2(str(tmp_path / "net"))
     pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
-    features = found.features(pictures)
-    assert (found.dim, found.is_fid, features.shape) == (16, False, (3, 16))
+    features = network.features(pictures)
+    assert (network.dim, network.is_fid, features.shape) == (16, False, (3, 16))
     with torch.no_grad():
-        expected = model(pixel_values=found.prepare(pictures)).pooler_output.numpy()
+        expected = model(pixel_values=network.prepare(pictures)).pooler_output.numpy()
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
     (tmp_path / "net" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"lacks model\.safetensors.*hf download"):

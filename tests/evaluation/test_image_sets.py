@@ -146,7 +146,7 @@ def test_unequal_classes_get_a_note(tmp_path: Path, digits: np.ndarray, real: Pa
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "note"),
     [
         (lambda x: x, ""),
         (lambda x: x / 255, "not 8 bit (in [0, 1])"),
@@ -155,15 +155,15 @@ def test_unequal_classes_get_a_note(tmp_path: Path, digits: np.ndarray, real: Pa
         (lambda x: x.transpose(0, 3, 1, 2), ""),
     ],
 )
-def test_npz_files_of_all_kinds_give_the_same_images(tmp_path: Path, change, said: str):
+def test_npz_files_of_all_kinds_give_the_same_images(tmp_path: Path, change, note: str):
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     images[0, 0, 0], images[0, 0, 1] = 0, 255
     np.savez(tmp_path / "x.npz", arr_0=change(images), arr_1=np.arange(12) % 3)
     store, notes = to_store(tmp_path / "x.npz", tmp_path / "cache", None, ("a", "b", "c"))
     np.testing.assert_array_equal(store.images, images)
     assert store.meta.class_names == ("a", "b", "c")
-    assert said in " ".join(notes)
-    assert bool(notes) == bool(said)
+    assert note in " ".join(notes)
+    assert bool(notes) == bool(note)
 
 
 def test_other_sizes_are_resized_once_with_a_note(tmp_path: Path):

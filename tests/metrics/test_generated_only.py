@@ -15,9 +15,9 @@ GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
 
 
 def test_inception_score_golden():
-    found = inception_score(GOLDEN["inception_probs"], splits=1)
-    assert float(found) == found.mean == pytest.approx(GOLDEN["inception_score_1split"], rel=1e-9)
-    assert found.std == 0
+    result = inception_score(GOLDEN["inception_probs"], splits=1)
+    assert float(result) == result.mean == pytest.approx(GOLDEN["inception_score_1split"], rel=1e-9)
+    assert result.std == 0
     halves = np.array_split(GOLDEN["inception_probs"], 2)
     each = [float(inception_score(half, splits=1)) for half in halves]
     both = inception_score(torch.from_numpy(GOLDEN["inception_probs"]), splits=2)
@@ -65,9 +65,9 @@ def test_diversity_by_the_definition_in_any_order_and_block_size(seed, n, dim, c
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     p = np.linalg.eigvalsh(unit @ unit.T / n)
     p = p[p > 1e-12]
-    found = intra_class_diversity(x[::-1], chunk=chunk)
-    assert found.mean_distance == pytest.approx(distances.sum() / (n * (n - 1)), rel=1e-9)
-    assert found.vendi == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-6)
+    result = intra_class_diversity(x[::-1], chunk=chunk)
+    assert result.mean_distance == pytest.approx(distances.sum() / (n * (n - 1)), rel=1e-9)
+    assert result.vendi == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-6)
 
 
 def test_diversity_of_several_classes_is_their_mean():
@@ -84,16 +84,16 @@ def test_diversity_of_several_classes_is_their_mean():
 
 
 def test_accuracy_and_confusion():
-    asked, found = np.array([0, 0, 1, 2, 2]), torch.tensor([0, 1, 1, 2, 0])
-    table = confusion(found, asked, classes=3)
+    requested, result = np.array([0, 0, 1, 2, 2]), torch.tensor([0, 1, 1, 2, 0])
+    table = confusion(result, requested, classes=3)
     np.testing.assert_array_equal(table, [[1, 1, 0], [0, 1, 0], [1, 0, 1]])
-    assert accuracy(found, asked) == table.trace() / table.sum() == 0.6
+    assert accuracy(result, requested) == table.trace() / table.sum() == 0.6
     with pytest.raises(InputError, match="from 0 to 1, got 0 to 2"):
-        confusion(found, asked, classes=2)
+        confusion(result, requested, classes=2)
     with pytest.raises(InputError, match="one predicted and one true label"):
-        accuracy(found[:3], asked)
+        accuracy(result[:3], requested)
     with pytest.raises(InputError, match="must be integers"):
-        accuracy(found.float(), asked)
+        accuracy(result.float(), requested)
 
 
 def test_samples_of_the_wrong_class_raise_recall_and_lower_accuracy():
@@ -103,10 +103,10 @@ def test_samples_of_the_wrong_class_raise_recall_and_lower_accuracy():
     right = 0.3 * rng.normal(size=(300, 4))
     wrong = np.concatenate([right[:240], [3, 0, 0, 0] + 2 * rng.normal(size=(60, 4))])
 
-    def judged(points: np.ndarray) -> np.ndarray:
+    def predicted(points: np.ndarray) -> np.ndarray:
         return (points[:, 0] > 1.5).astype(int)  # class 1 lies around 3
 
-    asked = np.zeros(300, dtype=int)
-    assert accuracy(judged(right), asked) == 1
-    assert accuracy(judged(wrong), asked) < 0.9
+    requested = np.zeros(300, dtype=int)
+    assert accuracy(predicted(right), requested) == 1
+    assert accuracy(predicted(wrong), requested) < 0.9
     assert precision_recall(real, wrong).recall > precision_recall(real, right).recall + 0.1

@@ -56,9 +56,9 @@ def test_subsets_are_unbiased_and_drawn_by_the_seed_alone():
 def test_equal_distributions_give_zero_on_average_even_for_few_points():
     """What the Fréchet distance cannot: n = 20 in 32 dimensions, on both sides of 0."""
     rng = np.random.default_rng(0)
-    found = [kernel_distance(rng.normal(size=(20, 32)), rng.normal(size=(20, 32))) for _ in range(400)]
-    assert min(found) < 0 < max(found)
-    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
+    result = [kernel_distance(rng.normal(size=(20, 32)), rng.normal(size=(20, 32))) for _ in range(400)]
+    assert min(result) < 0 < max(result)
+    assert abs(np.mean(result)) < 3 * np.std(result) / np.sqrt(len(result))
 
 
 @pytest.mark.parametrize(("subsets", "size"), [(0, 10), (1, 1)])

@@ -17,18 +17,18 @@ def test_copies_are_found_with_what_they_copy():
     mixed = NEW.copy()
     mixed[:100] = TRAIN[:100]
     mixed[100:200] = TRAIN[100:200] + 1e-3  # all but copies
-    found = memorization(mixed, TRAIN, HOLDOUT)
-    assert found.copied == pytest.approx(0.5, abs=0.01)
-    np.testing.assert_array_equal(found.nearest[:200], np.arange(200))
-    assert (found.generated[:100] == 0).all()
-    np.testing.assert_allclose(found.generated[100:200], 1e-3 * 8**0.5, rtol=1e-6)
+    result = memorization(mixed, TRAIN, HOLDOUT)
+    assert result.copied == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_array_equal(result.nearest[:200], np.arange(200))
+    assert (result.generated[:100] == 0).all()
+    np.testing.assert_allclose(result.generated[100:200], 1e-3 * 8**0.5, rtol=1e-6)
 
 
 def test_new_images_are_as_far_away_as_the_holdout():
-    found = memorization(torch.from_numpy(NEW), torch.from_numpy(TRAIN), torch.from_numpy(HOLDOUT))
-    assert found.copied <= 0.02
-    assert found.ratio == pytest.approx(1, abs=0.1)
-    assert found.threshold == found.holdout.min() > 0
+    result = memorization(torch.from_numpy(NEW), torch.from_numpy(TRAIN), torch.from_numpy(HOLDOUT))
+    assert result.copied <= 0.02
+    assert result.ratio == pytest.approx(1, abs=0.1)
+    assert result.threshold == result.holdout.min() > 0
     copies = memorization(TRAIN + 0.01 * RNG.normal(size=TRAIN.shape), TRAIN, HOLDOUT)
     assert copies.copied == 1
     assert copies.ratio < 0.05
@@ -42,14 +42,14 @@ def test_any_block_size_and_order_gives_the_definition(seed, n, m, chunk, grid):
         generated, train, holdout = (np.round(x) for x in (generated, train, holdout))
     distances = np.sqrt(((generated[:, None] - train[None]) ** 2).sum(-1))
     order = rng.permutation(n)
-    found = memorization(generated[order], rng.permutation(train), holdout, chunk=chunk)
-    np.testing.assert_allclose(found.generated, distances.min(axis=1)[order], atol=1e-12)
+    result = memorization(generated[order], rng.permutation(train), holdout, chunk=chunk)
+    np.testing.assert_allclose(result.generated, distances.min(axis=1)[order], atol=1e-12)
 
 
 def test_a_holdout_inside_the_training_set_gives_no_ratio():
-    found = memorization(NEW, TRAIN, TRAIN[:20])
-    assert np.isnan(found.ratio)
-    assert (found.threshold, found.copied) == (0, 0)
+    result = memorization(NEW, TRAIN, TRAIN[:20])
+    assert np.isnan(result.ratio)
+    assert (result.threshold, result.copied) == (0, 0)
 
 
 def test_unusable_features_are_refused():

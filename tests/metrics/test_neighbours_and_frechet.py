@@ -59,8 +59,8 @@ def test_frechet_of_known_gaussians():
     first = GaussianStatistics(np.array([1.0, 2.0]), np.diag([4.0, 9.0]), 100)
     second = GaussianStatistics(np.array([4.0, 6.0]), np.diag([1.0, 16.0]), 100)
     assert frechet_from_statistics(first, second) == pytest.approx(25 + (2 - 1) ** 2 + (3 - 4) ** 2, abs=1e-12)
-    found = frechet_distance(normal(0, 200_000, 3), normal(1, 200_000, 3, mean=1, scale=2))
-    assert found == pytest.approx(3 * 1 + 3 * 1, rel=0.02)
+    result = frechet_distance(normal(0, 200_000, 3), normal(1, 200_000, 3, mean=1, scale=2))
+    assert result == pytest.approx(3 * 1 + 3 * 1, rel=0.02)
 
 
 @given(st.integers(0, 2**31), st.integers(2, 12), st.integers(3, 40), st.integers(3, 40))
@@ -97,8 +97,8 @@ def test_frechet_of_few_points_equals_that_of_their_covariances(n: int, m: int):
 def test_frechet_keeps_its_digits_near_singular_covariances(smallest: float):
     scale = np.append(np.geomspace(1, max(smallest, 1e-9), 11), smallest)
     turn = np.linalg.qr(normal(0, 12, 12))[0]
-    found = [GaussianStatistics(np.zeros(12), (turn * (c * scale) ** 2) @ turn.T, 100) for c in (1, 3)]
-    assert frechet_from_statistics(found[0], found[1]) == pytest.approx((2 * scale) @ (2 * scale), rel=1e-8)
+    result = [GaussianStatistics(np.zeros(12), (turn * (c * scale) ** 2) @ turn.T, 100) for c in (1, 3)]
+    assert frechet_from_statistics(result[0], result[1]) == pytest.approx((2 * scale) @ (2 * scale), rel=1e-8)
 
 
 def test_covariance_is_numpys():
@@ -118,9 +118,9 @@ def test_frechet_of_equal_statistics_is_zero(n: int):
 @pytest.mark.parametrize("k", [3, 5])
 @pytest.mark.parametrize("chunk", [2048, 64, 7])
 def test_neighbour_metrics_equal_prdc(k: int, chunk: int):
-    found = precision_recall(GOLDEN["real"], GOLDEN["fake"], k, chunk=chunk)
-    assert found.precision == GOLDEN[f"precision_prdc{k}"]
-    assert found.recall == GOLDEN[f"recall_prdc{k}"]
+    result = precision_recall(GOLDEN["real"], GOLDEN["fake"], k, chunk=chunk)
+    assert result.precision == GOLDEN[f"precision_prdc{k}"]
+    assert result.recall == GOLDEN[f"recall_prdc{k}"]
     spread = density_coverage(GOLDEN["real"], GOLDEN["fake"], k, chunk=chunk)
     assert spread.density == pytest.approx(GOLDEN[f"density_prdc{k}"], rel=1e-12)
     assert spread.coverage == GOLDEN[f"coverage_prdc{k}"]
@@ -138,8 +138,8 @@ def test_any_block_size_and_order_gives_the_definition(seed, n, m, k, chunk, gri
     expected = dense(real, generated, k)
     shuffled = rng.permutation(real), rng.permutation(generated)
     for a, b in ((real, generated), shuffled):
-        found, spread = precision_recall(a, b, k, chunk=chunk), density_coverage(a, b, k, chunk=chunk)
-        assert (found.precision, found.recall, spread.density, spread.coverage) == pytest.approx(expected, abs=1e-12)
+        result, spread = precision_recall(a, b, k, chunk=chunk), density_coverage(a, b, k, chunk=chunk)
+        assert (result.precision, result.recall, spread.density, spread.coverage) == pytest.approx(expected, abs=1e-12)
 
 
 def test_memory_grows_with_the_points_and_not_with_their_pairs():
@@ -147,20 +147,20 @@ def test_memory_grows_with_the_points_and_not_with_their_pairs():
         real, generated = normal(0, n, 16), normal(1, n, 16)
         tracemalloc.start()
         precision_recall(real, generated, chunk=200)
-        found = tracemalloc.get_traced_memory()[1]
+        result = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return found
+        return result
 
     assert peak(4000) < 2 * peak(800) < 4000**2  # bytes; all distances at once take eight times that
 
 
 def test_copies_are_inside_and_equal_points_have_empty_balls():
     points = 1e6 + normal(0, 300, 16)
-    found = precision_recall(points, points.copy())
-    assert (found.precision, found.recall) == (1, 1)
+    result = precision_recall(points, points.copy())
+    assert (result.precision, result.recall) == (1, 1)
     same = np.full((50, 16), 0.1)
-    found = precision_recall(same, same)
-    assert (found.precision, found.recall) == (0, 0)  # radius 0, and inside is strict
+    result = precision_recall(same, same)
+    assert (result.precision, result.recall) == (0, 0)  # radius 0, and inside is strict
 
 
 def test_collapsed_modes_lower_recall_not_precision():

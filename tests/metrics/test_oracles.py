@@ -32,8 +32,8 @@ def test_saved_numbers_of_torchmetrics():
 @pytest.mark.parametrize("k", [3, 5])
 def test_saved_numbers_of_prdc(k: int):
     real, fake = GOLDEN["real"], GOLDEN["fake"]
-    found, spread = precision_recall(real, fake, k), density_coverage(real, fake, k)
-    assert (found.precision, found.recall) == (GOLDEN[f"precision{k}"], GOLDEN[f"recall{k}"])
+    result, spread = precision_recall(real, fake, k), density_coverage(real, fake, k)
+    assert (result.precision, result.recall) == (GOLDEN[f"precision{k}"], GOLDEN[f"recall{k}"])
     assert spread.density == pytest.approx(GOLDEN[f"density{k}"], rel=1e-12)
     assert spread.coverage == GOLDEN[f"coverage{k}"]
 
@@ -45,8 +45,8 @@ def test_fresh_numbers_of_prdc(seed, n, m, k):
     rng = np.random.default_rng(seed)
     real, fake = rng.normal(size=(n, 8)), 0.8 * rng.normal(size=(m, 8))
     expected = prdc.compute_prdc(real, fake, nearest_k=k)
-    found, spread = precision_recall(real, fake, k), density_coverage(real, fake, k)
-    ours = found.precision, found.recall, spread.density, spread.coverage
+    result, spread = precision_recall(real, fake, k), density_coverage(real, fake, k)
+    ours = result.precision, result.recall, spread.density, spread.coverage
     assert ours == pytest.approx([expected[name] for name in ("precision", "recall", "density", "coverage")], abs=1e-12)
 
 

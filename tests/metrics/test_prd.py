@@ -22,9 +22,9 @@ def modes(seed: int, means: tuple[float, ...], n: int) -> np.ndarray:
 
 
 def test_golden_histograms():
-    found = prd_from_histograms(GOLDEN["prd_bins_real"], GOLDEN["prd_bins_fake"])
-    assert found.f8 == pytest.approx(GOLDEN["prd_f8"], rel=1e-9)
-    assert found.f1_8 == pytest.approx(GOLDEN["prd_f1_8"], rel=1e-9)
+    result = prd_from_histograms(GOLDEN["prd_bins_real"], GOLDEN["prd_bins_fake"])
+    assert result.f8 == pytest.approx(GOLDEN["prd_f8"], rel=1e-9)
+    assert result.f1_8 == pytest.approx(GOLDEN["prd_f1_8"], rel=1e-9)
 
 
 @given(shares, shares)
@@ -36,16 +36,16 @@ def test_swapped_histograms_swap_the_scores(p, q):
 
 @given(shares)
 def test_equal_histograms_score_one_and_counts_are_normalised(p):
-    found = prd_from_histograms(p, torch.tensor(p, dtype=torch.float64) * 300)
-    assert (found.f8, found.f1_8) == pytest.approx((1, 1), abs=1e-6)
+    result = prd_from_histograms(p, torch.tensor(p, dtype=torch.float64) * 300)
+    assert (result.f8, result.f1_8) == pytest.approx((1, 1), abs=1e-6)
 
 
 def test_disjoint_histograms_score_zero_and_half_the_modes_half():
-    found = prd_from_histograms([1, 1, 0, 0], [0, 0, 1, 1])
-    assert (found.f8, found.f1_8) == (0, 0)
-    found = prd_from_histograms([1, 1, 1, 1], [1, 1, 0, 0])
-    assert found.f8 == pytest.approx(65 * 1 * 0.5 / (64 * 1 + 0.5), abs=1e-3)  # precision 1, recall 1/2
-    assert found.f1_8 == pytest.approx((1 + 1 / 64) * 0.5 / (1 / 64 + 0.5), abs=1e-3)
+    result = prd_from_histograms([1, 1, 0, 0], [0, 0, 1, 1])
+    assert (result.f8, result.f1_8) == (0, 0)
+    result = prd_from_histograms([1, 1, 1, 1], [1, 1, 0, 0])
+    assert result.f8 == pytest.approx(65 * 1 * 0.5 / (64 * 1 + 0.5), abs=1e-3)  # precision 1, recall 1/2
+    assert result.f1_8 == pytest.approx((1 + 1 / 64) * 0.5 / (1 / 64 + 0.5), abs=1e-3)
 
 
 def test_missing_modes_lower_f8_and_invented_ones_f1_8():
@@ -60,9 +60,9 @@ def test_missing_modes_lower_f8_and_invented_ones_f1_8():
 
 def test_scores_depend_on_the_seed_alone():
     real, fake = GOLDEN["real"], GOLDEN["fake"]
-    found = prd_f_scores(real, fake, classes=2, runs=2, seed=5)
-    assert found == prd_f_scores(torch.from_numpy(real), torch.from_numpy(fake), classes=2, runs=2, seed=5)
-    assert found != prd_f_scores(real, fake, classes=2, runs=2, seed=6)
+    result = prd_f_scores(real, fake, classes=2, runs=2, seed=5)
+    assert result == prd_f_scores(torch.from_numpy(real), torch.from_numpy(fake), classes=2, runs=2, seed=5)
+    assert result != prd_f_scores(real, fake, classes=2, runs=2, seed=6)
     turned = prd_f_scores(real[::-1], fake[::-1], classes=2)
     whole = prd_f_scores(real, fake, classes=2)
     assert (turned.f8, turned.f1_8) == pytest.approx((whole.f8, whole.f1_8), abs=0.03)
@@ -70,9 +70,9 @@ def test_scores_depend_on_the_seed_alone():
 
 def test_k_means_finds_separate_clusters_and_survives_copies():
     points = modes(0, (0, 50, 100), 90)
-    found = k_means(points, 3, np.random.default_rng(0))
-    assert [len(set(found[part])) for part in (slice(0, 30), slice(30, 60), slice(60, 90))] == [1, 1, 1]
-    assert len(set(found)) == 3
+    result = k_means(points, 3, np.random.default_rng(0))
+    assert [len(set(result[part])) for part in (slice(0, 30), slice(30, 60), slice(60, 90))] == [1, 1, 1]
+    assert len(set(result)) == 3
     assert set(k_means(np.ones((9, 2)), 4, np.random.default_rng(0))) <= set(range(4))
 
 

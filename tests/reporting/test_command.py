@@ -12,20 +12,20 @@ from taildiff.cli.report import main
 def test_one_run_gets_its_report_inside(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = make_run(tmp_path / "a")
     assert main([str(run.root)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert run.report.is_file()
-    assert str(run.report) in said.replace("\n", "")
-    assert "taildiff sample" in said
-    assert "9.00" in said
+    assert str(run.report) in output.replace("\n", "")
+    assert "taildiff sample" in output
+    assert "9.00" in output
 
 
 def test_several_runs_get_theirs_in_the_common_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     a, b = make_run(tmp_path / "x" / "a"), make_run(tmp_path / "x" / "[b]", quality=1.0, evaluated=False)
     assert main([str(a.root), str(b.root)]) == 0
     assert (tmp_path / "x" / "report.html").is_file()
-    said = capsys.readouterr().out
-    assert "[b]" in said  # not taken for markup
-    assert "taildiff evaluate" in said
+    output = capsys.readouterr().out
+    assert "[b]" in output  # not taken for markup
+    assert "taildiff evaluate" in output
 
     out = tmp_path / "other.html"
     assert main([str(a.root), str(b.root), "--out", str(out), "--title", "Mine"]) == 0

@@ -115,12 +115,12 @@ def test_the_page_is_accessible(text: str):
 
 
 def test_the_first_screen_has_the_findings_and_how_far_to_trust_them(text: str):
-    said = _Page(text.split("<nav")[0]).text
-    assert "plain and ccua on mnist5k" in said
-    assert "Two models were trained on 988 images" in said
-    assert "They differ only in objective.al.weight (plain 0, ccua 0.2) and objective.ucl.weight" in said
-    assert "ccua (guidance 2) is ahead in Fréchet distance over all classes (7.65 against 9.00)" in said
-    assert "One training run per setting" in said
+    first_screen = _Page(text.split("<nav")[0]).text
+    assert "plain and ccua on mnist5k" in first_screen
+    assert "Two models were trained on 988 images" in first_screen
+    assert "They differ only in objective.al.weight (plain 0, ccua 0.2) and objective.ucl.weight" in first_screen
+    assert "ccua (guidance 2) is ahead in Fréchet distance over all classes (7.65 against 9.00)" in first_screen
+    assert "One training run per setting" in first_screen
 
 
 def test_the_best_of_each_column_is_marked(text: str):
