@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from evaluation import tiny
-from taildiff.cli.evaluate import show
+from taildiff.api.evaluation import Evaluation
+from taildiff.cli.evaluate import print_summary
 from taildiff.comparison.compare import choose, compare
 from taildiff.comparison.render import to_csv, to_latex
 from taildiff.evaluation import classifier_network, scores
@@ -19,6 +20,7 @@ from taildiff.evaluation import evaluate as module
 from taildiff.evaluation.evaluate import evaluate
 from taildiff.evaluation.scores import Number, Sample
 from taildiff.evaluation.table import Table
+from taildiff.reporting.report import write_report
 from taildiff.spec import METRICS, EvalSpec, Metric, SamplingSpec
 from taildiff.spec.metrics import requested
 
@@ -61,11 +63,13 @@ def test_a_new_metric_per_class_reaches_every_output(
     assert all(row.value is not None for row in table.select("contrast"))
     with folder.table_csv.open(newline="") as file:
         assert {row["class"] for row in csv.DictReader(file) if row["metric"] == "contrast"} >= set(tiny.NAMES)
-    show(folder)
+    print_summary(Evaluation.read(folder.root))
     assert "feature contrast ↑" in capsys.readouterr().out
     comparison = compare(choose([run.root for run in runs]))
     assert "contrast,class,left,1.0,a," in to_csv(comparison)
     assert r"feature contrast $\uparrow$ & left & 1 &" in to_latex(comparison)
+    page = write_report(runs, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Feature contrast" in page
 
 
 def test_a_family_with_only_a_record_or_only_a_function_is_an_error(monkeypatch: pytest.MonkeyPatch):

@@ -95,7 +95,7 @@ def test_no_torch_is_needed():
 
 
 def test_a_table_with_an_older_name_of_a_metric_is_read_with_its_replicates(tmp_path: Path):
-    """Tables and replicates of 2025 call the classifier's accuracy `judge_accuracy`."""
+    """Tables and replicates of earlier versions call the classifier's accuracy `judge_accuracy`."""
     folder = EvalDir(tmp_path)
     TABLE.write(folder)
     write_replicates(folder, ROWS, [None, np.array([0.4, 0.6]), None, None, None])
