@@ -313,7 +313,7 @@ DAMAGE = {
     "json of a later version": (lambda root: _edit(root, format=2), r"latents\.json: format 2, this version reads 1"),
     "json edited": (
         lambda root: _edit(root, codec=CODEC.model_dump() | {"scaling": 0.6}),
-        r"latents\.json was changed or is damaged: its checksum does not fit",
+        r"latents\.json was changed or is damaged: its checksum does not match",
     ),
     "json with a path that is none": (lambda root: _edit(root, pixels_path=3), r"latents\.json: pixels_path"),
 }

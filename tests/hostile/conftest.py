@@ -1,4 +1,4 @@
-"""The good files, which the tests break and mend again."""
+"""The good files, which the tests break and restore."""
 
 from pathlib import Path
 
@@ -25,10 +25,10 @@ def subjects(tmp_path_factory) -> dict[str, Subject]:
     run_training(run, spec, store)
     pictures = rng.integers(0, 256, (9, 8, 8, 1), np.uint8), np.arange(9) % 3
     judged = make_run(root / "judged", counts=(9, 6, 3), names=("a", "b", "c"), images=pictures)
-    found = [
+    subjects = [
         *of_latents(store, root / "latents"),
         *(of_store(store) + of_run(run, spec, store) + of_evaluation(judged)),
         *(of_spec(root / "spec.json", spec), *of_photos(root / "photos", root / "prepared")),
         *of_sources(root / "sources"),
     ]
-    return {subject.name: subject for subject in found}
+    return {subject.name: subject for subject in subjects}

@@ -22,7 +22,7 @@ def flip_bit(data: bytes, rng: random.Random) -> bytes:
 
 
 def flip_head(data: bytes, rng: random.Random) -> bytes:
-    """Headers are where a reader believes what it reads."""
+    """Flip bits in the header, which readers trust."""
     changed = bytearray(data)
     for _ in range(rng.randrange(1, 5)):
         changed[rng.randrange(min(len(data), 200))] ^= 1 << rng.randrange(8)
@@ -37,7 +37,7 @@ def flip_many(data: bytes, rng: random.Random) -> bytes:
 
 
 def zero_block(data: bytes, rng: random.Random) -> bytes:
-    """What a power cut leaves of a block that was never written."""
+    """Zero a block, as a power cut does with one that was never written."""
     start, size = rng.randrange(len(data)), rng.choice((16, 512, 4096))
     return data[:start] + bytes(min(size, len(data) - start)) + data[start + size :]
 
@@ -77,20 +77,20 @@ NASTY = (
 
 
 def json_value(data: bytes, rng: random.Random) -> bytes:
-    """Another value at a random place of the tree, or a key more, less or renamed."""
+    """Change a value, or add, remove or rename a key, at a random place of the tree."""
     values = json.loads(data)
     node = values
     while isinstance(node, dict | list) and node:
         places = list(node) if isinstance(node, dict) else range(len(node))
         place = rng.choice(places)
         if not (isinstance(node[place], dict | list) and node[place]) or rng.random() < 0.3:
-            _spoil(node, place, rng)
+            _damage(node, place, rng)
             break
         node = node[place]
     return json.dumps(values).encode(errors="surrogatepass")
 
 
-def _spoil(node, place, rng: random.Random) -> None:
+def _damage(node, place, rng: random.Random) -> None:
     match rng.randrange(6):
         case 0 if isinstance(node, dict):
             node[f"{place}s"] = node.pop(place)

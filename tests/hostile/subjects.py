@@ -1,4 +1,4 @@
-"""What is read, and how to tell whether it was read rightly."""
+"""The files under test, how each is read, and whether it was read correctly."""
 
 import shutil
 from collections.abc import Callable
@@ -44,15 +44,15 @@ class Subject:
     path: Path
     damages: tuple[Damage, ...]
     read: Callable[[], Any]
-    """What a user gets."""
+    """What a user would call."""
     same: Callable[[Any, Any], bool]
-    """Whether it is as good as what was written."""
+    """Whether a result equals the original."""
     names: tuple[str, ...] = ()
-    """What an error may name instead of the file."""
+    """Names that an error may give instead of the file."""
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Deeply, with arrays and tensors."""
+    """Deep equality, with arrays and tensors."""
     if isinstance(a, np.ndarray | torch.Tensor):
         return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
     if isinstance(a, dict):
@@ -63,15 +63,15 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def anything(a: Any, b: Any) -> bool:
-    """What a person writes by hand may be anything that is valid."""
+    """Any valid result is accepted: the file is written by hand."""
     return True
 
 
 def of_store(store: Store) -> list[Subject]:
     def read() -> Any:
-        found = Store.open(store.root)
-        verify(found)
-        return np.array(found.images), found.labels, found.test, found.meta.class_names
+        opened = Store.open(store.root)
+        verify(opened)
+        return np.array(opened.images), opened.labels, opened.test, opened.meta.class_names
 
     return [
         Subject(f"store/{name}", store.root / name, damages, read, equal, (str(store.root),))
@@ -94,10 +94,10 @@ def of_latents(store: Store, root: Path) -> list[Subject]:
     encode(store, root, codec, corners)
 
     def read() -> Any:
-        found = LatentStore.open(root)
-        verify(found)
-        info = found.info.model_copy(update={"pixels_path": ""})  # may be changed by hand
-        return np.array(found.moments), found.labels, found.test, info
+        latents = LatentStore.open(root)
+        verify(latents)
+        info = latents.info.model_copy(update={"pixels_path": ""})  # may be changed by hand
+        return np.array(latents.moments), latents.labels, latents.test, info
 
     kinds = {"latents.json": TEXT, "moments.npy": BINARY, "labels.npy": BINARY, "test.npy": BINARY}
     return [Subject(f"latents/{n}", root / n, damages, read, equal, (str(root),)) for n, damages in kinds.items()]
@@ -114,22 +114,22 @@ def of_run(run: RunDir, spec: RunSpec, store: Store) -> list[Subject]:
         return position, trainable.tensors()
 
     def info() -> Any:
-        found = run.info()
-        return found.model_copy(update={"store": found.store.model_copy(update={"path": ""})})
+        values = run.info()
+        return values.model_copy(update={"store": values.store.model_copy(update={"path": ""})})
 
-    def cut() -> Any:
-        found = Split.load(run.split)
-        return found.store_hash, found.index, found.counts, found.hash
+    def load_split() -> Any:
+        loaded = Split.load(run.split)
+        return loaded.store_hash, loaded.index, loaded.counts, loaded.hash
 
     def same_lines(ours: Any, theirs: Any) -> bool:
-        return ours == theirs[: len(ours)]  # a last line without its end is being written
+        return ours == theirs[: len(ours)]  # a last line without its end is still being written
 
     return [
         *(Subject(f"checkpoint/{n}", state / f"{n}.safetensors", BINARY, checkpoint, equal) for n in FILES),
         Subject("checkpoint/state.json", state / "state.json", TEXT, checkpoint, equal),
         Subject("weights", weights, BINARY, lambda: read_weights(weights), equal),
         Subject("run.json", run.spec, TEXT, info, equal, (str(run.root),)),
-        Subject("split.json", run.split, TEXT, cut, equal),
+        Subject("split.json", run.split, TEXT, load_split, equal),
         Subject("metrics.jsonl", run.metrics, BINARY, lambda: load([run]).runs[0].log, same_lines),
     ]
 
@@ -140,22 +140,22 @@ def of_spec(path: Path, spec: RunSpec) -> Subject:
 
 
 def of_evaluation(run: RunDir) -> list[Subject]:
-    found = load([run]).runs[0]
-    assert found.evaluation is not None
-    folder = found.evaluation.folder
+    loaded = load([run]).runs[0]
+    assert loaded.evaluation is not None
+    folder = loaded.evaluation.folder
     images = folder.images(1.0)
 
     def same(ours: Any, theirs: Any) -> bool:
-        return not images.is_file() if ours is None else equal(ours, theirs)  # they need not be kept
+        return not images.is_file() if ours is None else equal(ours, theirs)  # the images are optional
 
     return [
         Subject("table.json", folder.table_json, TEXT, lambda: Table.read(folder), equal),
-        Subject("images.npz", images, BINARY, lambda: found.images(1.0), same),
+        Subject("images.npz", images, BINARY, lambda: loaded.images(1.0), same),
     ]
 
 
 def of_photos(folder: Path, out: Path) -> list[Subject]:
-    """One file of each format, broken in a class that has others; the rest must come through untouched."""
+    """One photo per format in a class with others; the rest must be prepared unchanged."""
     rng = np.random.default_rng(0)
     for label in ("cat", "dog"):
         (folder / label).mkdir(parents=True)
@@ -167,7 +167,7 @@ def of_photos(folder: Path, out: Path) -> list[Subject]:
         shutil.rmtree(out, ignore_errors=True)
         store = prepare.folder(folder, out, 8)
         skipped = store.meta.skipped_names
-        assert store.meta.count + store.meta.skipped in (5, 6)  # 5 where the file is gone
+        assert store.meta.count + store.meta.skipped in (5, 6)  # 5 if the file is missing
         assert all(" " in line for line in skipped)  # file and reason
         assert store.images.dtype == np.uint8
         return np.array(store.images[store.labels == 1])
@@ -176,7 +176,7 @@ def of_photos(folder: Path, out: Path) -> list[Subject]:
 
 
 def of_sources(root: Path) -> list[Subject]:
-    """Published formats. Plain ones have no checksum: other pixels are another valid file, but counts must agree."""
+    """Published formats; without a checksum, other pixels are another valid file, but counts must agree."""
     root.mkdir()
     sources.mnist(root / "plain", 30, suffix="")
     sources.mnist(root / "gz", 30, suffix=".gz")

@@ -1,7 +1,7 @@
-"""Thousands of broken files: one error that names the file, or the right answer; never a traceback or a wrong answer.
+"""Thousands of broken files: each gives one error that names the file, or the right result.
 
-All that training and sampling read carries a checksum, and must come out equal or not at all. A spec is written by
-hand: there, another valid value is another valid spec. A broken picture is left out and named, or another picture.
+Everything that training and sampling read carries a checksum, so the result must be equal or an error. In a spec, which
+is written by hand, another valid value is another valid spec. A broken image is skipped and named, or another image.
 """
 
 import copy
@@ -27,7 +27,7 @@ NAMES = (
 
 
 def attack(subject: Subject, cases: int) -> dict[str, int]:
-    """Break the file in `cases` ways and read it each time; how often what happened."""
+    """Break the file in `cases` ways and read it each time; counts of the outcomes."""
     good, expected = subject.path.read_bytes(), copy.deepcopy(subject.read())
     counts = {"refused": 0, "right": 0}
     try:
@@ -67,7 +67,7 @@ def outcome(subject: Subject, expected: object, case: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_some_broken_files(subjects, name):
     counts = attack(subjects[name], 44)
-    assert counts["refused"] > 0 or name.startswith("photo")  # pictures are left out and named
+    assert counts["refused"] > 0 or name.startswith("photo")  # images are skipped and named
 
 
 @pytest.mark.slow
@@ -76,4 +76,4 @@ def test_many_broken_files(subjects, name):
     cases = 200 if name.startswith(("photo", "source")) else 1000
     counts = attack(subjects[name], cases)
     assert sum(counts.values()) == cases + 2
-    assert counts["refused"] > 0 or name.startswith("photo")  # pictures are left out and named
+    assert counts["refused"] > 0 or name.startswith("photo")  # images are skipped and named

@@ -1,4 +1,4 @@
-"""What is told about the broken files of the documentation's table, word for word."""
+"""The error messages of the broken files in docs/reliability.md, word for word."""
 
 import re
 import shutil
@@ -14,10 +14,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.subject} {case.what}")
-def test_the_user_is_told(subjects: dict[str, Subject], case: Case):
+def test_the_message_names_what_is_wrong(subjects: dict[str, Subject], case: Case):
     subject = subjects[case.subject]
     good = subject.path.read_bytes()
-    bad = case.spoil(good) if case.spoil else None
+    bad = case.damage(good) if case.damage else None
     assert bad != good
     try:
         subject.path.unlink()
@@ -27,7 +27,7 @@ def test_the_user_is_told(subjects: dict[str, Subject], case: Case):
     finally:
         shutil.rmtree(subject.path) if subject.path.is_dir() else subject.path.unlink()
         subject.path.write_bytes(good)
-    pattern = ".*".join(re.escape(part) for part in case.told.split("…"))
+    pattern = ".*".join(re.escape(part) for part in case.message.split("…"))
     assert re.fullmatch(pattern, str(caught.value), re.DOTALL), str(caught.value)
 
 

@@ -147,7 +147,7 @@ def read_latent_meta(root: Path) -> LatentMeta:
     fixed = {name: value for name, value in values.items() if name != "pixels_path"}
     if not checksum_matches(fixed):
         raise DataError(
-            f"{root / LATENTS.json} was changed or is damaged: its checksum does not fit its content (only pixels_path "
+            f"{root / LATENTS.json} was changed or is damaged: its checksum does not match its content (only pixels_path "
             f"may be changed by hand); {LATENTS.again}"
         )
     return _described(LatentMeta, {name: values[name] for name in values if name != CHECKSUM}, root, LATENTS)

@@ -228,7 +228,7 @@ def _checked(line: bytes) -> bytes:
     """The line, if its `crc` matches or it has none."""
     text, mark, crc = line.rpartition(b', "crc": ')
     if mark and crc != b"%d}" % zlib.crc32(text + b"}"):
-        raise ValueError("its checksum does not fit its content")
+        raise ValueError("its checksum does not match its content")
     return line
 
 

@@ -1,1 +1,1 @@
-"""What a run is on disk: its layout, run.json and weights files."""
+"""A run on disk: its layout, run.json and weights files."""

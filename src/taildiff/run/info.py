@@ -1,4 +1,4 @@
-"""run.json as a model: what was run, on what, by which versions."""
+"""run.json: the spec of a run, its data, versions and hardware."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,32 +11,34 @@ from taildiff.io.checksum import CHECKSUM, checksum_matches, record_sha256
 from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names, flatten, read_json
 
 MAY_CHANGE = ("every.", "devices", "nodes", "compile", "skip_nonfinite", "model.checkpointing")
-"""Fields of a run that may change when it is continued; also `steps`, under a constant schedule.
+"""Fields that may change when a run is resumed; also `steps`, under a constant schedule.
 
-A run that got this far with one `skip_nonfinite` would have got here with any other that lets it go on.
+`skip_nonfinite` may, because it does not change the steps before the limit is reached.
 """
+FORMAT = 2
+"""The format of run.json, state.json and weights files."""
 
 
 def changed(old: RunSpec, new: RunSpec, free: Sequence[str] = MAY_CHANGE) -> list[tuple[str, Any, Any]]:
-    """(field, old value, new value) of the fields that differ, but for those that begin with one of `free`."""
+    """(field, old value, new value) of the fields that differ, except those that begin with one of `free`."""
     before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     names = (name for name in sorted(before.keys() | after.keys()) if not name.startswith(tuple(free)))
     return [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
 
 
-class _Record(Spec):
-    model_config = ConfigDict(extra="ignore")  # a newer version may write more
+class _Info(Spec):
+    model_config = ConfigDict(extra="ignore")  # newer versions may write more
 
 
-class StoreRef(_Record):
-    """Where the images were, and the hash of the store."""
+class StoreRef(_Info):
+    """The path and the hash of the store."""
 
     path: str
     hash: str
 
 
-class Hardware(_Record):
-    """What the run was trained on."""
+class Hardware(_Info):
+    """The machine that trained the run."""
 
     cpu: str = ""
     threads: int | None = None
@@ -44,15 +46,15 @@ class Hardware(_Record):
     accelerator: str | None = None
 
 
-class RunInfo(_Record):
+class RunInfo(_Info):
     """run.json; the attributes are its keys."""
 
-    format: Literal[2]
+    format: Literal[2] = FORMAT
     spec: RunSpec
     facts: DataFacts
     store: StoreRef
     latents: StoreRef | None = None
-    """What was trained on, where it was latents; `store` has the images they are of."""
+    """The latents that were trained on, if any; `store` holds their images."""
     split_hash: str
     command: tuple[str, ...] = ()
     created: str = ""
@@ -61,18 +63,28 @@ class RunInfo(_Record):
     hardware: Hardware = Hardware()
     commit: str | None = None
     start_from: str | None = None
-    """The weights file that it began with, where it did."""
+    """The weights file that the run started from, if any."""
+
+
+def check_format(values: Any, path: Path, error: type[RunError] = RunError) -> None:
+    """`error` where a file was written in another format."""
+    version = values.get("format", FORMAT) if isinstance(values, dict) else FORMAT
+    if version != FORMAT:
+        raise error(
+            f"{path} has format {version!r:.40}, and this version of taildiff reads {FORMAT}: train again"
+        )
 
 
 def add_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
-    """run.json with a checksum over everything but the paths of store and latents, so that they may be moved."""
+    """run.json with a checksum over everything but the paths of store and latents, which may be moved."""
     return {**values, CHECKSUM: record_sha256(_fixed(values))}
 
 
 def read_run_info(path: Path) -> RunInfo:
-    """A run.json; `RunError` says what in it is damaged."""
+    """Read a run.json; `RunError` names what is damaged."""
     try:
         values = read_json(path)
+        check_format(values, path)
         info = RunInfo.model_validate(values)
     except SpecError as error:
         raise RunError(str(error)) from None
@@ -81,12 +93,13 @@ def read_run_info(path: Path) -> RunInfo:
         raise RunError(f"{path} does not describe a run: {problem}") from None
     if not checksum_matches(_fixed(values)):
         raise RunError(
-            f"{path} was changed or is damaged: its checksum does not fit its content (only the paths of store and "
-            "latents may be changed by hand). Put it back from a backup; the weights in the run are whole without it"
+            f"{path} was changed or is damaged: its checksum does not match its content (only the paths of store and "
+            "latents may be changed by hand). Restore it from a backup; the weights in the run are intact without it"
         )
     return info
 
 
 def _fixed(values: Mapping[str, Any]) -> dict[str, Any]:
-    places = {name: {**values[name], "path": ""} for name in ("store", "latents") if values.get(name)}
-    return {**values, **places}
+    """What the checksum covers."""
+    without_paths = {name: {**values[name], "path": ""} for name in ("store", "latents") if values.get(name)}
+    return {**values, **without_paths}

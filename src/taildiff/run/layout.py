@@ -1,4 +1,4 @@
-"""The layout of a run on disk: every path inside a run is named here and nowhere else."""
+"""The layout of a run on disk: the only module that names paths inside a run."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from taildiff.run.info import RunInfo, read_run_info
 
 @dataclass(frozen=True)
 class RunDir:
-    """`runs/<name>/`; no method creates the run, so that looking at a wrong path leaves nothing behind."""
+    """`runs/<name>/`; no method creates anything, so that a mistyped path leaves nothing behind."""
 
     root: Path
 
@@ -23,17 +23,17 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """.lock: which process trains the run; not there when none does, unless the last one was killed."""
+        """.lock: names the process that trains the run; left behind only by a killed process."""
         return self.root / ".lock"
 
     @property
     def metrics(self) -> Path:
-        """metrics.jsonl: one line a logged step, append-only."""
+        """metrics.jsonl: one line per logged step, append-only."""
         return self.root / "metrics.jsonl"
 
     @property
     def split(self) -> Path:
-        """split.json: which images of the store were trained on."""
+        """split.json: the images of the store that were trained on."""
         return self.root / "split.json"
 
     @property
@@ -43,7 +43,7 @@ class RunDir:
 
     @property
     def states(self) -> Path:
-        """state/: what training resumes from, one folder a checkpoint."""
+        """state/: what training resumes from, one folder per checkpoint."""
         return self.root / "state"
 
     def state(self, step: int) -> Path:
@@ -52,7 +52,7 @@ class RunDir:
 
     @property
     def weights_dir(self) -> Path:
-        """weights/: EMA weights with the spec in their metadata; all that sampling needs."""
+        """weights/: averaged and raw weights with the spec in their metadata, which is all that sampling needs."""
         return self.root / "weights"
 
     def weights(self, step: int, kind: str = "ema") -> Path:
@@ -70,7 +70,7 @@ class RunDir:
 
     @property
     def evals(self) -> Path:
-        """evals/: one folder a definition."""
+        """evals/: one folder per definition."""
         return self.root / "evals"
 
     def evaluation(self, definition: str) -> "EvalDir":
@@ -79,26 +79,26 @@ class RunDir:
 
     def evaluations(self) -> Iterator["EvalDir"]:
         """All finished evaluations, oldest first."""
-        found = [EvalDir(path.parent) for path in self.evals.glob("*/table.json")]
-        yield from sorted(found, key=lambda folder: (folder.table_json.stat().st_mtime_ns, folder.root.name))
+        folders = [EvalDir(path.parent) for path in self.evals.glob("*/table.json")]
+        yield from sorted(folders, key=lambda folder: (folder.table_json.stat().st_mtime_ns, folder.root.name))
 
     def checkpoint_steps(self) -> list[int]:
-        """Steps that have a checkpoint folder, ascending; half-written ones have a temporary name and do not count."""
+        """Steps with a checkpoint folder, ascending; half-written ones have a temporary name and do not count."""
         return _steps(self.states, r"step-(\d+)")
 
     def weight_steps(self, kind: str = "ema") -> list[int]:
-        """Steps that have a weights file, ascending."""
+        """Steps with a weights file, ascending."""
         return _steps(self.weights_dir, rf"{kind}-(\d+)\.safetensors")
 
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether there is a run here."""
         return self.spec.is_file()
 
     def info(self) -> RunInfo:
-        """run.json's content; `RunError` when there is none, or it is damaged."""
+        """The content of run.json; `RunError` when it is missing or damaged."""
         if not self.exists():
             raise RunError(
-                f"{self.root} is not a run (no run.json there). Make one: taildiff train RECIPE --out {self.root}"
+                f"{self.root} is not a run (no run.json there); train one: taildiff train RECIPE --out {self.root}"
             )
         return read_run_info(self.spec)
 
@@ -111,12 +111,12 @@ class EvalDir:
 
     @property
     def table_csv(self) -> Path:
-        """The table for people and spreadsheets."""
+        """The table as CSV."""
         return self.root / "table.csv"
 
     @property
     def table_json(self) -> Path:
-        """The same rows with the definition; written last, so its presence means finished."""
+        """The same rows with the definition; written last, so that its presence means finished."""
         return self.root / "table.json"
 
     def images(self, guidance: float) -> Path:
@@ -127,8 +127,8 @@ class EvalDir:
 def _steps(folder: Path, pattern: str) -> list[int]:
     if not folder.is_dir():
         return []
-    found = (re.fullmatch(pattern, entry.name) for entry in folder.iterdir())
-    return sorted(int(match.group(1)) for match in found if match)
+    matches = (re.fullmatch(pattern, entry.name) for entry in folder.iterdir())
+    return sorted(int(match.group(1)) for match in matches if match)
 
 
 def seconds_at(log: Path, step: int) -> float:
@@ -140,7 +140,9 @@ def seconds_at(log: Path, step: int) -> float:
             if int(values["step"]) <= step:
                 seconds = float(values["seconds"])
         except (ValueError, KeyError, TypeError):
-            continue  # being written, or cut off by a crash
+            continue  # being written, or truncated by a crash
     if seconds is None:
-        raise RunError(f"{log} does not tell how long training took up to step {step}: compare --at steps or images")
+        raise RunError(
+            f"{log} has no line up to step {step}, so the training time is unknown: compare --at steps or images"
+        )
     return seconds

@@ -1,11 +1,11 @@
-"""Checkpoints: all that training resumes from, in safetensors and JSON, whole or not there at all.
+"""Checkpoints: everything training resumes from, in safetensors and JSON.
 
     state/step-0000800/   model.safetensors      parameters of denoiser and objective (heads)
                           ema.safetensors        averaged denoiser
                           optimizer.safetensors  state by parameter name: "exp_avg/denoiser.net.conv_in.weight"
                           state.json             position, and size and sha256 of the three files; written last
 
-A folder is written under a temporary name, synced to the disk and renamed.
+A folder is written under a temporary name, synced to the disk and renamed, so that it exists completely or not at all.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from taildiff.errors import CheckpointError, SpecError
 from taildiff.io.atomic import fsync_dir, write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, file_sha256, with_checksum
+from taildiff.run.info import FORMAT, check_format
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_tensors
 from taildiff.spec import Spec, parse, read_json
@@ -34,26 +35,26 @@ FILES = ("model", "ema", "optimizer")
 
 
 class FileMeta(Spec):
-    """What a file must be."""
+    """Size and checksum of a file."""
 
     bytes: int
     sha256: str
 
 
 class Position(Spec):
-    """How far a run is."""
+    """How far a run has come."""
 
-    format: Literal[2] = 2
+    format: Literal[2] = FORMAT
     step: int = 0
     """Steps done."""
     images: int = 0
     """Images seen."""
     seconds: float = 0.0
-    """Of training, without evaluation and saving."""
+    """Of training, excluding evaluation and saving."""
     metrics_bytes: int = 0
     """Length of metrics.jsonl."""
     skipped: Skipped = Skipped()
-    """Steps left out."""
+    """Skipped steps."""
     files: dict[str, FileMeta] = Field(default_factory=dict)
     sha256: str = ""
     """Checksum of all other fields."""
@@ -61,14 +62,14 @@ class Position(Spec):
 
 @dataclass(frozen=True)
 class Trainable:
-    """What is saved: the learner, its average, its optimiser."""
+    """What a checkpoint saves: the learner, its average, its optimiser."""
 
     learner: nn.Module
     ema: AveragedModel
     optimizer: torch.optim.Optimizer
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """By file and name."""
+        """All tensors by file and name."""
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.learner.named_parameters()}
         state = {
             f"{key}/{names[parameter]}": torch.as_tensor(value)
@@ -78,7 +79,7 @@ class Trainable:
         return {"model": self.learner.state_dict(), "ema": self.ema.state_dict(), "optimizer": state}
 
     def restore(self, tensors: dict[str, dict[str, Tensor]]) -> None:
-        """The inverse of `tensors`; raises RuntimeError, KeyError or ValueError when they do not fit."""
+        """Load what `tensors` returned; raises RuntimeError, KeyError or ValueError when they do not fit."""
         self.learner.load_state_dict(tensors["model"])
         self.ema.load_state_dict(tensors["ema"])
         parameters = dict(self.learner.named_parameters())
@@ -88,14 +89,14 @@ class Trainable:
             owner = parameters[parameter]
             if value.ndim and value.shape != owner.shape:
                 raise ValueError(f"{name} is {tuple(value.shape)}, its parameter {tuple(owner.shape)}")
-            # the step count stays on the CPU, as the optimiser itself keeps it; copies, because values may be in a file
+            # the step count stays on the CPU, where the optimiser keeps it; copied, because values may be memory-mapped
             self.optimizer.state[owner][key] = value.to(owner.device if value.ndim else "cpu", copy=True)
 
 
 def save_checkpoint(run: RunDir, position: Position, trainable: Trainable) -> None:
-    """Write the checkpoint of `position.step`; an older one of the same step is replaced.
+    """Write the checkpoint of `position.step`, replacing an older one of the same step.
 
-    Where that fails (OSError names the checkpoint) nothing is left of it, so that its space is free again.
+    On failure (OSError names the checkpoint), the half-written files are removed, which frees their space.
     """
     target = run.state(position.step)
     temporary = target.with_name(f".{target.name}.tmp")
@@ -119,7 +120,7 @@ def save_checkpoint(run: RunDir, position: Position, trainable: Trainable) -> No
 
 
 def _write(folder: Path, position: Position, trainable: Trainable) -> None:
-    """The files of a checkpoint, each on the disk before this returns; state.json last."""
+    """Write and sync the files of a checkpoint, state.json last."""
     files: dict[str, FileMeta] = {}
     for name, tensors in trainable.tensors().items():
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
@@ -133,12 +134,12 @@ def _write(folder: Path, position: Position, trainable: Trainable) -> None:
 
 
 def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
-    """Restore from one checkpoint; `CheckpointError` names what is damaged, before anything is changed."""
+    """Restore one checkpoint; `CheckpointError` names what is damaged, before anything is changed."""
     position = read_position(folder)
     paths = {name: folder / f"{name}.safetensors" for name in FILES}
     for name, path in paths.items():
         _check(path, position.files.get(name))
-    tensors = {name: read_tensors(path)[0] for name, path in paths.items()}  # mapped: no process holds them twice
+    tensors = {name: read_tensors(path)[0] for name, path in paths.items()}  # memory-mapped: processes share them
     try:
         trainable.restore(tensors)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -147,37 +148,38 @@ def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
 
 
 def _check(path: Path, expected: FileMeta | None) -> None:
-    """`CheckpointError` unless the file is what was written."""
+    """`CheckpointError` unless the file is the one that was written."""
     try:
-        found, size = file_sha256(path), path.stat().st_size
+        sha256, size = file_sha256(path), path.stat().st_size
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-    if expected is None or found != expected.sha256:
-        raise CheckpointError(f"{path} is damaged: {size} bytes whose checksum is not the one in state.json")
+    if expected is None or sha256 != expected.sha256:
+        raise CheckpointError(f"{path} is damaged: its {size} bytes do not match the checksum in state.json")
 
 
 def read_position(folder: Path) -> Position:
-    """A checkpoint's state.json; `CheckpointError` when it is damaged or of another step."""
+    """Read a checkpoint's state.json; `CheckpointError` when it is damaged or of another step."""
     path = folder / "state.json"
     try:
         values = read_json(path)
+        check_format(values, path, CheckpointError)
         position = parse(Position, values, str(path))
     except SpecError as error:
         raise CheckpointError(str(error)) from None
     if not checksum_matches(values):
-        raise CheckpointError(f"{path} is damaged: its checksum does not fit its content")
+        raise CheckpointError(f"{path} is damaged: its checksum does not match its content")
     if folder.name != f"step-{position.step:07d}":
-        raise CheckpointError(f"{path} is of step {position.step}, and its folder is not")
+        raise CheckpointError(f"{path} is of step {position.step}, unlike its folder")
     return position
 
 
 def newest(run: RunDir) -> Iterator[Path]:
-    """Checkpoints, newest first."""
+    """The checkpoint folders, newest first."""
     yield from (run.state(step) for step in reversed(run.checkpoint_steps()))
 
 
 def tidy(run: RunDir) -> None:
-    """Clear away what a crash while saving left, or put it back where it belongs."""
+    """Remove, or rename back, what a crash while saving left behind."""
     for old in run.states.glob(".step-*.old"):
         target = run.states / old.name.removeprefix(".").removesuffix(".old")
         if not target.exists():
@@ -190,14 +192,14 @@ def tidy(run: RunDir) -> None:
 
 
 def set_aside(folder: Path) -> None:
-    """Rename a damaged checkpoint, so that it neither counts as one nor is lost."""
+    """Rename a damaged checkpoint, so that it no longer counts and is not lost."""
     target = folder.with_name(f"damaged-{folder.name}")
     shutil.rmtree(target, ignore_errors=True)
     folder.rename(target)
 
 
 def prune(run: RunDir, step: int, keep: int) -> None:
-    """Keep the newest `keep` checkpoints and weights files up to `step`; later weights are of a checkpoint now gone."""
+    """Keep the newest `keep` checkpoints and weights files up to `step`; later weights have lost their checkpoint."""
     for old in run.checkpoint_steps()[:-keep]:
         shutil.rmtree(run.state(old))
     for kind in ("ema", "raw"):

@@ -11,6 +11,7 @@ import torch
 
 from taildiff.data.latents import LatentStore
 from taildiff.engine import Engine
+from taildiff.run.info import FORMAT
 from taildiff.training.request import TrainingRequest
 
 
@@ -22,7 +23,7 @@ def describe(request: TrainingRequest, engine: Engine) -> dict[str, Any]:
     packages = ("taildiff", "torch", "diffusers", "lightning-fabric", "numpy", "safetensors")
     gpu = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else None
     return {
-        "format": 2,
+        "format": FORMAT,
         "spec": request.spec.model_dump(mode="json"),
         "facts": store.facts.model_dump(mode="json"),
         "store": {"path": pixels, "hash": store.meta.hash},

@@ -11,7 +11,7 @@ from taildiff.models.convert import load_foreign, read_foreign
 from taildiff.objectives.objective import Learner
 from taildiff.rng import seed_of
 from taildiff.run.info import changed
-from taildiff.run.weights import Tensors, is_own, read_weights
+from taildiff.run.weights import Tensors, is_taildiff_file, read_weights
 from taildiff.spec import DataFacts, RunSpec
 
 
@@ -27,7 +27,7 @@ def initialise(spec: RunSpec, facts: DataFacts, counts: Sequence[int], start_fro
 
 def _read_start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
     """The weights of another run or of an official checkpoint; `CheckpointError` where they do not fit."""
-    if path.suffix != ".safetensors" or not is_own(path):
+    if path.suffix != ".safetensors" or not is_taildiff_file(path):
         return read_foreign(path)
     tensors, meta = read_weights(path)
     same_kind = meta.facts.shape == facts.shape and bool(meta.facts.codec) == bool(facts.codec)
