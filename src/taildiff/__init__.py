@@ -9,9 +9,7 @@
 Names are imported at their first use, so that `import taildiff` costs nothing (PEP 562).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # true for type checkers, which spares the import of typing
 if TYPE_CHECKING:
     from taildiff.api.data import encode, prepare
     from taildiff.api.evaluation import Evaluation, evaluate
@@ -55,12 +53,16 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """The public name, from the module that defines it."""
-    if name not in _MODULES:
-        raise AttributeError(f"module 'taildiff' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
-    return value
+if not TYPE_CHECKING:  # type checkers shall report unknown names
+
+    def __getattr__(name: str) -> object:
+        """The public name, from the module that defines it."""
+        if name not in _MODULES:
+            raise AttributeError(f"module 'taildiff' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,14 +1,19 @@
 """`taildiff.prepare` and `taildiff.encode`."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taildiff.api.progress import reporting
-from taildiff.data.latents import LatentStore
-from taildiff.data.store import Store
 from taildiff.errors import InputError
-from taildiff.log import Progress
+from taildiff.log import Progress, log
+
+if TYPE_CHECKING:
+    from taildiff.data.latents import LatentStore
+    from taildiff.data.source import Found
+    from taildiff.data.store import Store
+    from taildiff.models.codec import VAE
 
 AnyPath = str | os.PathLike[str]
 
@@ -23,7 +28,7 @@ def prepare(
     overwrite: bool = False,
     progress: bool | Progress = False,
     **options: Any,
-) -> Store:
+) -> "Store":
     """Write all images of a source into a store that runs train on; the same call resumes after an interruption.
 
     Args:
@@ -39,25 +44,34 @@ def prepare(
     Raises:
         TaildiffError: for an unknown importer or option, images that cannot be used, or something else at `out`.
     """
-    from taildiff.data import prepare as rooms
+    from taildiff.data.prepare import prepare as prepare_images
+
+    found = find_source(importer, source, size, options)
+    with reporting(progress) as report:
+        return prepare_images(found, Path(out), size, strict=strict, progress=report, overwrite=overwrite)
+
+
+def find_source(
+    importer: str, source: AnyPath | None, size: int | None = None, options: Mapping[str, Any] | None = None
+) -> "Found":
+    """The images to prepare, as the importer finds them; `InputError` for an impossible size or option."""
     from taildiff.data.formats import find
+    from taildiff.data.prepare import check_size
 
     if size is not None:
-        rooms.check_size(size)
-    found = find(importer, None if source is None else Path(source), options)
-    with reporting(progress) as report:
-        return rooms.prepare(found, Path(out), size, strict=strict, progress=report, overwrite=overwrite)
+        check_size(size)
+    return find(importer, None if source is None else Path(source), options)
 
 
 def encode(
-    store: AnyPath | Store,
+    store: "AnyPath | Store",
     *,
     vae: str,
     out: AnyPath,
     batch_size: int = 16,
     overwrite: bool = False,
     progress: bool | Progress = False,
-) -> LatentStore:
+) -> "LatentStore":
     """Write the latents that a VAE makes of a store's training images; the same call resumes after an interruption.
 
     Args:
@@ -71,13 +85,32 @@ def encode(
     Raises:
         TaildiffError: for a store or VAE that cannot be used, or something else at `out`.
     """
+    from taildiff.data.encode import encode as encode_images
+    from taildiff.data.latents import is_latents
+    from taildiff.data.verify import affordable
+
+    source, place = open_store(store, batch_size), Path(out)
+    loaded = open_vae(vae, source)
+    if not is_latents(place) and not affordable(source):
+        log.info(
+            f"{source.root} is too large to be verified on every run; to verify it: taildiff data show PATH --verify"
+        )
+    with reporting(progress) as report:
+        return encode_images(source, place, loaded.facts, loaded.moments, batch_size, report, overwrite)
+
+
+def open_store(store: "AnyPath | Store", batch_size: int) -> "Store":
+    """The store to encode; `InputError` for a batch size below 1, `DataError` for what is no store."""
+    from taildiff.data.store import Store
+
     if batch_size < 1:
-        raise InputError(f"--batch-size {batch_size}: must be at least 1")
-    store = store if isinstance(store, Store) else Store.open(Path(store))
-    from taildiff.data.encode import encode as write_latents
+        raise InputError(f"--batch-size {batch_size} must be at least 1")
+    return store if isinstance(store, Store) else Store.open(Path(store))
+
+
+def open_vae(vae: str, store: "Store") -> "VAE":
+    """The VAE for the images of a store, on the best device."""
     from taildiff.models.codec import load_vae
     from taildiff.sampling.generate import best_device  # torch
 
-    loaded = load_vae(vae, (store.meta.height, store.meta.width), best_device(), store.meta.channels)
-    with reporting(progress) as report:
-        return write_latents(store, Path(out), loaded.facts, loaded.moments, batch_size, report, overwrite)
+    return load_vae(vae, (store.meta.height, store.meta.width), best_device(), store.meta.channels)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from taildiff.api.data import find_source, prepare
 from taildiff.cli.common import command_line, console, next_steps, parse_options
 from taildiff.cli.data_show import Show, shape, show
-from taildiff.cli.encode import Encode, encode, resumable_progress
+from taildiff.cli.encode import Encode, resumable_progress
+from taildiff.cli.encode import main as encode
 from taildiff.data.formats import find, importers
 from taildiff.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from taildiff.data.formats.importer import Importer
-    from taildiff.data.source import Found
     from taildiff.data.store import Store
 
 VERBS = {
@@ -45,17 +46,11 @@ class Prepare:
     dry_run: bool = False
     """Check the source and print what would be written; write nothing."""
 
-    def found(self) -> "Found":
-        """The source, as the importer finds it."""
-        from taildiff.data.prepare import check_size
-
-        if self.size is not None:
-            check_size(self.size)
+    def importer_options(self) -> dict[str, Any]:
+        """The importer's own options, as far as they were given."""
         specific: Any = getattr(self, "specific")  # noqa: B009 (a field that `parse_prepare` adds)
         values = {field.name: (getattr(specific, field.name), field.default) for field in fields(specific)}
-        return find(
-            self.importer, self.source, {key: value for key, (value, default) in values.items() if value != default}
-        )
+        return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def main(args: list[str]) -> int:
@@ -115,12 +110,21 @@ def _row(name: str, users: Sequence["Importer"]) -> tuple[str, Any, Any]:
 
 
 def _prepare(options: Prepare) -> None:
-    source = options.found()
     if options.dry_run:
-        _print_plan(options, source)
+        _print_plan(options)
         return
     existed = (options.out / "store.json").is_file()
-    store = _import(options, source)
+    with resumable_progress(options.out) as progress:
+        store = prepare(
+            options.importer,
+            options.source,
+            out=options.out,
+            size=options.size,
+            strict=options.strict,
+            overwrite=options.overwrite,
+            progress=progress,
+            **options.importer_options(),
+        )
     meta = store.meta
     for name in meta.skipped_names:
         _warn(f"skipped {name}")
@@ -151,11 +155,12 @@ def _after(store: "Store") -> str:
     return command_line("data", "encode", store.root, "--vae", "stabilityai/sd-vae-ft-ema", "--out", latents)
 
 
-def _print_plan(options: Prepare, found: "Found") -> None:
-    from taildiff.data import prepare
+def _print_plan(options: Prepare) -> None:
+    from taildiff.data.prepare import plan
 
+    found = find_source(options.importer, options.source, options.size, options.importer_options())
     size = found.size if options.size is None else options.size
-    _, store = prepare.plan(found, options.out, size, options.strict, options.overwrite)
+    _, store = plan(found, options.out, size, options.strict, options.overwrite)
     source = found.read()
     opened = " (not opened yet)" if source.names else ""
     held_out = f", {int(source.test.sum()):,} held out" if source.test.any() else ""
@@ -167,12 +172,3 @@ def _print_plan(options: Prepare, found: "Found") -> None:
     )
     for note in (*source.notes, *source.strict_notes):
         _warn(note)
-
-
-def _import(options: Prepare, found: "Found") -> "Store":
-    from taildiff.data import prepare
-
-    with resumable_progress(options.out) as progress:
-        return prepare.prepare(
-            found, options.out, options.size, strict=options.strict, progress=progress, overwrite=options.overwrite
-        )

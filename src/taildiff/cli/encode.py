@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from taildiff.api.data import encode, open_store, open_vae
 from taildiff.api.progress import progress_bar
 from taildiff.cli.common import command_line, console, next_steps
-from taildiff.errors import InputError
 from taildiff.log import log
 from taildiff.recipes.checks import OLTR_IMAGES
 from taildiff.spec import DataFacts
@@ -17,10 +17,8 @@ from taildiff.spec import DataFacts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taildiff.data.latents import LatentMeta, LatentStore
-    from taildiff.data.store import Store
+    from taildiff.data.latents import LatentMeta
     from taildiff.log import Progress
-    from taildiff.models.codec import VAE
 
 _IMAGENET = 1000, (4, 32, 32)  # classes and latent shape of the recipes imagenetlt256-*
 
@@ -43,49 +41,42 @@ class Encode:
     """Check the store and the VAE and print what would be written; write nothing."""
 
 
-def encode(options: Encode) -> None:
+def main(options: Encode) -> None:
     """Encode the store and print the result."""
-    from taildiff.data.encode import plan
-    from taildiff.data.store import Store
-    from taildiff.data.verify import affordable
-
-    if options.batch_size < 1:
-        raise InputError(f"--batch-size {options.batch_size} must be at least 1")
-    store = Store.open(options.store)
-    meta = store.meta
-    from taildiff.models.codec import load_vae
-    from taildiff.sampling.generate import best_device  # torch, slow: after the store is checked
-
-    vae = load_vae(options.vae, (meta.height, meta.width), best_device(), meta.channels)
-    info, done = plan(store, options.out, vae.facts, options.overwrite)
     if options.dry_run:
-        _print_latents("Already encoded" if done else "Would encode", done.info if done else info, options.out)
+        _dry(options)
         return
-    if done is None and not affordable(store):
-        log.info(
-            f"{store.root} is too large to be verified on every run; to verify it: taildiff data show PATH --verify"
+    from taildiff.data.latents import is_latents
+
+    existed = is_latents(options.out) and not options.overwrite
+    with resumable_progress(options.out) as progress:
+        latents = encode(
+            options.store,
+            vae=options.vae,
+            out=options.out,
+            batch_size=options.batch_size,
+            overwrite=options.overwrite,
+            progress=progress,
         )
-    latents = done or _encode(options, store, vae)
-    _print_latents("Already encoded" if done else "Encoded", latents.info, options.out)
+    _print_latents("Already encoded" if existed else "Encoded", latents.info, options.out)
     next_steps(
         command_line("data", "show", options.out),
         command_line("train", _recipe_for(latents.facts), "--data", options.out, "--out", "runs/first"),
     )
 
 
+def _dry(options: Encode) -> None:
+    from taildiff.data.encode import plan
+
+    store = open_store(options.store, options.batch_size)
+    info, done = plan(store, options.out, open_vae(options.vae, store).facts, options.overwrite)
+    _print_latents("Already encoded" if done else "Would encode", done.info if done else info, options.out)
+
+
 def _recipe_for(facts: DataFacts) -> str:
     if (facts.classes, facts.shape) != _IMAGENET:
         return "auto-sit-ccua"
     return "imagenetlt256-oltr-sit-s2" if sum(facts.counts) == OLTR_IMAGES else "imagenetlt256-sit-s2"
-
-
-def _encode(options: Encode, store: "Store", vae: "VAE") -> "LatentStore":
-    from taildiff.data import encode
-
-    with resumable_progress(options.out) as progress:
-        return encode.encode(
-            store, options.out, vae.facts, vae.moments, options.batch_size, progress, options.overwrite
-        )
 
 
 @contextmanager
