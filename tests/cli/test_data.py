@@ -1,4 +1,4 @@
-"""`taildiff data` from its arguments to what a person reads."""
+"""`taildiff data` from its arguments to its output."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from taildiff.errors import DataError, InputError
 
 @pytest.fixture
 def photos(tmp_path):
-    """Classes [x] (30 images), cat (6), dog (2): the first name would be markup if it were not escaped."""
+    """Classes [x] (30 images), cat (6), dog (2): the first name would be markup if not escaped."""
     random = np.random.default_rng(0)
     for name, count in (("[x]", 30), ("cat", 6), ("dog", 2)):
         (tmp_path / "my photos" / name).mkdir(parents=True)
@@ -27,7 +27,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """What a command prints, with line breaks and runs of spaces made one space."""
+    """The output of a command, with all white space as single spaces."""
     monkeypatch.setattr(verb.console, "width", 200)
 
     def words(*args):
@@ -68,7 +68,7 @@ def test_prepare_folder_and_show_it(run, photos, tmp_path):
     assert text.rstrip().endswith(f"taildiff train auto-ccua --data {out} --out runs/first")
 
 
-def test_large_images_go_through_a_vae_next(run, photos, tmp_path):
+def test_large_images_are_encoded_next(run, photos, tmp_path):
     text = run("prepare", "folder", photos, "--out", tmp_path / "store", "--size", 128)
     assert text.endswith(f"--vae stabilityai/sd-vae-ft-ema --out {tmp_path / 'store'}-latents ")
 

@@ -1,4 +1,4 @@
-"""`taildiff data encode` with a small real VAE, and what `data show` says of latents."""
+"""`taildiff data encode` with a small real VAE, and `data show` of latents."""
 
 import shutil
 from pathlib import Path
@@ -25,14 +25,14 @@ def photos(tmp_path: Path) -> Store:
         return writer.close()
 
 
-def test_a_store_goes_through_the_vae(photos, tiny_vae, tmp_path, capsys):
+def test_a_store_is_encoded(photos, tiny_vae, tmp_path, capsys):
     out = tmp_path / "latents"
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", out, "--batch-size", 3) == 0
-    told = said(capsys)
-    assert f"Encoded: 8 training images and their mirror images as latents of 4×2×2, 1.0 kB, in {out}" in told
-    assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215, sha256 " in told
-    assert f"taildiff data show {out}" in told
-    assert f"taildiff train auto-sit-ccua --data {out}" in told
+    text = said(capsys)
+    assert f"Encoded: 8 training images and their mirror images as latents of 4×2×2, 1.0 kB, in {out}" in text
+    assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215, sha256 " in text
+    assert f"taildiff data show {out}" in text
+    assert f"taildiff train auto-sit-ccua --data {out}" in text
     latents, vae = LatentStore.open(out), load_vae(str(tiny_vae), (SIZE, SIZE))
     assert latents.facts.codec == vae.facts
     images = np.array(photos.images[:8])
@@ -45,7 +45,7 @@ def test_a_store_goes_through_the_vae(photos, tiny_vae, tmp_path, capsys):
     assert np.abs(turned_later - latents.moments[:, 1, 0]).max() > 0.01  # what encoding the mirror itself is for
 
 
-def test_again_it_is_there_already(photos, tiny_vae, tmp_path, capsys):
+def test_a_second_call_does_nothing(photos, tiny_vae, tmp_path, capsys):
     words = ("data", "encode", photos.root, "--vae", tiny_vae, "--out", tmp_path / "latents")
     assert call(*words) == 0
     before = tree(tmp_path / "latents")
@@ -60,23 +60,23 @@ def test_again_it_is_there_already(photos, tiny_vae, tmp_path, capsys):
     assert tree(tmp_path / "latents") != before
 
 
-def test_a_dry_run_does_nothing(photos, tiny_vae, tmp_path, capsys):
+def test_a_dry_run_writes_nothing(photos, tiny_vae, tmp_path, capsys):
     before = tree(tmp_path)
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", tmp_path / "latents", "--dry-run") == 0
-    told = said(capsys)
-    assert "Would encode: 8 training images and their mirror images as latents of 4×2×2" in told
-    assert "AutoencoderKL" in told
-    assert "next" not in told
+    text = said(capsys)
+    assert "Would encode: 8 training images and their mirror images as latents of 4×2×2" in text
+    assert "AutoencoderKL" in text
+    assert "next" not in text
     assert tree(tmp_path) == before
 
 
-def test_grey_images_go_through_a_vae_of_colours(tiny_store, tiny_vae, tmp_path):
+def test_grey_images_are_encoded_as_colour(tiny_store, tiny_vae, tmp_path):
     assert call("data", "encode", tiny_store.root, "--vae", tiny_vae, "--out", tmp_path / "latents") == 0
     latents = LatentStore.open(tmp_path / "latents")
     assert (latents.facts.channels, latents.facts.shape, latents.info.rows) == (1, (4, 1, 1), 18)
 
 
-def test_stopped_by_hand_it_says_how_to_go_on(photos, tiny_vae, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_prints_how_to_resume(photos, tiny_vae, tmp_path, capsys, monkeypatch):
     from taildiff.data import encode
     from taildiff.models.codec import VAE
 
@@ -100,7 +100,7 @@ def test_stopped_by_hand_it_says_how_to_go_on(photos, tiny_vae, tmp_path, capsys
     assert not rest.exists()
 
 
-def test_wrong_places_are_told(photos, tiny_vae, tmp_path, capsys):
+def test_wrong_places(photos, tiny_vae, tmp_path, capsys):
     latents = tmp_path / "latents"
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", latents) == 0
     (tmp_path / "folder").mkdir()
@@ -124,23 +124,23 @@ def test_wrong_places_are_told(photos, tiny_vae, tmp_path, capsys):
     assert tree(tmp_path) == before
 
 
-def test_sides_that_the_vae_does_not_divide(make_store, tiny_vae, tmp_path, capsys):
+def test_sizes_that_the_vae_cannot_encode(make_store, tiny_vae, tmp_path, capsys):
     store = make_store(tmp_path / "store", size=12)
     assert call("data", "encode", store.root, "--vae", tiny_vae, "--out", tmp_path / "latents") == 2
     assert "12x12 pixels are not divisible by 8" in said(capsys)
 
 
-def test_show_says_what_latents_are_and_where_their_images(photos, tiny_vae, tmp_path, capsys):
+def test_show_describes_latents_and_locates_their_images(photos, tiny_vae, tmp_path, capsys):
     latents = tmp_path / "latents"
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", latents) == 0
     capsys.readouterr()
     assert call("data", "show", latents, "--verify") == 0
-    told = said(capsys)
-    assert "pets: latents of 10 images, 2 classes, 16×16 colour; verified" in told
-    assert "8 training images and their mirror images as latents of 4×2×2" in told
-    assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215" in told
-    assert f"Images: {photos.root}, available" in told
-    assert f"taildiff train auto-sit-ccua --data {latents}" in told
+    text = said(capsys)
+    assert "pets: latents of 10 images, 2 classes, 16×16 colour; verified" in text
+    assert "8 training images and their mirror images as latents of 4×2×2" in text
+    assert f"VAE: AutoencoderKL {tiny_vae.resolve()}, scaling 0.18215" in text
+    assert f"Images: {photos.root}, available" in text
+    assert f"taildiff train auto-sit-ccua --data {latents}" in text
     assert call("data", "show", latents, "--tail", "exp", "--ratio", 0.5) == 0
     assert "cut to 6 (exp, ratio 0.5)" in said(capsys)
     shutil.rmtree(photos.root)
@@ -153,7 +153,7 @@ def test_show_says_what_latents_are_and_where_their_images(photos, tiny_vae, tmp
     assert "was changed after it was encoded" in said(capsys)
 
 
-def test_latents_are_no_source_of_images(photos, tiny_vae, tmp_path, capsys):
+def test_latents_are_not_images(photos, tiny_vae, tmp_path, capsys):
     assert call("data", "encode", photos.root, "--vae", tiny_vae, "--out", tmp_path / "latents") == 0
     capsys.readouterr()
     assert call("data", "prepare", "folder", tmp_path / "latents", "--out", tmp_path / "again") == 2
@@ -163,5 +163,5 @@ def test_latents_are_no_source_of_images(photos, tiny_vae, tmp_path, capsys):
         assert f"name the store that they are of, {photos.root}" in said(capsys)
 
 
-def test_sizes_are_told_in_the_unit_that_fits():
+def test_sizes_are_printed_in_a_readable_unit():
     assert [amount(size) for size in (65_536, 3_100_000, 7_592_083_456)] == ["65.5 kB", "3.1 MB", "7.6 GB"]

@@ -1,4 +1,4 @@
-"""`taildiff data prepare` of each format, and which options go with it."""
+"""`taildiff data prepare` of each format, and its options."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ import sources  # the writers of small published formats
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """What a command prints, with line breaks and runs of spaces made one space."""
+    """The output of a command, with all white space as single spaces."""
     monkeypatch.setattr(verb.console, "width", 200)
 
     def words(*args):
@@ -99,7 +99,7 @@ def test_options_of_importers(run, places):
         (["npz", "nowhere"], "nowhere does not exist"),
     ],
 )
-def test_options_that_do_not_go_together(words, message, tmp_path, monkeypatch):
+def test_wrong_options_and_sources(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         verb.main(["prepare", *words, "--out", "store"])
@@ -114,7 +114,7 @@ def test_an_importer_alone_is_explained():
         verb.main(["prepare", "tinyimagenet"])
 
 
-def test_notes_are_told(run, places):
+def test_notes_are_printed(run, places):
     text = run("prepare", "cifar10", places / "cifar10", "--out", places / "s")
     assert "120 images; the published CIFAR has 50,000 and 10,000" in text
 
@@ -153,7 +153,7 @@ def test_show_a_step_and_a_list(run, places):
         ("inaturalist2018", sources.inaturalist, "12 images of 3 classes, 64×64 colour, 3 held out"),
     ],
 )
-def test_a_part_of_a_published_dataset(run, tmp_path, importer, fill, said):
+def test_an_incomplete_published_dataset(run, tmp_path, importer, fill, said):
     fill(tmp_path / "source")
     words = ("prepare", importer, tmp_path / "source", "--out", tmp_path / "store")
     with pytest.raises(InputError, match=r"has 3 classes, .* as published has .*--partial"):
@@ -169,7 +169,7 @@ def test_a_part_of_a_published_dataset(run, tmp_path, importer, fill, said):
     assert "3 classes" in run("show", tmp_path / "store", "--verify")
 
 
-def test_a_part_of_imagenet_with_labels_of_ones_own(run, tmp_path):
+def test_an_incomplete_imagenet_with_its_labels_in_another_file(run, tmp_path):
     truth = sources.imagenet(tmp_path / "source")
     (tmp_path / "labels.txt").write_text("".join(f"{name} {wnid}\n" for name, wnid in truth.items()))
     words = ("--out", tmp_path / "store", "--test", tmp_path / "labels.txt", "--partial", "--size", 8)
@@ -182,7 +182,7 @@ def test_a_list_that_is_not_the_published_one(run, places):
         verb.main(words)
 
 
-def test_show_knows_a_published_list(run, places, monkeypatch):
+def test_show_recognises_a_published_list(run, places, monkeypatch):
     published = {"toy-lt": Cut("Toy-LT", 2, 3, 2, 1, ())}
     monkeypatch.setattr("taildiff.data.formats.published.CUTS", published)
     store = places / "store"
@@ -196,7 +196,7 @@ def test_show_knows_a_published_list(run, places, monkeypatch):
 
 
 def test_the_reference_of_a_listed_cut_is_the_whole_store(run, tmp_path):
-    """As even as ImageNet, which has 1,300 to 732 images a class: that counts as balanced, whatever the cut."""
+    """As even as ImageNet, with 1,300 to 732 images per class: it counts as balanced, whatever the cut."""
     lines = [f"{k}/{i}.png {k}" for k, count in enumerate((39, 22, 30)) for i in range(count)]
     for k, line in enumerate(lines):
         sources.jpeg(tmp_path / line.split()[0], k, kind="PNG")

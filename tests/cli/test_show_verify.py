@@ -1,4 +1,4 @@
-"""taildiff data show --verify reads the whole store."""
+"""`taildiff data show --verify` reads the whole store."""
 
 from taildiff.cli.main import main
 
@@ -16,6 +16,6 @@ def test_a_changed_pixel_is_found(tiny_store, capsys):
     assert "was changed after it was prepared" in capsys.readouterr().err
 
 
-def test_folders_have_nothing_to_verify(tmp_path, capsys):
+def test_folders_cannot_be_verified(tmp_path, capsys):
     assert main(["data", "show", str(tmp_path), "--verify"]) == 2
     assert "is not a store; --verify works on" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Where verbs find data, `taildiff recipes`, and what `data` says of other places."""
+"""The default data of verbs, `taildiff recipes`, and `data` on other places."""
 
 import json
 import shutil
@@ -27,12 +27,12 @@ def test_the_digits_are_prepared_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert tree(tmp_path) == before
 
 
-def test_other_recipes_need_data_named(tmp_path: Path):
+def test_other_recipes_need_data(tmp_path: Path):
     with pytest.raises(SpecError, match="--data STORE"):
         default_store(recipe("cifar10lt-ccua"), RunDir(tmp_path / "none"))
 
 
-def test_a_run_knows_its_store(tmp_path: Path):
+def test_a_run_finds_its_store(tmp_path: Path):
     store = tiny.make_store(tmp_path / "store", (6, 4, 2))
     run = tiny.make_run(tmp_path / "run", store)
     assert store_of(run).meta == store.meta
@@ -60,7 +60,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_dry_run_prepares_nothing(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_dry_run_of_prepare_writes_nothing(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "new" / "store"
     command = ("data", "prepare", "folder", photos, "--out", out, "--size", 8)
     assert call(*command, "--dry-run") == 0
@@ -75,7 +75,7 @@ def test_a_dry_run_prepares_nothing(photos: Path, tmp_path: Path, capsys: pytest
     assert "already holds" in said(capsys)
 
 
-def test_a_dry_demo_prints_all_it_would_do(
+def test_a_dry_run_of_demo_prints_its_specs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
@@ -88,7 +88,7 @@ def test_a_dry_demo_prints_all_it_would_do(
     assert not list(tmp_path.iterdir())
 
 
-def test_show_says_that_it_is_a_run_and_where_its_data_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_show_of_a_run_names_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     store = tiny.make_store(tmp_path / "store", (6, 4, 2))
     run = tiny.make_run(tmp_path / "run", store)
     assert call("data", "show", run.root) == 2

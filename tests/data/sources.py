@@ -25,7 +25,7 @@ def idx(path, array, kind=8, tail=b""):
 
 
 def mnist(root, train=30, test=10, lead="", suffix=".gz", classes=3, first=0):
-    """Arrays of (images, labels) of each part, and the four files."""
+    """Write the four files; returns (images, labels) of each split."""
     arrays = []
     for part, n in (("train", train), ("t10k", test)):
         images, labels = pixels(n, 6, 5, seed=n), (np.arange(n) % classes + first).astype(np.uint8)
@@ -111,14 +111,14 @@ TINY = ("n01443537", "n01629819", "n01641577")
 
 
 def jpeg(path, seed=0, size=12, kind="JPEG", mode="RGB"):
-    """A small picture, with the suffix that the path has, whatever it is."""
+    """A small image of this kind, whatever the suffix of the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shade = 40 + 17 * seed % 200
     Image.new(mode, (size, size), (shade, 100, 200, 0)[: len(mode)] if len(mode) > 1 else shade).save(path, kind)
 
 
 def tinyimagenet(root, each=2, held_out=1, wnids=TINY):
-    """As tiny-imagenet-200.zip unpacks, with fewer classes and images."""
+    """The tree of tiny-imagenet-200.zip, with fewer classes and images."""
     lines = []
     for k, wnid in enumerate(wnids):
         for i in range(each):
@@ -136,7 +136,7 @@ def tinyimagenet(root, each=2, held_out=1, wnids=TINY):
 
 
 def imagenet(root, wnids=("n01440764", "n01443537", "n01484850"), each=2, held_out=1):
-    """Folders as everybody makes them: train by wnid, val in one folder. Returns the wnid of each held-out image."""
+    """The usual folders: train by wnid, val in one folder. Returns the wnid of each held-out image."""
     truth = {}
     for k, wnid in enumerate(wnids):
         for i in range(each):
@@ -149,7 +149,7 @@ def imagenet(root, wnids=("n01440764", "n01443537", "n01484850"), each=2, held_o
 
 
 def meta_mat(path, wnids):
-    """The devkit's: ids from 1 in another order than sorted, and then a group of classes."""
+    """The file of the devkit: unsorted ids from 1, then a group of classes."""
     rows = [(k, wnid, f"word {wnid}") for k, wnid in enumerate((*reversed(wnids), "n00001740"), 1)]
     rows[-1] = (1001, *rows[-1][1:])
     path.parent.mkdir(parents=True, exist_ok=True)

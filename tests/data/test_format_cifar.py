@@ -1,4 +1,4 @@
-"""CIFAR: all published versions give the same images, and no pickle is ever run."""
+"""CIFAR: all published versions give the same images, and no pickle is executed."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ from taildiff.errors import DataError
 
 
 def binary10(root, images, labels):
-    """The binary version of what `sources.cifar10` made."""
+    """The binary version of the files of `sources.cifar10`."""
     folder = root / "cifar-10-batches-bin"
     folder.mkdir()
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
@@ -31,7 +31,7 @@ def binary10(root, images, labels):
     return folder
 
 
-def test_four_forms_of_cifar10_are_one_store(tmp_path):
+def test_all_versions_of_cifar10_give_one_store(tmp_path):
     images, labels = sources.cifar10(tmp_path / "py")
     binary = binary10(tmp_path, images, labels)
     sources.cifar10(tmp_path / "new", python2=False)
@@ -64,7 +64,7 @@ def test_cifar100_fine_and_coarse(tmp_path, binary):
         prepare(find_cifar100(tmp_path, "coarse"), tmp_path / "fine")
 
 
-def test_reading_may_begin_anywhere(tmp_path):
+def test_reading_starts_anywhere(tmp_path):
     images, _ = sources.cifar10(tmp_path)
     source = find_cifar10(tmp_path).read()
     for start in (0, 19, 20, 99, 100, 119, 120):
@@ -77,7 +77,7 @@ class Attack:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_pickle_that_would_run_something_is_refused(tmp_path, protocol, capsys):
+def test_a_pickle_with_code_is_rejected(tmp_path, protocol, capsys):
     sources.cifar10(tmp_path)
     path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(pickle.dumps({"labels": [0], "data": Attack()}, protocol))
@@ -87,7 +87,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, protocol, capsys
     assert not (tmp_path / "store").exists()
 
 
-def test_what_it_would_call_is_said():
+def test_the_message_names_the_call():
     with pytest.raises(PickleRefusedError, match=r"would call builtins\.print"):
         read_pickle(io.BytesIO(pickle.dumps(Attack(), 4)))
     with pytest.raises(PickleRefusedError, match=r"array of O8|array of f8"):
@@ -104,12 +104,12 @@ plain = st.recursive(
 
 
 @given(plain, st.integers(3, 4))
-def test_plain_data_are_read_as_pickle_reads_them(value, protocol):
+def test_plain_data_read_like_pickle(value, protocol):
     assert read_pickle(io.BytesIO(pickle.dumps({"x": value}, protocol))) == {"x": value}
 
 
 @given(st.data())
-def test_a_damaged_pickle_is_refused_or_plain(data):
+def test_a_damaged_pickle_is_rejected_or_plain(data):
     """Flipped bytes never reach anything but lists, dicts, text, numbers and arrays."""
     raw = bytearray(sources.as_python2({"labels": [1, 2], "data": np.zeros((2, 3), np.uint8)}))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -123,8 +123,7 @@ def test_a_damaged_pickle_is_refused_or_plain(data):
     )
 
 
-def test_the_files_of_the_tests_are_of_protocol_2():
-    """What stands for the official files has the instructions that those have."""
+def test_the_test_files_use_the_instructions_of_the_official_files():
     names = {op.name for op, _, _ in pickletools.genops(sources.as_python2({"data": np.zeros((1, 3072), np.uint8)}))}
     assert {"PROTO", "GLOBAL", "REDUCE", "BUILD", "BINSTRING", "SHORT_BINSTRING"} <= names
     expected = pickle.loads(sources.as_python2({"data": np.arange(9, dtype=np.uint8).reshape(3, 3)}), encoding="latin1")
@@ -168,7 +167,7 @@ def test_damage_is_named(tmp_path, name):
     assert not (tmp_path / "store").exists()
 
 
-def test_binary_files_of_another_length_and_other_archives(tmp_path):
+def test_binary_files_of_the_wrong_length_and_other_archives(tmp_path):
     folder = binary10(tmp_path, *sources.cifar10(tmp_path / "py"))
     path = folder / "data_batch_2.bin"
     path.write_bytes(path.read_bytes()[:-1])

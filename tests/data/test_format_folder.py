@@ -1,5 +1,7 @@
 """Class folders at any depth, and files that are skipped with a note."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,25 +18,26 @@ def files(root, *names):
     return root
 
 
-def test_images_at_any_depth_belong_to_the_uppermost_folder(tmp_path):
+def test_images_at_any_depth_belong_to_the_top_level_folder(tmp_path):
     root = files(tmp_path / "p", "ant/z.png", "ant/2020/a.png", "ant/2020/may/b.png", "bee/x/y/z/c.png")
     files(root, "ant/.hidden/a.png", "bee/__MACOSX/c.png")
     source = find_folder(root).read()
     assert source.class_names == ("ant", "bee")
+    assert source.names is not None
     assert source.names == ("ant/2020/a.png", "ant/2020/may/b.png", "ant/z.png", "bee/x/y/z/c.png")
     np.testing.assert_array_equal(source.labels, [0, 0, 0, 1])
-    assert [path.relative_to(root).as_posix() for path in source.pictures(2)] == list(source.names or ())[2:]
+    assert list(source.pictures(2)) == [root / name for name in source.names[2:]]
 
 
-def test_parts_with_nested_folders(tmp_path):
+def test_splits_with_nested_folders(tmp_path):
     root = files(tmp_path / "p", "train/ant/1/a.png", "train/bee/b.png", "test/ant/a.png", "test/bee/2/b.png")
     source = find_folder(root).read()
     assert source.names == ("train/ant/1/a.png", "train/bee/b.png", "test/ant/a.png", "test/bee/2/b.png")
-    assert all(path.is_file() for path in source.pictures(0))
+    assert all(isinstance(path, Path) and path.is_file() for path in source.pictures(0))
     np.testing.assert_array_equal(source.test, [False, False, True, True])
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path):
+def test_links_are_followed_but_not_in_cycles(tmp_path):
     root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
     files(tmp_path / "elsewhere", "c.png")
     (root / "bee" / "more").symlink_to(tmp_path / "elsewhere")
@@ -44,7 +47,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         find_folder(root)
 
 
-def test_images_of_other_kinds_are_counted_and_refused_when_strict(tmp_path):
+def test_unsupported_images_are_counted_and_rejected_when_strict(tmp_path):
     root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
     for name in ("ant/x.gif", "ant/deep.GIF", "bee/y.tif", "bee/notes.txt", "bee/Thumbs.db"):
         (root / name).write_text("x")
@@ -54,7 +57,7 @@ def test_images_of_other_kinds_are_counted_and_refused_when_strict(tmp_path):
         prepare.folder(root, tmp_path / "other", 8, strict=True)
 
 
-def test_names_that_are_no_text_are_kept_and_line_breaks_refused(tmp_path):
+def test_undecodable_names_are_kept_and_line_breaks_rejected(tmp_path):
     root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
     (root / "bee" / "b.png").rename(root / "bee" / "\udcff.png")  # the byte ff on the disk
     store = prepare.folder(root, tmp_path / "store", 8)

@@ -1,4 +1,4 @@
-"""IDX: what is written is read, wherever its files are gzipped, and each kind of damage is named."""
+"""IDX: files are read back, gzipped or not, and each kind of damage is named."""
 
 import gzip
 
@@ -12,7 +12,7 @@ from taildiff.errors import DataError
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_what_was_written_is_read(tmp_path, suffix):
+def test_files_are_read_back(tmp_path, suffix):
     (_, train_labels), (_, test_labels) = sources.mnist(tmp_path / "mnist", 600, suffix=suffix)
     store = prepare(find_idx(tmp_path / "mnist"), tmp_path / "store", 5)
     assert store.meta.shape == (610, 5, 5, 1)
@@ -23,7 +23,7 @@ def test_what_was_written_is_read(tmp_path, suffix):
     assert store.names is None
 
 
-def test_pixels_are_not_touched_at_the_own_size(tmp_path):
+def test_pixels_are_unchanged_at_their_own_size(tmp_path):
     images = sources.pixels(40, 8, 8)
     sources.idx(tmp_path / "m" / "train-images.idx3-ubyte", images)  # as some programs unpack it, and no test part
     sources.idx(tmp_path / "m" / "train-labels.idx1-ubyte", (np.arange(40) % 2).astype(np.uint8))
@@ -34,7 +34,7 @@ def test_pixels_are_not_touched_at_the_own_size(tmp_path):
     assert not store.test.any()
 
 
-def test_reading_may_begin_anywhere(tmp_path):
+def test_reading_starts_anywhere(tmp_path):
     (train, _), (test, _) = sources.mnist(tmp_path, 600)
     everything = np.concatenate([train, test])
     source = find_idx(tmp_path).read()
@@ -43,7 +43,7 @@ def test_reading_may_begin_anywhere(tmp_path):
         np.testing.assert_array_equal(np.array(rest).reshape(-1, 6, 5), everything[start:])
 
 
-def test_emnist_is_put_upright_and_counts_from_one(tmp_path):
+def test_emnist_is_put_upright_and_its_labels_start_at_one(tmp_path):
     arrays = sources.mnist(tmp_path, lead="emnist-letters-", classes=26, first=1)
     source = find_idx(tmp_path).read()
     assert source.class_names == tuple(str(k) for k in range(1, 27))
@@ -108,7 +108,7 @@ def _cut(path, by):
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_named_and_leaves_nothing(tmp_path, name):
+def test_damage_is_named_and_nothing_is_written(tmp_path, name):
     sources.mnist(tmp_path / "m")
     damage, message = DAMAGE[name]
     damage(tmp_path / "m")

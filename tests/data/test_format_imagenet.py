@@ -1,4 +1,4 @@
-"""ImageNet and Tiny ImageNet: each way in which held-out images take their classes, and each way it goes wrong."""
+"""ImageNet and Tiny ImageNet: each source of the classes of held-out images, and what can be wrong with it."""
 
 import os
 import shutil
@@ -31,12 +31,12 @@ def small(monkeypatch):
 
 @pytest.fixture
 def tree(tmp_path, small):
-    """Its tree, and the wnid of each held-out image."""
+    """The tree of `small`, and the wnid of each held-out image."""
     return tmp_path / "ilsvrc", sources.imagenet(tmp_path / "ilsvrc", WNIDS)
 
 
 def held_out(found):
-    """File name → class name."""
+    """File name → class name of the held-out images."""
     source = found.read()
     assert source.names is not None
     pairs = zip(source.names, source.labels, source.test, strict=True)
@@ -132,7 +132,7 @@ def test_held_out_images_in_class_folders(tree):
         ("", r"val\.txt is empty"),
     ],
 )
-def test_lists_that_cannot_be_right(tree, text, message):
+def test_wrong_lists(tree, text, message):
     root, _ = tree
     if text is not None:
         lines = [line.partition(" ") for line in text.splitlines()]
@@ -143,7 +143,7 @@ def test_lists_that_cannot_be_right(tree, text, message):
         find_imagenet(root)
 
 
-def test_what_is_not_there_is_told_with_instructions(tmp_path, small):
+def test_a_missing_dataset_gets_instructions(tmp_path, small):
     for spoil, message in (
         (lambda root: None, "does not exist"),
         (lambda root: root.write_text("x"), "is a file; unpack the archive"),
@@ -157,7 +157,7 @@ def test_what_is_not_there_is_told_with_instructions(tmp_path, small):
             find_imagenet(root)
 
 
-def test_a_part_is_refused_unless_it_is_asked_for(tree, tmp_path):
+def test_an_incomplete_copy_needs_partial(tree, tmp_path):
     root, truth = tree
     write(root / "val.txt", "".join(f"{name} {wnid}\n" for name, wnid in truth.items()))
     shutil.rmtree(root / "train" / WNIDS[1])
@@ -180,8 +180,8 @@ def test_a_part_is_refused_unless_it_is_asked_for(tree, tmp_path):
     assert "0 held-out images" in notes[1]
 
 
-def test_the_odd_files_of_imagenet(tree, tmp_path):
-    """One of its JPEG files is a PNG, some are CMYK; and suffixes are written in any way."""
+def test_the_unusual_files_of_imagenet(tree, tmp_path):
+    """One of the JPEG files is a PNG, some are CMYK, and suffixes vary in case."""
     root, truth = tree
     write(root / "val.txt", "".join(f"{name} {wnid}\n" for name, wnid in truth.items()))
     folder = root / "train" / WNIDS[0]
@@ -198,7 +198,7 @@ def test_the_odd_files_of_imagenet(tree, tmp_path):
     assert "skipped 1 .gif" in store.meta.notes[0]
 
 
-def test_an_unchanged_copy_is_known_and_a_changed_one_is_not(tree):
+def test_the_fingerprint_detects_changes(tree):
     root, truth = tree
     path = write(root / "val.txt", "".join(f"{name} {wnid}\n" for name, wnid in truth.items()))
     marks = [find_imagenet(root).fingerprint for _ in range(2)]
@@ -245,7 +245,7 @@ def test_tiny_imagenet_sorted_into_class_folders(tiny, below):
     assert held_out(find_tinyimagenet(tiny)) == {f"val_{k}.JPEG": f"word {k}" for k in range(3)}
 
 
-def test_tiny_imagenet_that_is_not_whole(tiny):
+def test_an_incomplete_tiny_imagenet(tiny):
     annotations = tiny / "val" / "val_annotations.txt"
     good = annotations.read_text()
     annotations.write_text(good.replace("n01629819", "n0162981"))
@@ -273,8 +273,8 @@ def test_tiny_imagenet_that_is_not_whole(tiny):
         find_tinyimagenet(tiny, partial=True)
 
 
-def test_held_out_images_without_classes_can_be_left_out(tree):
-    """Those who have no devkit can train; the others are told what is missing."""
+def test_held_out_images_without_classes_can_be_skipped(tree):
+    """Training works without the devkit, but only on request."""
     root, _ = tree
     with pytest.raises(DataError, match=r"no file gives their classes\. \(--partial skips them"):
         find_imagenet(root)

@@ -1,4 +1,4 @@
-"""Parquet files and saved datasets; without the extra, only what is said then."""
+"""Parquet files and saved datasets, and the error without the extra."""
 
 import builtins
 import io
@@ -28,7 +28,7 @@ FILES = [encoded(pixels) for pixels in PIXELS]
 
 
 @pytest.mark.parametrize("find", [find_parquet, find_hf])
-def test_without_the_extra_it_is_said_how_to_get_it(tmp_path, find, monkeypatch):
+def test_the_error_without_the_extra_says_how_to_install_it(tmp_path, find, monkeypatch):
     real = builtins.__import__
 
     def without(name, *args, **options):
@@ -41,7 +41,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(tmp_path, find, monkeypatch)
         find(tmp_path)
 
 
-def test_columns_are_found_or_asked_for(tmp_path):
+def test_columns_are_found_or_must_be_given(tmp_path):
     assert Columns().pick(tmp_path, ["id", "label", "img"]) == ("img", "label")
     assert Columns("id", "img").pick(tmp_path, ["id", "label", "img"]) == ("id", "img")
     with pytest.raises(DataError, match=r"no column has a usual name; give --label-column\. Columns: image, y"):
@@ -62,7 +62,7 @@ def write(arrow, path, rows=slice(None), images=FILES, labels=LABELS, names=("im
     return path
 
 
-def test_files_of_bytes_and_their_parts(tmp_path, arrow):
+def test_files_of_bytes_and_their_splits(tmp_path, arrow):
     for name, rows in (("train-00000-of-00002", slice(0, 11)), ("train-00001-of-00002", slice(11, 24))):
         write(arrow, tmp_path / "p" / "data" / f"{name}.parquet", rows)
     write(arrow, tmp_path / "p" / "data" / "test-00000-of-00001.parquet", slice(24, 30))
@@ -78,7 +78,7 @@ def test_files_of_bytes_and_their_parts(tmp_path, arrow):
         np.testing.assert_array_equal(np.array(rest).reshape(-1, 8, 8, 3), PIXELS[start:])
 
 
-def test_records_text_labels_and_broken_rows(tmp_path, arrow):
+def test_structs_text_labels_and_broken_rows(tmp_path, arrow):
     images = [{"bytes": data, "path": f"{k}.png"} for k, data in enumerate(FILES)]
     images[4] = {"bytes": None, "path": "elsewhere.png"}
     images[9] = {"bytes": b"broken", "path": None}
@@ -99,7 +99,7 @@ def test_records_text_labels_and_broken_rows(tmp_path, arrow):
         (FILES, [0] * 30, "only the class '0'"),
     ],
 )
-def test_columns_that_do_not_fit(tmp_path, arrow, images, labels, message):
+def test_unusable_columns(tmp_path, arrow, images, labels, message):
     place = write(arrow, tmp_path / "a.parquet", images=images, labels=labels)
     with pytest.raises(DataError, match=message):
         prepare.prepare(find_parquet(place), tmp_path / "store", 8)
@@ -146,7 +146,7 @@ def test_saved_datasets(tmp_path, dictionary):
         np.testing.assert_array_equal(table.images, PIXELS[:24])
 
 
-def test_what_is_no_saved_dataset(tmp_path):
+def test_folders_that_are_no_saved_dataset(tmp_path):
     pytest.importorskip("datasets")
     with pytest.raises(
         DataError, match="not written by save_to_disk; for parquet files: taildiff data prepare parquet"

@@ -1,4 +1,4 @@
-"""Places365 and iNaturalist 2018: the trees that their archives unpack to, and what is told of incomplete ones."""
+"""Places365 and iNaturalist 2018: the trees of their archives, and errors for incomplete ones."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def small(monkeypatch):
 
 
 def fill(root, train, paths, val, flat):
-    """Two images a class, and one held out each, in the last class first where they are flat."""
+    """Two images per class and one held out; the held-out ones start with the last class if `flat`."""
     for k, path in enumerate(paths):
         for i in range(2):
             sources.jpeg(root / train / path / f"{i + 1:08d}.jpg", k + i)
@@ -74,7 +74,7 @@ def test_a_list_of_places_lt_names_images_of_the_easy_tree(tmp_path):
     assert split.counts == (1, 1, 1, 1)
 
 
-def test_places_that_are_not_whole(tmp_path):
+def test_an_incomplete_places(tmp_path):
     root = fill(tmp_path / "p", "data_256", PATHS, "val_256", True)
     names = root / "places365_val.txt"
     good = names.read_text()
@@ -157,14 +157,14 @@ def edit(path, change):
         (lambda v: (v["images"].pop(), v["annotations"].pop(0)), "has 3 classes, 8 training and"),
     ],
 )
-def test_annotations_that_cannot_be_right(tmp_path, change, message):
+def test_wrong_annotations(tmp_path, change, message):
     root = sources.inaturalist(tmp_path / "i")
     edit(root / "train2018.json", change)
     with pytest.raises(DataError, match=message):
         find_inaturalist(root)
 
 
-def test_inaturalist_that_is_not_there(tmp_path):
+def test_an_incomplete_inaturalist(tmp_path):
     root = sources.inaturalist(tmp_path / "i")
     (root / "train_val2018" / "Plantae").rename(tmp_path / "Plantae")
     with pytest.raises(DataError, match=r"names 'train_val2018/Plantae/0/.*do not exist in.*--partial"):

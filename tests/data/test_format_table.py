@@ -1,4 +1,4 @@
-"""CSV and list files: what they name is what comes, and every wrong line is named."""
+"""CSV and list files: the images that they list, and the number of every wrong line."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_numbers_are_sorted_as_numbers_and_the_root_may_be_elsewhere(photos, tmp
     source = find_csv(place, photos).read()
     assert source.class_names == ("2", "9", "10")
     np.testing.assert_array_equal(source.labels, [2, 1, 0])
-    assert [path.name for path in source.pictures(1)] == ["f.png", "d.png"]
+    assert list(source.pictures(1)) == [photos / "f.png", photos / "sub" / "d.png"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_every_wrong_line_is_named(photos, tmp_path, text, message):
     assert not (tmp_path / "store").exists()
 
 
-def test_text_that_is_none(photos, tmp_path):
+def test_files_that_are_no_text(photos, tmp_path):
     place = photos / "all.csv"
     place.write_bytes(b"path,label\n\xff\xfe\n")
     with pytest.raises(DataError, match="not a text file"):

@@ -1,4 +1,4 @@
-"""The registry of importers: nothing can be forgotten in it, and what its records say is what the functions take."""
+"""The registry of importers is complete, and its records match the functions."""
 
 import importlib
 import inspect
@@ -38,7 +38,7 @@ def test_names_are_unique():
 
 
 @pytest.mark.parametrize("importer", importers().values(), ids=importers())
-def test_records_say_what_the_functions_take(importer):
+def test_records_match_the_functions(importer):
     first, *others = [*inspect.signature(importer.find).parameters.values(), None] if importer.source else [None]
     assert first is None or first.default is inspect.Parameter.empty
     assert [option.name for option in importer.options.values()] == [each.name for each in others if each]
@@ -78,7 +78,7 @@ def test_options_from_python(tmp_path):
             find(name, tmp_path, options)
 
 
-def test_a_name_costs_no_import_of_torch():
+def test_the_registry_does_not_import_torch():
     code = "import sys; from taildiff.data.formats import importers; importers(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""Decoding: every colour mode, orientation and shape ends as the picture that a person sees."""
+"""Decoding: every colour mode, orientation and shape gives the image that a person sees."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from taildiff.data.images import BrokenImageError, decode, decode_frame, fit, fr
 
 
 def ramp(height=24, width=24, top=255):
-    """A grey picture without symmetry: columns rise, and the upper left corner is bright."""
+    """A grey image without symmetry: columns rise, and the upper left corner is bright."""
     values = np.tile(np.linspace(0, top, width), (height, 1))
     values[: height // 4, : width // 4] = top
     return values
@@ -27,14 +27,14 @@ def grey(values):
     return Image.fromarray(np.rint(values).astype(np.uint8))
 
 
-def test_a_picture_of_the_right_size_is_not_touched(tmp_path):
+def test_an_image_of_the_right_size_is_unchanged(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     path = save(tmp_path / "a.png", Image.fromarray(pixels))
     np.testing.assert_array_equal(decode(path, 16, 3), pixels)
 
 
 @pytest.mark.parametrize("kind", ["L", "1", "P", "LA", "RGB", "RGBA", "16-bit", "CMYK"])
-def test_every_colour_mode_shows_the_same_picture(tmp_path, kind):
+def test_every_colour_mode_shows_the_same_image(tmp_path, kind):
     values = np.where(ramp() > 127, 255, 0)
     picture = grey(values)
     match kind:
@@ -77,7 +77,7 @@ def test_half_transparent_red_is_pink(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_before_the_crop(tmp_path, orientation, suffix):
-    """The stored picture is the upright one turned back, so that undoing it must show the upright one."""
+    """The stored image is the upright one turned back, so that decoding must show the upright one."""
     upright = ramp(40, 64)
     quarter = {5: lambda a: a.T, 6: lambda a: np.rot90(a), 7: lambda a: np.rot90(a, 2).T, 8: lambda a: np.rot90(a, -1)}
     flat = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud}
@@ -91,7 +91,7 @@ def test_exif_orientation_is_applied_before_the_crop(tmp_path, orientation, suff
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 20), (20, 40), (41, 20)])
-def test_the_middle_square_stays(tmp_path, height, width):
+def test_the_central_square_is_kept(tmp_path, height, width):
     side = min(height, width)
     values = np.zeros((height, width))
     y, x = (height - side) // 2, (width - side) // 2
@@ -103,13 +103,13 @@ def test_the_middle_square_stays(tmp_path, height, width):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_making_smaller_averages_instead_of_picking(tmp_path, suffix):
+def test_downscaling_averages(tmp_path, suffix):
     board = np.indices((256, 256)).sum(0) % 2 * 255.0
     path = save(tmp_path / f"a.{suffix}", grey(board), **({"quality": 100} if suffix == "jpg" else {}))
     np.testing.assert_allclose(decode(path, 8, 1).astype(float), 127.5, atol=3)
 
 
-def test_making_larger_and_odd_shapes(tmp_path):
+def test_upscaling_and_unusual_shapes(tmp_path):
     assert (decode(save(tmp_path / "a.png", grey(np.full((1, 1), 77))), 32, 3) == 77).all()
     assert (decode(save(tmp_path / "b.png", grey(np.full((300, 1), 77))), 32, 1) == 77).all()
     shown = decode(save(tmp_path / "c.png", grey(ramp(8, 8)[4:])), 64, 1)[..., 0].astype(float)
@@ -147,7 +147,7 @@ def _chunk(kind, data):
 
 
 def _bomb():
-    """A PNG of a few bytes that announces 60,000 × 60,000 pixels."""
+    """A PNG of a few bytes that claims 60,000 × 60,000 pixels."""
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     data = zlib.compress(bytes(1000))
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
@@ -172,7 +172,7 @@ def _encoded(kind):
     ],
     ids=["empty", "text", "gif", "jpeg", "png", "webp", "bomb"],
 )
-def test_broken_images_are_named_so(tmp_path, data, message):
+def test_broken_images_are_reported(tmp_path, data, message):
     path = tmp_path / "a.png"
     path.write_bytes(data)
     is_colour(path)  # must not raise either
@@ -181,13 +181,13 @@ def test_broken_images_are_named_so(tmp_path, data, message):
     assert str(caught.value)
 
 
-def test_broken_metadata_do_not_break_a_picture(tmp_path):
+def test_broken_metadata_do_not_break_an_image(tmp_path):
     path = save(tmp_path / "a.jpg", Image.new("RGB", (8, 8), "white"), exif=b"Exif\0\0not a tiff header at all")
     assert (decode(path, 8, 3) == 255).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_of_an_animated_image_the_first_frame_is_taken(tmp_path, suffix):
+def test_the_first_frame_of_an_animated_image_is_used(tmp_path, suffix):
     frames = [grey(np.full((8, 8), value)).convert("RGB") for value in (200, 30, 90)]
     lossless = {"lossless": True} if suffix == "webp" else {}
     path = save(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:], **lossless)
@@ -198,7 +198,7 @@ def test_of_an_animated_image_the_first_frame_is_taken(tmp_path, suffix):
 
 
 def test_a_photo_with_a_preview_is_not_animated(tmp_path):
-    """Phones write several pictures into one JPEG; the first is the photo."""
+    """Phones write several images into one JPEG; the first is the photo."""
     frames = [grey(np.full((8, 8), value)).convert("RGB") for value in (200, 30)]
     path = tmp_path / "a.jpg"
     frames[0].save(path, "MPO", save_all=True, append_images=frames[1:])
@@ -207,7 +207,7 @@ def test_a_photo_with_a_preview_is_not_animated(tmp_path):
     np.testing.assert_allclose(shown.pixels.astype(int), 200, atol=2)
 
 
-def test_bytes_are_read_as_files_are(tmp_path):
+def test_bytes_are_read_like_files(tmp_path):
     path = save(tmp_path / "a.png", grey(ramp()).convert("RGB"))
     np.testing.assert_array_equal(decode(path.read_bytes(), 12, 3), decode(path, 12, 3))
     assert is_colour(path.read_bytes())
@@ -225,7 +225,7 @@ def test_bytes_are_read_as_files_are(tmp_path):
         ((24, 31, 3), 3),
     ],
 )
-def test_arrays_are_shown_as_their_pictures(tmp_path, shape, channels):
+def test_arrays_are_read_like_files(tmp_path, shape, channels):
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     path = save(tmp_path / "a.png", Image.fromarray(pixels[..., 0] if shape[2:] == (1,) else pixels))
     for size in (24, 10):

@@ -1,4 +1,4 @@
-"""Numbers of published datasets and lists: what fits is taken, all else is told with what was expected."""
+"""Counts of published datasets and lists: matching ones pass, others are rejected with the expected counts."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from taildiff.errors import DataError
 
 
 def profile(classes, lines, most, least):
-    """Counts with these numbers, between a geometric fall and nothing: the class in the middle takes what is left."""
+    """Counts per class with this number of classes, sum, maximum and minimum."""
     low, high = 1e-3, 50.0
     middle = np.zeros(classes)
-    for _ in range(60):  # the steeper, the fewer
+    for _ in range(60):  # steeper curves have fewer images
         power = (low + high) / 2
         middle = least + (most - least) * (1 - np.linspace(0, 1, classes)) ** power
         low, high = (power, high) if middle.sum() > lines else (low, power)
@@ -31,7 +31,7 @@ def profile(classes, lines, most, least):
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_the_published_numbers_pass(name):
+def test_the_published_counts_pass(name):
     cut = CUTS[name]
     counts = profile(cut.classes, cut.lines, cut.most, cut.least)
     line = check_cut(name, Path("train.txt"), counts, cut.held_out[0])
@@ -44,7 +44,7 @@ def test_the_published_numbers_pass(name):
 @pytest.mark.parametrize(
     "change", ["a line more", "another commonest", "another rarest", "a class less", "the test list"]
 )
-def test_other_numbers_do_not(change):
+def test_other_counts_do_not(change):
     cut = CUTS["imagenet-lt"]
     counts, held_out = profile(cut.classes, cut.lines, cut.most, cut.least), 0
     match change:
@@ -67,8 +67,7 @@ def test_other_numbers_do_not(change):
     assert ("not the list" in compare_cut(counts)) == (not held_out and len(counts) == 1000)
 
 
-def test_a_list_file_with_the_published_number_of_lines_and_no_images(tmp_path):
-    """The numbers are looked at before any image: what is missing then is the images."""
+def test_counts_are_checked_before_images(tmp_path):
     cut = CUTS["places-lt"]
     counts = profile(cut.classes, cut.lines, cut.most, cut.least)
     lines = [f"train/c{k}/{i:08d}.jpg {k}" for k, count in enumerate(counts) for i in range(count)]
@@ -101,7 +100,7 @@ def test_datasets():
     assert note.startswith("incomplete, or another version: 999 classes, 1,281,167 training")
 
 
-def test_the_papers_own_cuts():
-    """Of equal classes, where no class is short of images; the real ImageNet has 732 to 1,300 a class."""
+def test_the_cuts_of_the_paper():
+    """Of equal classes; the real ImageNet has 732 to 1,300 images per class."""
     assert sum(exponential_counts([500] * 200, 0.01)) == 21_549
     assert sum(exponential_counts([1300] * 1000, 0.01, n_max=IMAGENET.train / IMAGENET.classes)) == 275_288
