@@ -77,10 +77,10 @@ def test_grey_images_are_encoded_as_colour(tiny_store, tiny_vae, tmp_path):
 
 
 def test_ctrl_c_prints_how_to_resume(photos, tiny_vae, tmp_path, capsys, monkeypatch):
-    from taildiff.data import encode
+    from taildiff.io import resumable_array
     from taildiff.models.codec import VAE
 
-    monkeypatch.setattr(encode, "_SHARD_SECONDS", 0.0)
+    monkeypatch.setattr(resumable_array, "SHARD_SECONDS", 0.0)
     words = ("data", "encode", photos.root, "--vae", tiny_vae, "--out", tmp_path / "latents", "--batch-size", 2)
     real, calls = VAE.moments, []
 

@@ -121,8 +121,9 @@ def test_notes_are_printed(run, places):
 
 def test_ctrl_c_logs_how_to_resume(places, monkeypatch, caplog):
     from taildiff.data import prepare
+    from taildiff.io import resumable_array
 
-    monkeypatch.setattr(prepare, "_SHARD_ITEMS", 64)
+    monkeypatch.setattr(resumable_array, "SHARD_BYTES", 64 * 32 * 32 * 3)
     monkeypatch.setattr(prepare.StoreWriter, "close", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     words = ["prepare", "cifar10", str(places / "cifar10"), "--out", str(places / "s")]
     with caplog.at_level("INFO", "taildiff"), pytest.raises(KeyboardInterrupt):
