@@ -1,10 +1,10 @@
-"""docs/methods/cost.md from what the benchmark measured and from what the objectives ask of the network.
+"""Write docs/methods/cost.md from the measured step times and the rows that each objective needs.
 
     python benchmarks/step_cost.py --out benchmarks/results/step_cost.json
     python benchmarks/cost_page.py
 
-Every step_cost*.json there becomes a column.
-Rows are counted on the built objectives, not written down by hand. A test holds the page to this script's output.
+Every step_cost*.json there becomes a column. Rows are counted on the built objectives. A test compares the page with
+this script's output.
 """
 
 import json
@@ -21,20 +21,20 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "methods" / "cost.md"
 BATCH = 64
 HEAD = """\
-# What a step costs
+# Cost of a training step
 
-Written by `python benchmarks/cost_page.py`; do not change it by hand.
+Written by `python benchmarks/cost_page.py`; do not edit it by hand.
 
-*Full rows* go through the whole network, *tap rows* only as far as the features that are wanted of them, both forward
-and backward; they are counted at a batch of {batch}. Time is that of forward, backward and update, as a multiple of
-plain denoising with the same network, batch and draws: the median over rounds in which the methods take turns. It
-says what training costs; sampling costs the same for all methods.
+*Full rows* go through the whole network, *tap rows* only up to the layer whose features are needed, forward and
+backward; both are counted at a batch of {batch}. Time covers forward, backward and update, as a multiple of plain
+denoising with the same network, batch and draws: the median over rounds in which the methods take turns. This is the
+cost of training; sampling costs the same for all methods.
 
 """
 
 
 def rows(spec: ObjectiveSpec) -> tuple[int, int]:
-    """Rows through the whole network and rows to the tap, of a batch of `BATCH`."""
+    """Rows through the whole network and rows up to the tap, for a batch of `BATCH`."""
     run = recipe("mnist5k-plain")
     facts = DataFacts(height=28, width=28, channels=1, class_names=tuple("0123456789"), counts=(10,) * 10)
     objective = build.objective(spec, build.process(run.path), facts.counts, build.denoiser(run.model, facts))
@@ -43,7 +43,7 @@ def rows(spec: ObjectiveSpec) -> tuple[int, int]:
 
 
 def page(results: Path) -> str:
-    """The page's text; `results` is the folder of the measurements, and may have none."""
+    """The page's text; `results` is the folder of measurements, which may be empty."""
     measured = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("step_cost*.json"))]
     titles = [f"{m['recipe']}, batch {m['batch']}, {m['hardware']}" for m in measured] or ["time"]
     lines = ["| method | full rows | tap rows |" + "".join(f" {title} |" for title in titles)]
@@ -53,7 +53,8 @@ def page(results: Path) -> str:
         full, tap = rows(spec)
         lines.append(f"| {name} | {full} | {tap} |" + "".join(f" {time} |" for time in times))
     notes = [
-        f"- {title}: plain takes {m['plain_ms']:g} ms a step; {m['rounds']} rounds; torch {m['torch']}, {m['machine']}."
+        f"- {title}: plain takes {m['plain_ms']:g} ms per step; {m['rounds']} rounds; "
+        f"torch {m['torch']}, {m['machine']}."
         for title, m in zip(titles, measured, strict=False)
     ]
     return HEAD.format(batch=BATCH) + "\n".join([*lines, "", *notes]).rstrip() + "\n"

@@ -2,7 +2,7 @@
 
     python benchmarks/recipe_cost.py --out benchmarks/results/recipe_cost.json
 
-prints the table of docs/recipes.md, and a test holds the page to it. Networks are built without memory (torch's meta
+prints the table of docs/recipes.md; a test compares the page with it. Networks are built without memory (torch's meta
 device) and one forward pass is counted by torch.utils.flop_counter: matrix products and convolutions, a multiplication
 and an addition each. A step is three forward passes (the backward pass counts twice) of all rows that the objective
 sends through the network; losses, norms, optimiser and EMA are not counted.
@@ -33,23 +33,23 @@ SIZES = {
     "imagenetlt64": (64, 3, 1000),
     "imagenetlt256": (256, 3, 1000),
 }
-"""Pixels a side, channels and classes of what a recipe is for, by the first part of its name."""
+"""Side in pixels, channels and classes of a recipe's data, by the first part of its name."""
 HEAD = """\
-| recipe | works on | tail | resampled | network | parameters | batch | steps | images seen | GFLOP an image | \
+| recipe | works on | tail | resampled | network | parameters | batch | steps | images seen | GFLOP per image | \
 PFLOP, plain | PFLOP, this method |
 |---|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|"""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one recipe."""
+    """The cost of one recipe."""
 
     recipe: str
     parameters: int
     forward_flop: int
-    """Of one image."""
+    """Per image."""
     rows: float
-    """Images' worth of network that a step runs for each image of the batch."""
+    """Rows through the network per image of the batch."""
     images: int
     plain_pflop: float
     """The whole run without any term."""
@@ -58,7 +58,7 @@ class Cost:
 
 
 def facts_of(name: str) -> DataFacts:
-    """Of the dataset that a recipe is for; the counts mean nothing."""
+    """Facts of the recipe's dataset; the counts are arbitrary."""
     size, channels, classes = SIZES[name.split("-")[0]]
     names = tuple(str(k) for k in range(classes))
     codec = LATENTS if size == 256 else None
@@ -67,7 +67,7 @@ def facts_of(name: str) -> DataFacts:
 
 @cache
 def network_of(model: ModelSpec, facts: DataFacts) -> Denoiser:
-    """The network without memory."""
+    """The network on the meta device."""
     with torch.device("meta"):
         return build.denoiser(model, facts).eval()
 
@@ -82,7 +82,7 @@ def forward_flop(model: ModelSpec, facts: DataFacts) -> int:
 
 
 def rows(spec: RunSpec, network: Denoiser) -> float:
-    """Rows a step over the images of its batch; those that stop at a tap are in none of the recipes."""
+    """Rows per step divided by the batch size; no recipe has rows that stop at a tap."""
     objective = build.objective(spec.objective, build.process(spec.path), (9,) * network.classes, network)
     assert objective.predicted == len(objective.views), "rows that stop early cost less"
     return sum(rows_of(view, spec.batch_size) for view in objective.views) / spec.batch_size
@@ -100,8 +100,8 @@ def cost(name: str) -> Cost:
 
 
 def tail_of(data: DataSpec) -> str:
-    """The cut in few words."""
-    floor = f", ≥ {data.min_per_class} a class" if data.min_per_class else ""
+    """A short description of the cut."""
+    floor = f", ≥ {data.min_per_class} per class" if data.min_per_class else ""
     return f"exp, ρ = {data.ratio:g}{floor}" if data.tail == "exp" else "of the list"
 
 

@@ -1,8 +1,8 @@
-"""CCUA in a training loop of your own: flow matching with diffusers' DiTTransformer2DModel on long-tailed digits.
+"""CCUA in your own training loop: flow matching with diffusers' DiTTransformer2DModel on long-tailed digits.
 
     python examples/ccua_in_your_loop_dit.py [--steps 20]
 
-What CCUA adds to the loop is marked (1) to (5). For images of 256 pixels, use latents of a VAE instead of the digits.
+CCUA's additions to the loop are marked (1) to (5). For 256-pixel images, use VAE latents instead of the digits.
 """
 
 import argparse
@@ -38,8 +38,8 @@ def transformer() -> DiTTransformer2DModel:
         num_embeds_ada_norm=CLASSES,  # the number of classes; a row for "no label" is added
         norm_num_groups=1,
     )
-    # (1) In training each block drops labels by itself, by a coin of its own. We drop them below, once for all blocks,
-    #     so that we know which samples still have their label.
+    # (1) In training each block drops labels with its own coin. We drop them below, once for all blocks, to know
+    #     which samples still have their label.
     for block in net.transformer_blocks:
         block.norm1.emb.class_embedder.dropout_prob = 0.0
     return net
@@ -70,7 +70,7 @@ def train(steps: int = 20, batch: int = 32) -> DiTTransformer2DModel:
         conditional, unconditional = net(x_s.repeat(2, 1, 1, 1), 1000 * s.repeat(2), labels).sample.chunk(2)
         _, null_features = features[0].chunk(2)
 
-        # (5) repel the features of the pass without labels, align the two predictions; both mostly where noise is large
+        # (5) repel the features of the pass without labels, align the two predictions; both mostly at high noise
         w = losses.noise_weight(s)
         ucl = (w * losses.unsupervised_contrastive(null_features)).mean()
         al = (w * losses.alignment(conditional, unconditional) * ~dropped).mean()

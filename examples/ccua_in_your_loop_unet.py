@@ -1,8 +1,8 @@
-"""CCUA in a training loop of your own: DDPM with diffusers' UNet2DModel on long-tailed digits.
+"""CCUA in your own training loop: DDPM with diffusers' UNet2DModel on long-tailed digits.
 
     python examples/ccua_in_your_loop_unet.py [--steps 20]
 
-What CCUA adds to the loop is marked (1) to (4).
+CCUA's additions to the loop are marked (1) to (4).
 """
 
 import argparse
@@ -59,7 +59,7 @@ def train(steps: int = 20, batch: int = 32) -> UNet2DModel:
         conditional, unconditional = net(x_t.repeat(2, 1, 1, 1), t.repeat(2), labels).sample.chunk(2)
         _, null_features = features[0].chunk(2)
 
-        # (4) repel the features of the pass without labels, align the two predictions; both mostly where noise is large
+        # (4) repel the features of the pass without labels, align the two predictions; both mostly at high noise
         w = losses.noise_weight(t / 1000)
         ucl = (w * losses.unsupervised_contrastive(null_features)).mean()
         al = (w * losses.alignment(conditional, unconditional) * ~dropped).mean()

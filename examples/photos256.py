@@ -2,9 +2,8 @@
 
     python examples/photos256.py photos            # photos/train/<class>/n.jpg and photos/test/<class>/n.jpg
 
-It stands in for a folder of your own where there is no network: crops of a temple, a flower and a portrait, equally
-many of each, so that a tail can be cut and judged. Crops of one photograph overlap: nothing here is about
-generalisation.
+Use it instead of your own folder on a machine without internet: crops of a temple, a flower and a portrait, as many
+of each, so that a tail can be cut and evaluated. Crops of one photograph overlap, so nothing here shows generalisation.
 """
 
 import argparse
@@ -19,7 +18,7 @@ SIZE = 256
 
 
 def photographs() -> dict[str, Image.Image]:
-    """In alphabetical order, as classes are sorted: the last ones become rare when a tail is cut."""
+    """The photographs in alphabetical order, as classes are sorted: cutting a tail makes the last ones rare."""
     portrait = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
     return {
         "flower": Image.fromarray(load_sample_image("flower.jpg")),
@@ -29,7 +28,7 @@ def photographs() -> dict[str, Image.Image]:
 
 
 def write(out: Path, counts: tuple[int, ...] = (200, 200, 200), held_out: int = 20, seed: int = 0) -> None:
-    """Crops of random place and size, resized to 256x256 pixels."""
+    """Write crops of random position and size, resized to 256x256 pixels."""
     random = np.random.default_rng(seed)
     for (name, photo), count in zip(photographs().items(), counts, strict=True):
         for part, number in (("train", count), ("test", held_out)):

@@ -1,11 +1,11 @@
-"""A small VAE of your own images, where Stable Diffusion's cannot be had: trained on a store, saved for diffusers.
+"""A small VAE for your own images, if you cannot download Stable Diffusion's: trained on a store, saved for diffusers.
 
     python examples/small_vae.py data/photos vae --steps 600
     taildiff data encode data/photos --vae vae --out data/photos-latents
 
-A latent has 4 channels and an eighth of the side, as Stable Diffusion's. Loss: |x - x'| + |x - x'|^2 + beta KL, on
-random crops (the network is convolutional, so that whole images need no training of their own); no perceptual and no
-adversarial loss, so that what it draws is soft. Its scaling factor makes latents of variance 1 (Rombach et al. 2022).
+A latent has 4 channels and an eighth of the side, like Stable Diffusion's. Loss: |x - x'| + |x - x'|^2 + beta KL on
+random crops (the network is convolutional, so it works on whole images too); without a perceptual or adversarial loss
+its images are soft. Its scaling factor gives latents of variance 1 (Rombach et al. 2022).
 """
 
 import argparse
@@ -46,7 +46,7 @@ def train(data: Path, out: Path, steps: int, batch: int = 8, side: int = 128, wi
     optimizer = torch.optim.Adam(vae.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=min(0.1, 2 / steps))
     rows = store.train_index
-    share = 1 / np.bincount(store.labels[rows])[store.labels[rows]]  # every class equally often
+    share = 1 / np.bincount(store.labels[rows])[store.labels[rows]]  # each class equally often
     for step in range(steps):
         x = crops(store, random.choice(rows, batch, p=share / share.sum()), side, random)
         posterior = vae.encode(x).latent_dist

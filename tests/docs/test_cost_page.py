@@ -30,4 +30,4 @@ def test_measurements_and_rows_come_into_the_page(script, tmp_path):
     text = script["page"](tmp_path)
     assert "| CBDM | 128 | 0 | 1.23 | 1.50 |" in text
     assert "| T2H | 64 | 0 | – | – |" in text
-    assert text.count("plain takes 4.5 ms a step; 3 rounds; torch t, m.") == 2
+    assert text.count("plain takes 4.5 ms per step; 3 rounds; torch t, m.") == 2
