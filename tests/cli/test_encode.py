@@ -109,12 +109,12 @@ def test_wrong_places(photos, tiny_vae, tmp_path, capsys):
     before = tree(tmp_path)
     capsys.readouterr()
     for store, vae, out, message in (
-        (latents, tiny_vae, "other", f"name the store that they are of, {photos.root}"),
+        (latents, tiny_vae, "other", f"give the store they were made from: {photos.root}"),
         (tmp_path / "folder", tiny_vae, "other", "is not a store"),
         (tmp_path / "nothing", tiny_vae, "other", "does not exist"),
         (tmp_path / "run", tiny_vae, "other", "run.json does not describe a run"),
         (photos.root, tmp_path / "no-vae", "other", "there is no folder"),
-        (photos.root, tiny_vae, "run", "holds no latents, so it is left alone"),
+        (photos.root, tiny_vae, "run", "holds no latents; choose another --out"),
         (photos.root, tiny_vae, "photos/latents", "must not contain each other"),
     ):
         assert call("data", "encode", store, "--vae", vae, "--out", tmp_path / out) == 2
@@ -160,7 +160,7 @@ def test_latents_are_not_images(photos, tiny_vae, tmp_path, capsys):
     assert "already holds latents; to train on them: taildiff train auto-sit-ccua --data" in said(capsys)
     for judged, real in ((tmp_path / "latents", photos.root), (photos.root, tmp_path / "latents")):
         assert call("evaluate", judged, "--data", real) == 2
-        assert f"name the store that they are of, {photos.root}" in said(capsys)
+        assert f"give the store they were made from: {photos.root}" in said(capsys)
 
 
 def test_sizes_are_printed_in_a_readable_unit():

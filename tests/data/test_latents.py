@@ -190,7 +190,7 @@ def test_unfinished_latents_of_another_vae_or_of_other_images_are_not_dropped_by
         stopped(store, tmp_path / "again")
         codec = CODEC.model_copy(update=change)
         other = store if change else make_store(tmp_path / "other", TEST, seed=1)
-        with pytest.raises(DataError, match=rf"has \d+ unfinished latents {what}; to drop them give --overwrite"):
+        with pytest.raises(DataError, match=rf"has \d+ unfinished latents {what}; .*--overwrite to discard them"):
             starts(other, tmp_path / "again", codec)
         begun, made = starts(other, tmp_path / "again", codec, overwrite=True)
         assert begun == 0
@@ -250,7 +250,7 @@ def test_nothing_but_latents_is_ever_replaced(store, tmp_path):
     (tmp_path / "thesis" / "chapter1.tex").write_text("x")
     other = make_store(tmp_path / "other", TEST, seed=1)
     for place in (tmp_path / "thesis", other.root, tmp_path / "thesis" / "chapter1.tex"):
-        with pytest.raises(DataError, match="holds no latents, so it is left alone"):
+        with pytest.raises(DataError, match="holds no latents; choose another --out"):
             run(store.root, place, overwrite=True)
     for place in (store.root, store.root / "latents", tmp_path):
         with pytest.raises(DataError, match="must not contain each other"):
@@ -338,20 +338,22 @@ def test_training_data_is_whichever_is_there(store, latents, tmp_path):
     assert type(open_data(store.root)) is Store
     assert type(open_data(str(latents.root))) is LatentStore
     assert (is_latents(latents.root), is_latents(store.root)) == (True, False)
-    with pytest.raises(DataError, match=r"neither a store \(no store.json there\) nor latents \(no latents.json\)"):
+    with pytest.raises(DataError, match=r"neither a store \(no store.json\) nor latents \(no latents.json\)"):
         open_data(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         open_data(tmp_path / "nothing")
 
 
 def test_one_in_the_place_of_the_other_is_told(store, latents, tmp_path):
-    with pytest.raises(DataError, match=rf"holds latents, and here images are needed: .*{store.root}$"):
+    with pytest.raises(
+        DataError, match=rf"holds latents, but images are needed; give the store they were made from: {store.root}$"
+    ):
         Store.open(latents.root)
-    with pytest.raises(DataError, match=r"is a store of images\. Make latents: taildiff data encode"):
+    with pytest.raises(DataError, match=r"is a store of images\. Encode it: taildiff data encode"):
         LatentStore.open(store.root)
     with pytest.raises(DataError, match="does not exist"):
         LatentStore.open(tmp_path / "nothing")
-    with pytest.raises(DataError, match=r"no latents\.json there"):
+    with pytest.raises(DataError, match=r"it has no latents\.json"):
         LatentStore.open(tmp_path)
 
 
@@ -359,9 +361,9 @@ def test_latents_do_without_the_store_and_find_it_when_it_is_needed(store, laten
     assert pixels_of(latents).root == store.root
     store.root.rename(tmp_path / "moved")
     assert verify(LatentStore.open(latents.root))
-    with pytest.raises(DataError, match=r"cannot be opened .*does not exist.*name it: --data STORE"):
+    with pytest.raises(DataError, match=r"cannot be opened .*does not exist.*give its place: --data STORE"):
         pixels_of(latents)
-    _edit(latents.root, pixels_path=str(tmp_path / "moved"))  # the one thing that may be changed by hand
+    _edit(latents.root, pixels_path=str(tmp_path / "moved"))  # the one field that may be edited
     assert pixels_of(LatentStore.open(latents.root)).meta == latents.meta
     make_store(store.root, TEST, seed=1)
     with pytest.raises(DataError, match=r"is no longer the store .*--data STORE"):

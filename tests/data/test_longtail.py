@@ -77,7 +77,7 @@ def test_a_tail_that_empties_a_class_is_refused():
     labels = np.repeat(np.arange(3), 10)
     with pytest.raises(DataError, match=r"class 2 would keep no image: ratio 0\.01 is too small"):
         longtail.exponential(labels, 0.01)
-    with pytest.raises(DataError, match="class 3 would keep no image: there is none"):
+    with pytest.raises(DataError, match="class 3 would keep no image: it has none"):
         longtail.exponential(labels, 0.5, min_per_class=1, classes=4)
 
 
@@ -249,7 +249,7 @@ def test_a_list_is_floored_by_choice_of_a_seed(named, tmp_path):
     [
         ("x/0.png 0\n", r"line 1: 'x/0\.png' is not in .*named, whose images are named like 'a/0\.png'"),
         ("a/0.png 0\na/3.png 0\n", r"line 2: 'a/3\.png' is held out"),
-        ("a/0.png 0\na/0.png 0\n", "line 2: .*is there twice"),
+        ("a/0.png 0\na/0.png 0\n", "line 2: .*is listed twice"),
         ("a/0.png 1\n", "has the class 1, in .* it is 'a'"),
         ("a/0.png 3\n", "has the class 3, in .* it is 'a'"),
         ("a/0.png\n", "is not `path class_id`"),
@@ -272,7 +272,7 @@ def test_classes_that_are_numbers_are_meant_by_name(tmp_path):
 
 
 def test_a_list_needs_names_and_a_file(store, named, tmp_path):
-    with pytest.raises(DataError, match="a list needs a store made by folder, csv or list"):
+    with pytest.raises(DataError, match="does not record file names, which a list needs; prepare it from a folder"):
         cut_list(store, tmp_path / "l.txt", "a/0.png 0\n")
     with pytest.raises(DataError, match="nowhere does not exist"):
         Split.cut(named, DataSpec(tail="list", list=tmp_path / "nowhere"))
@@ -294,5 +294,5 @@ def test_a_split_changed_by_hand_is_not_believed(tmp_path, make_store):
     path = tmp_path / "split.json"
     split.save(path)
     path.write_text(path.read_text().replace('"tail": "natural"', '"tail": "exp"'))
-    with pytest.raises(DataError, match="changed by hand"):
+    with pytest.raises(DataError, match="is damaged, was changed, or is not a split"):
         Split.load(path)

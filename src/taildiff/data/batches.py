@@ -1,6 +1,6 @@
-"""Batches: store and order in, tensors out; a pure function of (seed, step), read one step ahead in a thread.
+"""Batches of tensors from a store in an order: a pure function of (seed, step), read one step ahead in a thread.
 
-Pixels are x / 127.5 - 1. A latent is drawn anew from the VAE's posterior whenever its image comes up,
+Pixels are x / 127.5 - 1. A latent is drawn from the VAE's posterior each time its image is used,
 z = (mean + std eps - shift) scaling, with the moments of the image or of its mirror (Rombach et al. 2022).
 """
 
@@ -46,11 +46,11 @@ def to_latents(moments: Tensor, eps: Tensor, codec: CodecFacts) -> Tensor:
 
 
 def _in_order(array: np.ndarray, rows: np.ndarray, *more: np.ndarray) -> np.ndarray:
-    """array[rows, *more] as a copy; a memory-mapped file is read best in its own order."""
+    """array[rows, *more] as a copy; a memory-mapped file is read fastest in ascending order."""
     order = np.argsort(rows, kind="stable")
-    found = np.empty((len(rows), *array.shape[1 + len(more) :]), array.dtype)
-    found[order] = array[(rows[order], *(index[order] for index in more))]
-    return found
+    values = np.empty((len(rows), *array.shape[1 + len(more) :]), array.dtype)
+    values[order] = array[(rows[order], *(index[order] for index in more))]
+    return values
 
 
 class Batches:
@@ -66,7 +66,7 @@ class Batches:
         rows: slice,
         pin: bool = False,
     ):
-        """`pin`: into memory from which a GPU can copy while it computes."""
+        """`pin`: use page-locked memory, from which a GPU copies while it computes."""
         self.store, self.split, self.order = store, split, order
         self.batch_size, self.flip, self.rows, self.pin = batch_size, flip, rows, pin
 
@@ -82,13 +82,13 @@ class Batches:
                 images[mirrored] = images[mirrored, :, ::-1]
                 x = to_tensor(images)
             case LatentStore():
-                own = _in_order(self.store.moments, self.store.rows(positions), mirrored.astype(np.intp))
-                x = to_latents(torch.from_numpy(own), self._noise(step, own.shape[2:]), self.store.info.codec)
+                moments = _in_order(self.store.moments, self.store.rows(positions), mirrored.astype(np.intp))
+                x = to_latents(torch.from_numpy(moments), self._noise(step, moments.shape[2:]), self.store.info.codec)
         batch = Batch(x, torch.from_numpy(self.store.labels[positions].astype(np.int64)))
         return Batch(*(tensor.pin_memory() for tensor in batch)) if self.pin else batch
 
     def _noise(self, step: int, shape: tuple[int, ...]) -> Tensor:
-        """Of the own rows, drawn for the global batch, so that it does not depend on the number of processes."""
+        """The rank's rows of the global batch's noise, which does not depend on the number of processes."""
         generator = torch.Generator().manual_seed(seed_of(self.order.seed, "latent", step))
         return torch.randn(self.batch_size, *shape, generator=generator)[self.rows]
 

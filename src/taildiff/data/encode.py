@@ -1,4 +1,4 @@
-"""From a store to its latents: every training image and its mirror through a VAE's encoder, once."""
+"""Encode a store as latents: every training image and its mirror through a VAE's encoder, once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.latents import LatentMeta, LatentStore, is_latents, origin
-from taildiff.data.store import SourceMeta, Store
-from taildiff.data.store_files import FORMAT, MOMENTS, write_latent_meta, write_names
+from taildiff.data.store import Store
+from taildiff.data.store_files import MOMENTS, write_latent_meta, write_names
 from taildiff.data.verify import verify
 from taildiff.errors import DataError
 from taildiff.io.resumable_array import Header, ResumableArray, read_shards, remove_log
@@ -28,10 +28,10 @@ def encode(
     progress: Progress = silent,
     overwrite: bool = False,
 ) -> LatentStore:
-    """The latents of `store` at `out`, `batch_size` images in memory at a time.
+    """The latents of `store`, written to `out` with `batch_size` images in memory at a time.
 
-    What was killed, or stopped by Ctrl-C or an error, is continued, and ends byte for byte as if it had never been (at
-    the same batch size). `DataError` when the store was damaged, when something else is at `out`, or the disk is small.
+    After a kill, Ctrl-C or an error the next call resumes; the result is the same byte for byte (at the same batch
+    size). `DataError` when the store is damaged, `out` holds something else, or the disk is too small.
     """
     info, done = plan(store, out, codec, overwrite)
     if done:
@@ -53,67 +53,65 @@ def encode(
 
 
 def plan(store: Store, out: Path, codec: CodecFacts, overwrite: bool = False) -> tuple[LatentMeta, LatentStore | None]:
-    """latents.json as `encode` will write it, but for the hash, and the latents if they are there already.
+    """latents.json as `encode` will write it, without the hash, and the latents if they exist already.
 
-    The same errors as `encode`, and nothing is written.
+    Raises the same errors as `encode`; writes nothing.
     """
-    rows, place = len(store.train_index), str(store.root.resolve())
+    rows = len(store.train_index)
     if not rows:
-        raise DataError(f"{store.root} has no training images: all are held out, and those need no latents")
-    info = LatentMeta(pixels=store.meta, pixels_path=place, codec=codec, rows=rows, hash="")
+        raise DataError(f"{store.root} has no training images to encode; all are held out")
+    info = LatentMeta(pixels=store.meta, pixels_path=str(store.root.resolve()), codec=codec, rows=rows, hash="")
     done = encoded_before(store, out, codec, overwrite)
     if done is None:
         if not overwrite:
-            _keep_unfinished(out, _header(info))
+            _refuse_other_unfinished(out, _header(info))
         check_space(out, MOMENTS, info.moments_bytes)
     return info, done
 
 
 def _header(info: LatentMeta) -> Header:
-    source = SourceMeta(source=info.pixels.hash, options=f"latents {FORMAT}", fingerprint=info.codec.hash)
-    return Header(key=source.model_dump(), shape=info.shape[1:])
+    return Header(key={"images": info.pixels.hash, "vae": info.codec.hash}, shape=info.shape[1:])
 
 
-def _keep_unfinished(out: Path, header: Header) -> None:
-    """`DataError` where other latents are half done at `out`: hours of work are not thrown away without a word."""
+def _refuse_other_unfinished(out: Path, header: Header) -> None:
+    """`DataError` where other latents are half done at `out`, so that hours of work are not discarded silently."""
     unfinished = lasting_partial(out)
-    found, shards = read_shards(unfinished)
-    if found == header or not shards:
+    other, shards = read_shards(unfinished)
+    if other is None or other == header or not shards:
         return
-    same_images = found is not None and found.key["source"] == header.key["source"]
+    what = "of these images by another VAE" if other.key.get("images") == header.key["images"] else "of other images"
     raise DataError(
-        f"{unfinished} has {sum(shard.rows for shard in shards):,} unfinished latents "
-        f"{'of these images by another VAE' if same_images else 'of other images'}; to drop them give --overwrite, "
-        "else choose another --out"
+        f"{unfinished} has {sum(shard.rows for shard in shards):,} unfinished latents {what}; "
+        "choose another --out, or give --overwrite to discard them"
     )
 
 
 def encoded_before(store: Store, out: Path, codec: CodecFacts, overwrite: bool) -> LatentStore | None:
-    """The latents at `out` if they already are what would be made; None if they are to be made; else `DataError`.
+    """The latents at `out` if they equal those to be made; None if they must be made; `DataError` for anything else.
 
-    With `overwrite` existing latents are to be made anew, but nothing that is not latents is ever replaced.
+    `overwrite` replaces latents, but never anything else.
     """
     keep_apart(out, [store.root])
     put_back(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not is_latents(out):
-        raise DataError(f"{out} exists and holds no latents, so it is left alone; choose another --out")
+        raise DataError(f"{out} exists and holds no latents; choose another --out")
     if overwrite:
         return None
     latents = LatentStore.open(out)
-    have = latents.info
-    if have.pixels.hash != store.meta.hash:
-        other = f"of {have.pixels.name} in {have.pixels_path}, not of {store.meta.name} in {store.root}"
-    elif have.codec.hash != codec.hash:
-        other = f"by the VAE {have.codec.source}, not by {codec.source}"
+    info = latents.info
+    if info.pixels.hash != store.meta.hash:
+        other = f"of {info.pixels.name} in {info.pixels_path}, not of {store.meta.name} in {store.root}"
+    elif info.codec.hash != codec.hash:
+        other = f"by the VAE {info.codec.source}, not by {codec.source}"
     else:
         return latents
-    raise DataError(f"{out} already holds latents {other}; choose another --out, or give --overwrite")
+    raise DataError(f"{out} already holds latents {other}; choose another --out, or give --overwrite to replace them")
 
 
 def _encode_all(store: Store, array: ResumableArray, moments: Moments, batch_size: int, progress: Progress) -> None:
-    """Append what is left; a shard is whole batches, so that a continued run makes the same ones."""
+    """Append the remaining rows; a shard holds whole batches, so that a resumed run makes the same batches."""
     rows = store.train_index
     progress("encode", array.rows, len(rows))
     for start in range(array.rows, len(rows), batch_size):

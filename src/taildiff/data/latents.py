@@ -1,10 +1,10 @@
-"""Latents: what a VAE makes of the training images of a store, written once, so that training needs neither of the two.
+"""Latents: the training images of a store, encoded by a VAE once, so that training needs neither store nor VAE.
 
-    latents.json   what it is, sealed            labels.npy, test.npy, names.txt   as in the store
+    latents.json   metadata with checksum         labels.npy, test.npy, names.txt   as in the store
     moments.npy    float16 (n, 2, 2, c, h, w) = [image | its mirror, mean | standard deviation] of the VAE's posterior
 
-A row is a training image, in ascending order of the position in the store; held-out images have none. Positions, splits
-and class laws are those of the store. The mirror has moments of its own, because an encoder is not mirror-equivariant.
+Rows are the training images, ascending by position in the store; held-out images are not encoded. Positions, splits and
+class laws are those of the store. The mirror image has its own moments, because an encoder is not mirror-equivariant.
 """
 
 from dataclasses import dataclass
@@ -43,22 +43,22 @@ class LatentStore(Columns):
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Open and check latents; `DataError` says what is missing or damaged."""
+        """Open and check latents; `DataError` names what is missing or damaged."""
         root = Path(path)
         put_back(root)
         _check_is_latents(root)
         info = read_latent_meta(root)
         moments = read_array(root / MOMENTS, np.dtype(np.float16), info.shape, mapped=True, kind=LATENTS)
         labels, test = read_columns(root, info.pixels, LATENTS)
-        if (held_in := int((~test).sum())) != info.rows:
+        if (training := int((~test).sum())) != info.rows:
             raise DataError(
-                f"{root / 'test.npy'} has {held_in:,} training images, latents.json {info.rows:,}; {LATENTS.again}"
+                f"{root / 'test.npy'} has {training:,} training images, latents.json {info.rows:,}; {LATENTS.again}"
             )
         return cls(root=root, meta=info.pixels, labels=labels, test=test, info=info, moments=moments)
 
     @property
     def facts(self) -> DataFacts:
-        """Those of the store, with the VAE."""
+        """The facts of the store, with the VAE."""
         return super().facts.model_copy(update={"codec": self.info.codec})
 
     @cached_property
@@ -75,7 +75,7 @@ class LatentStore(Columns):
 
 
 def origin(pixels: StoreMeta, codec: CodecFacts) -> bytes:
-    """What goes into the hash of latents last: the hashes of what they were made from."""
+    """The last part of what the hash of latents covers: the hashes of store and VAE."""
     return f"{pixels.hash} {codec.hash}".encode()
 
 
@@ -84,17 +84,15 @@ def _check_is_latents(root: Path) -> None:
         raise DataError(f"{root} does not exist. Make latents: taildiff data encode STORE --vae VAE --out {root}")
     refuse_run(root)
     if is_store(root):
-        raise DataError(
-            f"{root} is a store of images. Make latents: taildiff data encode {root} --vae VAE --out LATENTS"
-        )
+        raise DataError(f"{root} is a store of images. Encode it: taildiff data encode {root} --vae VAE --out LATENTS")
     if not is_latents(root):
         raise DataError(
-            f"{root} holds no latents (no latents.json there). Make some: taildiff data encode STORE --vae VAE --out …"
+            f"{root} holds no latents (it has no latents.json). Make some: taildiff data encode STORE --vae VAE --out …"
         )
 
 
 def open_data(path: Path | str) -> Store | LatentStore:
-    """Whichever of the two is there; `DataError` names both where neither is."""
+    """The store or the latents at `path`; `DataError` where there is neither."""
     root = Path(path)
     put_back(root)
     if is_latents(root):
@@ -102,7 +100,7 @@ def open_data(path: Path | str) -> Store | LatentStore:
     if root.is_dir() and not is_store(root):
         refuse_run(root)
         raise DataError(
-            f"{root} is neither a store (no store.json there) nor latents (no latents.json). From a folder of images: "
+            f"{root} is neither a store (no store.json) nor latents (no latents.json). From a folder of images: "
             f"taildiff data prepare folder {root} --out STORE; latents of a store: "
             "taildiff data encode STORE --vae VAE --out LATENTS"
         )
@@ -110,14 +108,16 @@ def open_data(path: Path | str) -> Store | LatentStore:
 
 
 def pixels_of(latents: LatentStore) -> Store:
-    """The store that the latents are of; `DataError` when it is not where it was, or another one by now."""
+    """The store that the latents were made from; `DataError` where it moved or changed."""
     place = latents.info.pixels_path
     try:
         store = Store.open(place)
     except DataError as error:
         raise DataError(
-            f"the store that {latents.root} was encoded from cannot be opened ({error}); name it: --data STORE"
+            f"the store that {latents.root} was encoded from cannot be opened ({error}); give its place: --data STORE"
         ) from None
     if store.meta.hash != latents.meta.hash:
-        raise DataError(f"{place} is no longer the store that {latents.root} was encoded from; name that: --data STORE")
+        raise DataError(
+            f"{place} is no longer the store that {latents.root} was encoded from; give that store: --data STORE"
+        )
     return store

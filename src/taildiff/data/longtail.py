@@ -1,8 +1,8 @@
-"""Long tails: which images of a store a run trains on, the class laws of resampling, and groups of classes.
+"""Long tails: the images of a store that a run trains on, the class laws of resampling, and groups of classes.
 
 Exponential tail (Cao et al. 2019): n_k = min(available, int(n_max ρ^(k/(C-1)))), classes k in label order, n_max = N/C.
 Step tail (the same): the first classes keep n_max, the last ⌊share C⌋ of them int(n_max ρ).
-List: the images that a text file names, as the long-tailed benchmarks are published (`path class_id` a line).
+List: the images named in a text file, as the long-tailed benchmarks are published (`path class_id` per line).
 Class law (CCUA, arXiv 2507.09052): p_k ∝ f^(k/(C-1)), k the rank of the class from the commonest to the rarest.
 """
 
@@ -22,18 +22,18 @@ from taildiff.io.checksum import checksum_matches, with_checksum
 from taildiff.spec import DataSpec, read_json
 
 NEARLY_EQUAL = 2.0
-"""Commonest class over rarest, up to which the uncut images are a balanced reference (cut to equal numbers).
+"""Ratio of the commonest class to the rarest up to which the uncut images, cut to equal counts, count as balanced.
 
-The datasets that are called balanced are not quite: ImageNet has 1,300 to 732 a class, Places365 5,000 to 3,068.
+Datasets called balanced are only nearly so: ImageNet has 732 to 1,300 images per class, Places365 3,068 to 5,000.
 """
 FEWEST_REAL = 20
-"""Real images that a number needs; of fewer nothing is said."""
+"""Real images that a metric needs; with fewer it is not reported."""
 
 
 def exponential_counts(
     available: Sequence[int], ratio: float, n_max: float | None = None, min_per_class: int = 0
 ) -> tuple[int, ...]:
-    """Images that stay of each class; 0 is possible. `n_max` is N/C unless given; no class gets more than it has."""
+    """Images kept per class; 0 is possible. `n_max` is N/C by default; no class gets more than it has."""
     classes = len(available)
     peak = _peak(available, ratio, n_max)
     wanted = [max(int(peak * ratio ** (k / (classes - 1))), min_per_class) for k in range(classes)]
@@ -43,11 +43,11 @@ def exponential_counts(
 def step_counts(
     available: Sequence[int], ratio: float, share: float = 0.5, n_max: float | None = None, min_per_class: int = 0
 ) -> tuple[int, ...]:
-    """Images that stay of each class; `share` of the classes, at least one and not all, are the rare ones."""
+    """Images kept per class; a `share` of the classes, at least one and not all, is made rare."""
     classes = len(available)
     peak = _peak(available, ratio, n_max)
     if not 0 < share < 1:
-        raise DataError(f"step share {share} is not between 0 and 1: it is the part of the classes that are made rare")
+        raise DataError(f"step share {share} is not between 0 and 1; it is the share of the classes that is made rare")
     head = classes - min(max(int(share * classes + 1e-9), 1), classes - 1)
     wanted = [max(int(peak if k < head else peak * ratio), min_per_class) for k in range(classes)]
     return tuple(min(n, count) for n, count in zip(available, wanted, strict=True))
@@ -57,7 +57,7 @@ def _peak(available: Sequence[int], ratio: float, n_max: float | None) -> float:
     if len(available) < 2:
         raise DataError("a long tail needs at least two classes")
     if not 0 < ratio <= 1:
-        raise DataError(f"ratio {ratio} is not in (0, 1]: it is the rarest class's count over the commonest's")
+        raise DataError(f"ratio {ratio} is not in (0, 1]; it is the rarest class's count over the commonest's")
     return sum(available) / len(available) if n_max is None else n_max
 
 
@@ -69,9 +69,9 @@ def exponential(
     min_per_class: int = 0,
     classes: int | None = None,
 ) -> np.ndarray:
-    """Positions in `labels` that stay, int64, class after class in label order.
+    """Positions in `labels` that are kept, int64, class after class in label order.
 
-    `min_per_class` floors the counts as far as there are images; `DataError` for a class that would get none.
+    `min_per_class` raises the counts as far as there are images; `DataError` for a class that would get none.
     """
     available = np.bincount(labels, minlength=int(labels.max()) + 1 if classes is None else classes)
     counts = exponential_counts(available.tolist(), ratio, max_per_class, min_per_class)
@@ -87,21 +87,21 @@ def step(
     min_per_class: int = 0,
     classes: int | None = None,
 ) -> np.ndarray:
-    """As `exponential`, with the counts of `step_counts`."""
+    """Like `exponential`, with the counts of `step_counts`."""
     available = np.bincount(labels, minlength=int(labels.max()) + 1 if classes is None else classes)
     counts = step_counts(available.tolist(), ratio, share, max_per_class, min_per_class)
     return _choose(labels, available, counts, ratio, seed)
 
 
 def _choose(labels: np.ndarray, available: np.ndarray, counts: Sequence[int], ratio: float, seed: int) -> np.ndarray:
-    """The legacy generator of numpy is meant: published splits are made with it (one in all, one shuffle a class)."""
+    """Uses numpy's legacy generator, as published splits do: one generator, one shuffle per class."""
     random = np.random.RandomState(seed % 2**32)
     kept: list[np.ndarray] = []
     for label, count in enumerate(counts):
         if count == 0:
-            why = "there is none to begin with" if available[label] == 0 else f"ratio {ratio:g} is too small"
+            why = "it has none" if available[label] == 0 else f"ratio {ratio:g} is too small"
             raise DataError(
-                f"class {label} would keep no image: {why}. Raise --data.ratio, or --data.min-per-class to 1"
+                f"class {label} would keep no image: {why}. Raise --data.ratio, or give --data.min-per-class 1"
             )
         members = np.flatnonzero(labels == label)
         random.shuffle(members)
@@ -110,16 +110,16 @@ def _choose(labels: np.ndarray, available: np.ndarray, counts: Sequence[int], ra
 
 
 def listed(store: Columns, path: Path, seed: int = 0, min_per_class: int = 0) -> np.ndarray:
-    """Positions in the store of the images that a list file names, int64, ascending.
+    """Positions in the store of the images named in a list file, int64, ascending.
 
     A class id is the class's name where all names are numbers, else its label. `min_per_class` adds images, chosen by
-    `seed`, to classes with fewer. `DataError` names the line of an image that is not in the store, is held out, comes
-    twice or has another class, and a class that would get none.
+    `seed`, to classes with fewer. `DataError` names the line of an image that is missing from the store, held out,
+    repeated or of another class, and a class that would get no image.
     """
     names = store.names
     if names is None:
         raise DataError(
-            f"{store.root} does not know its images' files: a list needs a store made by folder, csv or list, or of a "
+            f"{store.root} does not record file names, which a list needs; prepare it from a folder, csv, list or "
             "published tree (imagenet …)"
         )
     position = {name: k for k, name in enumerate(names)}
@@ -136,7 +136,7 @@ def listed(store: Columns, path: Path, seed: int = 0, min_per_class: int = 0) ->
         if store.test[k]:
             raise DataError(f"{where} is held out in {store.root}; a list names images for training")
         if chosen[k]:
-            raise DataError(f"{where} is there twice")
+            raise DataError(f"{where} is listed twice")
         if label_of.get(str(int(row.label))) != store.labels[k]:
             raise DataError(f"{where} has the class {row.label}, in {store.root} it is '{classes[store.labels[k]]}'")
         chosen[k] = True
@@ -161,7 +161,7 @@ def natural(labels: np.ndarray) -> np.ndarray:
 
 
 def class_law(classes: int, factor: float) -> np.ndarray:
-    """p_k ∝ f^(k/(C-1)), float64 (C,), for classes that are in order from head to tail; f = 1 is balanced."""
+    """p_k ∝ f^(k/(C-1)), float64 (C,), for classes ordered from head to tail; f = 1 is balanced."""
     if classes < 1 or not 0 < factor <= 1:
         raise DataError(f"a class law needs at least one class and a factor in (0, 1], not {classes} and {factor}")
     weights = factor ** (np.arange(classes) / max(classes - 1, 1))
@@ -169,14 +169,14 @@ def class_law(classes: int, factor: float) -> np.ndarray:
 
 
 def class_law_by_count(counts: Sequence[int], factor: float) -> np.ndarray:
-    """`class_law` with the rank of each class by its count, most first, ties by label; float64 (C,) by label."""
+    """`class_law` with classes ranked by count, most first, ties by label; float64 (C,) by label."""
     law = np.empty(len(counts))
     law[rank(counts)] = class_law(len(counts), factor)
     return law
 
 
 def class_law_of(data: DataSpec, counts: Sequence[int]) -> np.ndarray | None:
-    """The law that a run resamples by, float64 (C,) by label; None for epochs."""
+    """The class law of a run that resamples, float64 (C,) by label; None for epochs."""
     if data.resample_power is not None:
         weights = np.asarray(counts, np.float64) ** data.resample_power
         return weights / weights.sum()
@@ -190,17 +190,17 @@ def rank(counts: Sequence[int]) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The training images of one run; saved with it, so that no later change of the rules can change the run."""
+    """The training images of one run; saved with it, so that no later change of the rules changes the run."""
 
     store_hash: str
     tail: str
-    """In words."""
+    """The rule as text."""
     index: np.ndarray
     """int64 (n,), positions in the store."""
     counts: tuple[int, ...]
-    """Images of each class."""
+    """Images per class."""
     hash: str
-    """Of the store's hash and the index."""
+    """sha256 over the store's hash and the index."""
 
     @classmethod
     def cut(cls, store: Columns, data: DataSpec) -> Self:
@@ -239,20 +239,19 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; `DataError` when it is missing or not what was written."""
+        """The split that `save` wrote; `DataError` where it is missing or was changed."""
         try:
             values: Any = read_json(path)
             index = np.array(values["index"], np.int64)
             counts = tuple(int(count) for count in values["counts"])
             split = cls(values["store_hash"], values["tail"], index, counts, values["hash"])
-            whole = checksum_matches(values) and _hash(split.store_hash, index) == split.hash
-            whole = whole and sum(counts) == len(index)
+            intact = checksum_matches(values) and _hash(split.store_hash, index) == split.hash
         except SpecError as error:
             raise DataError(str(error)) from None
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-            whole, split = False, None
-        if split is None or not whole:
-            raise DataError(f"{path} is not a split, or was changed by hand; cut it again by beginning a new run")
+            intact, split = False, None
+        if split is None or not intact or sum(split.counts) != len(split.index):
+            raise DataError(f"{path} is damaged, was changed, or is not a split; start a new run to cut it again")
         return split
 
 
@@ -262,17 +261,17 @@ def _hash(store_hash: str, index: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class Groups:
-    """Classes in named groups, from the commonest to the rarest; a group without classes is left out."""
+    """Classes in named groups, from the commonest to the rarest; empty groups are left out."""
 
     scheme: str
     """`thirds` or `shots`."""
     names: tuple[str, ...]
     labels: tuple[tuple[int, ...], ...]
-    """Of each group, from the commonest class to the rarest."""
+    """Per group, from the commonest class to the rarest."""
 
     @classmethod
     def thirds(cls, counts: Sequence[int]) -> Self:
-        """Head and tail: the first and last ⌊C/3⌋ classes by count (with two classes one each); body: the rest."""
+        """Head and tail: the first and last ⌊C/3⌋ classes by count (one each of two classes); body: the rest."""
         order = rank(counts).tolist()
         third = max(len(order) // 3, 1 if len(order) == 2 else 0)
         cut = len(order) - third
@@ -280,7 +279,7 @@ class Groups:
 
     @classmethod
     def shots(cls, counts: Sequence[int]) -> Self:
-        """Many: over 100 training images; medium: 20..100; few: under 20."""
+        """Many: more than 100 training images; medium: 20..100; few: fewer than 20."""
         order = rank(counts).tolist()
         many = [label for label in order if counts[label] > 100]
         few = [label for label in order if counts[label] < 20]
@@ -296,7 +295,7 @@ class Groups:
         return iter(zip(self.names, self.labels, strict=True))
 
     def of(self, label: int) -> str:
-        """The name of the group that a class is in."""
+        """The name of the class's group."""
         for name, labels in self:
             if label in labels:
                 return name

@@ -1,6 +1,4 @@
-"""The files of stores and of latents as data: what store.json and latents.json say, and arrays and names that are
-checked while they are read.
-"""
+"""The files of stores and latents: store.json and latents.json as models, and arrays and names, checked when read."""
 
 import math
 import shlex
@@ -24,12 +22,12 @@ S = TypeVar("S", bound=Spec)
 
 
 class Kind(NamedTuple):
-    """What a folder of arrays is, for messages."""
+    """How messages describe a folder of arrays."""
 
     json: str
-    """The file that describes it."""
+    """The file with its metadata."""
     again: str
-    """What to do when it is damaged."""
+    """How to make it again."""
 
 
 STORE = Kind("store.json", AGAIN)
@@ -38,14 +36,14 @@ Size = Annotated[int, Field(ge=1)]
 
 
 class SourceMeta(Spec):
-    """Where a store comes from; equal for two preparations that would give the same images."""
+    """Where a store comes from; equal for two preparations that give the same images."""
 
     source: str
     """A path, or the name of something that ships with a package."""
     options: str = ""
-    """Everything else that decides the images, such as their size."""
+    """Everything else that affects the images, such as their size."""
     fingerprint: str = ""
-    """Of the source's files (names, sizes, times); a changed source gives another one."""
+    """Of the source's files (names, sizes, times); changes when they change."""
 
 
 class StoreMeta(Spec):
@@ -58,16 +56,16 @@ class StoreMeta(Spec):
     width: Size
     channels: Size
     count: Size
-    """Images N."""
+    """Number of images N."""
     source: SourceMeta
     skipped: int = 0
     """Broken images that were left out."""
     skipped_names: tuple[str, ...] = ()
-    """The first of them."""
+    """The first of them, with reasons."""
     notes: tuple[str, ...] = ()
-    """What else a person should know of the preparation, a sentence each."""
+    """Remarks on the preparation for the user, one sentence each."""
     names: bool = False
-    """Whether names.txt tells where each image comes from."""
+    """Whether names.txt holds where each image comes from."""
     hash: str
     """sha256 over shape, images, labels, test column and class names."""
 
@@ -78,16 +76,16 @@ class StoreMeta(Spec):
 
 
 class LatentMeta(Spec):
-    """latents.json; in the file there is a seal over all of it but `pixels_path`, so that a store may be moved."""
+    """latents.json; the file's checksum covers everything but `pixels_path`, so that the store may be moved."""
 
     format: int = FORMAT
     pixels: StoreMeta
     """store.json of the images."""
     pixels_path: str
-    """Where that store was, absolute; training does without it."""
+    """Where that store was, absolute; training does not need it."""
     codec: CodecFacts
     rows: Size
-    """Training images n."""
+    """Number of training images n."""
     hash: str
     """sha256 over shape, moments, labels, test column, class names, the store's hash and the VAE's."""
 
@@ -103,58 +101,58 @@ class LatentMeta(Spec):
 
 
 def is_store(path: Path) -> bool:
-    """Whether there is a store.json; says nothing about its health."""
+    """Whether the folder has a store.json; it is not checked."""
     return (path / STORE.json).is_file()
 
 
 def is_latents(path: Path) -> bool:
-    """Whether there is a latents.json; says nothing about its health."""
+    """Whether the folder has a latents.json; it is not checked."""
     return (path / LATENTS.json).is_file()
 
 
 def refuse_run(path: Path) -> None:
-    """`DataError` where someone names a run in the place of data."""
+    """`DataError` where `path` is a run instead of data."""
     run = RunDir(path)
     if run.exists():
         data = shlex.quote(run.info().store.path)
         raise DataError(
-            f"{path} is a run, not data. What it was trained on: taildiff data show {data}. "
-            f"What came of it: taildiff report {shlex.quote(str(path))}"
+            f"{path} is a run, not data. To see its data: taildiff data show {data}. "
+            f"To see its results: taildiff report {shlex.quote(str(path))}"
         )
 
 
 def read_meta(root: Path) -> StoreMeta:
-    """store.json; `DataError` says what else there is, or what is wrong with it."""
+    """store.json of a folder; `DataError` where it is damaged, or the folder is something else."""
     if not root.exists():
         raise DataError(f"{root} does not exist. Make a store: taildiff data prepare folder IMAGES --out {root}")
     refuse_run(root)
     if not root.is_dir():
-        raise DataError(f"{root} is a file; a store is a folder, such as taildiff data prepare … --out STORE makes")
+        raise DataError(f"{root} is a file, not a store. Make a store: taildiff data prepare … --out STORE")
     if is_latents(root):
         place = read_latent_meta(root).pixels_path
-        raise DataError(f"{root} holds latents, and here images are needed: name the store that they are of, {place}")
+        raise DataError(f"{root} holds latents, but images are needed; give the store they were made from: {place}")
     if not is_store(root):
         raise DataError(
-            f"{root} is not a store (no store.json there). "
+            f"{root} is not a store (it has no store.json). "
             f"From a folder of images: taildiff data prepare folder {root} --out STORE"
         )
     return _described(StoreMeta, _values(root, STORE), root, STORE)
 
 
 def read_latent_meta(root: Path) -> LatentMeta:
-    """latents.json of a folder that `is_latents`; `DataError` when it is damaged."""
+    """latents.json of a folder that `is_latents`; `DataError` where it is damaged."""
     values = _values(root, LATENTS)
     fixed = {name: value for name, value in values.items() if name != "pixels_path"}
     if not checksum_matches(fixed):
         raise DataError(
-            f"{root / LATENTS.json} was changed or is damaged: its checksum does not match its content (only pixels_path "
-            f"may be changed by hand); {LATENTS.again}"
+            f"{root / LATENTS.json} was changed or is damaged: its checksum does not match its content (only "
+            f"pixels_path may be edited); {LATENTS.again}"
         )
     return _described(LatentMeta, {name: values[name] for name in values if name != CHECKSUM}, root, LATENTS)
 
 
 def write_latent_meta(root: Path, meta: LatentMeta) -> None:
-    """What `read_latent_meta` reads."""
+    """Write latents.json for `read_latent_meta`."""
     values = meta.model_dump(mode="json")
     path = values.pop("pixels_path")
     write_json(root / LATENTS.json, {"pixels_path": path, **with_checksum(values)})
@@ -182,21 +180,21 @@ def _described(cls: type[S], values: dict[str, Any], root: Path, kind: Kind) -> 
 def read_array(
     path: Path, dtype: np.dtype, shape: tuple[int, ...], mapped: bool = False, kind: Kind = STORE
 ) -> np.ndarray:
-    """A `.npy` file that holds just this; `DataError` names the file."""
+    """A `.npy` file with this content; `DataError` names a file that is missing, damaged or different."""
     try:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {kind.again}") from None
-    except Exception as error:  # of a damaged header numpy's reader lets the errors of Python's tokenizer through
+    except Exception as error:  # for a damaged header, numpy also raises errors of Python's tokenizer
         raise DataError(f"{path} is damaged or cut off ({error}); {kind.again}") from None
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-        raise DataError(f"{path} holds {found}, {kind.json} says {dtype} {shape}; {kind.again}")
+        content = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
+        raise DataError(f"{path} holds {content}, {kind.json} says {dtype} {shape}; {kind.again}")
     return array
 
 
 def read_names(path: Path, count: int, kind: Kind = STORE) -> tuple[str, ...]:
-    """names.txt: a line an image. File names need not be valid text, so the bytes are kept as they are."""
+    """names.txt: one line per image. File names need not be valid text, so their bytes are preserved."""
     try:
         text = path.read_bytes().decode(errors="surrogateescape")
     except OSError as error:
@@ -208,5 +206,5 @@ def read_names(path: Path, count: int, kind: Kind = STORE) -> tuple[str, ...]:
 
 
 def write_names(path: Path, names: list[str]) -> None:
-    """What `read_names` reads; no name may have a line break."""
+    """Write names.txt for `read_names`; no name may contain a line break."""
     path.write_bytes("".join(f"{name}\n" for name in names).encode(errors="surrogateescape"))

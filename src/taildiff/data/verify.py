@@ -1,4 +1,4 @@
-"""Whether a store or latents still hold what was written: the hash in store.json or latents.json against the arrays."""
+"""Compare the arrays of a store or of latents with the hash in store.json or latents.json."""
 
 import hashlib
 
@@ -9,12 +9,12 @@ from taildiff.data.store import Store
 from taildiff.errors import DataError
 
 AFFORDABLE = 2**30
-"""Bytes of images, or moments, that are checked before every training and evaluation: about a second."""
+"""Bytes of images or moments that are checked before every training and evaluation; takes about a second."""
 _CHUNK = 2**24
 
 
 def content_hash(data: Store | LatentStore) -> str:
-    """sha256 as the writers take it, hexadecimal; reads everything, about 1 GB/s."""
+    """The sha256 that the writers record, hexadecimal; reads everything, at about 1 GB/s."""
     large = _large(data)
     digest = hashlib.sha256(repr(large.shape[1:]).encode())
     flat = large.reshape(-1)
@@ -29,12 +29,12 @@ def content_hash(data: Store | LatentStore) -> str:
 
 
 def affordable(data: Store | LatentStore, limit: int = AFFORDABLE) -> bool:
-    """Whether data are small enough to be read whole before they are used."""
+    """Whether the data are small enough to be verified before every use."""
     return _large(data).nbytes <= limit
 
 
 def verify(data: Store | LatentStore, limit: int | None = AFFORDABLE) -> bool:
-    """`DataError` when the content is not what was written; False, unread, above `limit` bytes (None: always read)."""
+    """True, or `DataError` where the content was changed; False, unread, above `limit` bytes (None: no limit)."""
     if limit is not None and not affordable(data, limit):
         return False
     latents = isinstance(data, LatentStore)

@@ -1,4 +1,4 @@
-"""Files that a reader, or a crash at any moment, sees either old or whole."""
+"""Write files atomically."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 
 
 def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
-    """Write a file so that a reader, or a crash at any moment, sees either the old content or the whole new one.
+    """Write a file; a reader, or a crash at any moment, sees either the old content or the whole new one.
 
-    `data` may be a function that writes into an open file: what does not fit into memory.
+    `data` may be a function that writes into an open file, for content larger than memory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -24,7 +24,7 @@ def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = str(path)  # a full disk names no file, and nobody knows the temporary one
+        error.filename = str(path)  # on a full disk no file is named, and the temporary one means nothing to users
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -32,7 +32,7 @@ def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """`write_atomic` of readable JSON; NaN is refused, since JSON has none."""
+    """Write readable JSON atomically; ValueError for NaN, which JSON does not have."""
     write_atomic(path, (json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 

@@ -1,7 +1,7 @@
-"""Putting a finished folder in the place of another, and tidying up after a process that was killed while it did so.
+"""Replace a folder by a finished one, and clean up after a process that was killed while it did so.
 
-Work is done in `.NAME.PID.partial` beside the target, or in `.NAME.partial` where a later process may go on with it;
-for a moment the old folder is `.NAME.PID.old`. Who works in `.NAME.partial` holds a lock on `.NAME.lock`.
+A process works in `.NAME.PID.partial` beside the target, or, holding `.NAME.lock`, in `.NAME.partial`, which a later
+process may continue; while folders are swapped, the old one is `.NAME.PID.old`.
 """
 
 import os
@@ -17,12 +17,12 @@ from taildiff.io.atomic import fsync_dir
 
 
 def partial(target: Path) -> Path:
-    """Where this process writes what is to be at `target`; not made here."""
+    """Where this process prepares `target`; not made here."""
     return target.absolute().with_name(f".{target.absolute().name}.{os.getpid()}.partial")
 
 
 def lasting_partial(target: Path) -> Path:
-    """Where the one process that holds the lock works on `target`, and the next one goes on; not made here."""
+    """Where the process that holds the lock prepares `target`, and a later one continues; not made here."""
     return target.absolute().with_name(f".{target.absolute().name}.partial")
 
 
@@ -32,7 +32,7 @@ def lock_of(target: Path) -> Path:
 
 
 def keep_apart(out: Path, places: Iterable[Path]) -> None:
-    """`DataError` where what is written and what it is made from would contain each other."""
+    """`DataError` where the output and one of its sources would contain each other."""
     for place in places:
         inside, target = place.resolve(), out.resolve()
         if inside == target or inside in target.parents or target in inside.parents:
@@ -40,7 +40,7 @@ def keep_apart(out: Path, places: Iterable[Path]) -> None:
 
 
 def check_space(out: Path, name: str, needed: int) -> None:
-    """`DataError` where file `name` of `out` will not fit; what an earlier, stopped process wrote of it is there."""
+    """`DataError` where file `name` of `out` will not fit, minus the part that an interrupted process wrote."""
     place = next(parent for parent in out.absolute().parents if parent.exists())
     with suppress(OSError):
         needed -= (lasting_partial(out) / name).stat().st_size
@@ -51,7 +51,7 @@ def check_space(out: Path, name: str, needed: int) -> None:
 
 
 def replace(new: Path, target: Path) -> None:
-    """Put folder `new` at `target`; a folder cannot be renamed over a full one, so the old one steps aside first."""
+    """Put folder `new` at `target`; the old one is renamed first, since a rename cannot replace a full folder."""
     old = partial(target).with_suffix(".old")
     if target.exists():
         target.rename(old)
@@ -65,7 +65,7 @@ def replace(new: Path, target: Path) -> None:
 
 
 def put_back(target: Path) -> None:
-    """Undo the first half of a replacement that was killed between its two renames."""
+    """Undo a replacement that was killed between its two renames."""
     if not target.exists():
         for old in _left_over(target, "old"):
             with suppress(OSError):
@@ -74,31 +74,31 @@ def put_back(target: Path) -> None:
 
 
 def sweep(target: Path) -> None:
-    """Put back, and remove, what killed preparations left beside `target`."""
+    """Put back or remove what killed processes left beside `target`."""
     put_back(target)
     for path in [*_left_over(target, "old"), *_left_over(target, "partial")]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _left_over(target: Path, kind: Literal["old", "partial"]) -> list[Path]:
-    """Folders beside `target` whose process no longer runs, newest first."""
+    """Folders beside `target` whose process has ended, newest first."""
     target = target.absolute()
     if not target.parent.is_dir():
         return []
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.{kind}")
-    named = ((path, pattern.fullmatch(path.name)) for path in target.parent.iterdir())
-    found = [path for path, match in named if match and not _runs(int(match.group(1)))]
-    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    matches = ((path, pattern.fullmatch(path.name)) for path in target.parent.iterdir())
+    leftovers = [path for path, match in matches if match and not _runs(int(match.group(1)))]
+    return sorted(leftovers, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def _runs(process: int) -> bool:
-    """Whether another process of this number is there; the own one is not in the middle of anything when it asks."""
+    """Whether another process with this number runs; this process has nothing in progress when it asks."""
     if process == os.getpid():
         return False
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it runs, as another user's
+    except PermissionError:  # it runs under another user
         pass
     return True
