@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from taildiff.cli import data as verb
+from taildiff.data.formats import importers
 from taildiff.data.formats.published import Cut
 from taildiff.data.store import Store
 from taildiff.errors import InputError
@@ -104,6 +105,30 @@ def test_wrong_options_and_sources(words, message, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=message):
         verb.main(["prepare", *words, "--out", "store"])
     assert not list(tmp_path.iterdir())
+
+
+def test_help_lists_every_importer_and_groups_the_options(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    with pytest.raises(SystemExit):
+        verb.main(["prepare", "--help"])
+    text = capsys.readouterr().out
+    for importer in importers().values():
+        assert f"\n  {importer.name:<17}{importer.source or '-':<21}{importer.help}\n" in text
+    common, specific = text.split("importer options")
+    assert "--size" in common
+    assert "--root FOLDER" not in common
+    assert re.search(r"--root FOLDER +csv, list: Folder that paths", specific)
+    assert re.search(r"--test PLACE +folder: Held-out images .* list: A second list", specific)
+
+
+def test_help_of_one_importer(capsys):
+    with pytest.raises(SystemExit):
+        verb.main(["prepare", "cifar100", "--help"])
+    text = capsys.readouterr().out
+    assert "taildiff data prepare cifar100 SOURCE --out STORE [--labels fine|coarse]" in text
+    assert "The 100 fine classes" in text
+    assert "--root" not in text
+    assert "places365" not in text
 
 
 def test_an_importer_alone_is_explained():

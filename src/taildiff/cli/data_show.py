@@ -114,7 +114,7 @@ def _view(options: Show) -> _View:
         names, labels, test = store.meta.class_names, store.labels, store.test
         what = "latents of " if isinstance(store, LatentStore) else ""
         title = f"{store.meta.name}: {what}{store.meta.count:,} images, {len(names)} classes, {shape(store)}"
-        title += f", {store.meta.skipped:,} broken left out" if store.meta.skipped else ""
+        title += f", {store.meta.skipped:,} broken skipped" if store.meta.skipped else ""
         title += "; verified" if options.verify else ""
     elif options.verify:
         raise InputError(f"{options.path} is not a store; --verify works on what taildiff data prepare or encode wrote")
@@ -144,11 +144,7 @@ def _notes(latents: "LatentStore") -> tuple[str, ...]:
         state = "available"
     except DataError:
         state = "not found; training does not need it, evaluation needs --data STORE"
-    return (
-        contents(info),
-        vae_line(info),
-        f"Images: {info.pixels_path}, {state}",
-    )
+    return (contents(info), vae_line(info), f"Images: {info.pixels_path}, {state}")
 
 
 def _cut(options: Show, uncut: tuple[int, ...], store: "Columns | None") -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def find(name: str, source: Path | str | None = None, options: Mapping[str, obje
 
 def _check_options(importer: "Importer", options: Mapping[str, object]) -> dict[str, Any]:
     given = {key: value for key, value in options.items() if value is not None}
-    for key in given.keys() - importer.options.keys():
+    for key in (key for key in given if key not in importer.options):
         others = [other for other in importers().values() if key in other.options]
         if not others:
             raise InputError(unknown("option", key, importer.options))

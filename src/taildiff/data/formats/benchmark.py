@@ -83,11 +83,7 @@ class Copy:
         return Part()
 
     def found(
-        self,
-        train: Part,
-        test: Part,
-        readable: Mapping[str, str],
-        key: Callable[[str], str | int] = str,
+        self, train: Part, test: Part, readable: Mapping[str, str], key: Callable[[str], str | int] = str
     ) -> Found:
         """The result of the importer. Classes are sorted by `key` and named by `readable`, or else by their id.
 

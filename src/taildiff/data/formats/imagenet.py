@@ -10,15 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from taildiff.data.formats.benchmark import (
-    Copy,
-    Part,
-    by_folder,
-    by_truth,
-    check_there,
-    read_truth,
-    read_words,
-)
+from taildiff.data.formats.benchmark import Copy, Part, by_folder, by_truth, check_there, read_truth, read_words
 from taildiff.data.formats.importer import Importer, Option, Partial
 from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import Entry, some

@@ -7,15 +7,7 @@ val/ may also be sorted into class folders. test/ has no labels and is ignored.
 
 from pathlib import Path
 
-from taildiff.data.formats.benchmark import (
-    Copy,
-    Part,
-    by_folder,
-    by_truth,
-    check_there,
-    read_truth,
-    read_words,
-)
+from taildiff.data.formats.benchmark import Copy, Part, by_folder, by_truth, check_there, read_truth, read_words
 from taildiff.data.formats.importer import Importer, Partial
 from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import some
