@@ -36,19 +36,15 @@ def find_folder(source: Path, test: _Test = None) -> Found:
         for name, size, time_ns in rows
     ]
 
-    def pictures(start: int) -> Iterator[Path]:
-        for root, (rows, _) in zip(roots, splits, strict=True):
-            yield from (root / name for name, _, _ in rows[max(start, 0) :])
-            start -= len(rows)
+    names = tuple(name for name, _, _ in entries)
+    labels = np.concatenate([labels for _, labels in splits])
+    held_out = np.repeat(np.arange(len(splits)) > 0, [len(rows) for rows, _ in splits])
 
-    images = Source(
-        class_names,
-        labels=np.concatenate([labels for _, labels in splits]),
-        test=np.repeat(np.arange(len(splits)) > 0, [len(rows) for rows, _ in splits]),
-        pictures=pictures,
-        names=tuple(name for name, _, _ in entries),
-        strict_notes=skipped_note(others),
-    )
+    def pictures(start: int) -> Iterator[Path]:
+        for name, split in zip(names[start:], held_out[start:].astype(int), strict=True):
+            yield roots[split] / name[len(prefixes[split]) :]
+
+    images = Source(class_names, labels, held_out, pictures, names, strict_notes=skipped_note(others))
     place = str(source.resolve()) + (f" and {test.resolve()}" if test else "")
     return Found(place, source.resolve().name, fingerprint(entries), roots, lambda: images)
 
