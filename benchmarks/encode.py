@@ -1,9 +1,9 @@
-"""How fast a store of 256x256 images becomes latents: all but the VAE, or with one of Stable Diffusion's size.
+"""Speed of encoding a store of 256x256 images to latents: without a VAE, or with one of Stable Diffusion's size.
 
     python benchmarks/encode.py [--images 8000] [--vae] [--folder /tmp]
 
-Without `--vae` a function that returns zeros stands for it, so that reading, hashing and writing are left. With it a
-VAE of random weights is built, on the GPU where there is one: its speed does not depend on them.
+Without `--vae` a function that returns zeros replaces it, which leaves reading, hashing and writing. With it a VAE with
+random weights is built, on the GPU if there is one; its speed does not depend on the weights.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ZEROS = CodecFacts(source="zeros", kind="AutoencoderKL", hash="0", channels=4, h
 
 
 def make_store(path: Path, count: int) -> Store:
-    """Random images: one hundred, again and again."""
+    """A store of random images, one hundred of them repeated."""
     images = np.random.default_rng(0).integers(0, 256, (100, SIZE, SIZE, 3), dtype=np.uint8)
     with StoreWriter(path, "random", ("a", "b"), (SIZE, SIZE, 3), SourceMeta(source="random")) as writer:
         for start in range(0, count, 100):
@@ -35,13 +35,13 @@ def make_store(path: Path, count: int) -> Store:
 
 
 def encoder(folder: Path, real: bool) -> tuple[CodecFacts, Moments]:
-    """A VAE, or what stands for it."""
+    """A VAE, or its replacement."""
     if not real:
         zeros = np.zeros((16, 2, 4, 32, 32), np.float16)
         return ZEROS, lambda images: zeros[: len(images)]
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    network: Any = AutoencoderKL  # whose annotations are narrower than what it takes
+    network: Any = AutoencoderKL  # its annotations are narrower than what it accepts
     down, up = ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4
     network(3, 3, down, up, (128, 256, 512, 512), layers_per_block=2).save_pretrained(folder / "vae")
     vae = load_vae(str(folder / "vae"), (SIZE, SIZE), best_device())
@@ -66,7 +66,7 @@ def main() -> None:
         size = latents.info.moments_bytes
         print(f"device            {best_device() if options.vae else 'no VAE'}")
         print(f"images and mirrors {options.images:,} in {seconds:.1f} s, {options.images / seconds:.1f} images/s")
-        print(f"moments.npy       {size / 1e6:.1f} MB, {size / options.images:,.0f} bytes an image")
+        print(f"moments.npy       {size / 1e6:.1f} MB, {size / options.images:,.0f} bytes per image")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Time and memory of our losses against straightforward versions written from the formulas.
+"""Time and memory of our losses, compared with direct implementations of the formulas.
 
     python benchmarks/losses.py [--batch 64] [--features 8192] [--device cpu] [--out FILE.json]
 
-`loop` goes over samples or pairs of samples in Python; `broadcast` makes all differences or negatives at once, a tensor
-[B, B, D] as in the releases. Forward and backward (T2H: forward); the time is the best of all runs in half a second, at
-least `--repeats`; the memory is the peak beyond the inputs. Each case runs in its own process, of which the peak is
-read: Linux, or `--device cuda`. The versions are checked to give the same numbers. The last line is UCL on tokens of
-SiT-S/2 at batch 256, where one tensor [B, B-1, D] has 25.7 GB. The defaults take under a minute.
+`loop` iterates over samples or pairs of samples in Python; `broadcast` builds all differences or negatives at once, a
+tensor [B, B, D] as in the releases. Forward and backward (T2H: forward); the time is the best of all runs in half a
+second, at least `--repeats`; the memory is the peak beyond the inputs. Each case runs in its own process, whose peak is
+read (Linux, or `--device cuda`). All versions must give the same numbers. The last line is UCL on tokens of SiT-S/2 at
+batch 256, where one tensor [B, B-1, D] has 25.7 GB. The defaults take less than a minute.
 """
 
 import argparse
@@ -92,7 +92,7 @@ CASES: dict[str, dict[str, Loss]] = {
 
 @dataclass(frozen=True)
 class Measured:
-    """One version of one loss."""
+    """The measurement of one version of one loss."""
 
     loss: str
     version: str
@@ -124,12 +124,12 @@ def measure(loss: str, version: str, batch: int, features: int, device: str, rep
 
     def inputs(b: int, d: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(0)
-        # cosines around 0.5 and squared distances around 8, so that no loss is at its end
+        # cosines around 0.5 and squared distances around 8, so that no loss is saturated
         h = (torch.randn(b, d, generator=generator) + torch.randn(d, generator=generator)) * 2 / math.sqrt(d)
         other = torch.randn(b, d, generator=generator)
         return h.to(device).requires_grad_(loss != "T2H"), other.to(device)
 
-    run(*inputs(2, 8))  # what is loaded once
+    run(*inputs(2, 8))  # warm-up: loads libraries
     h, other = inputs(batch, features)
     before = peak(device)
     values = run(h, other)
@@ -170,7 +170,7 @@ def show(results: list[Measured], title: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--features", type=int, default=8192, help="elements a sample, D")
+    parser.add_argument("--features", type=int, default=8192, help="elements per sample, D")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,13 +1,12 @@
-"""Time and memory of Fréchet distance, precision and recall against what is usually used, on features like Inception's.
+"""Time and memory of Fréchet distance, precision and recall, compared with the usual code, on Inception-like features.
 
     python benchmarks/metrics.py --out benchmarks/results/metrics.json [--n 10000] [--dim 2048] [--threads 1] [--full]
 
-Fréchet: against numpy's covariance and scipy's `sqrtm`. Precision and recall (k = 3): against the dense way of the
-package prdc, which holds all distances at once. Every case runs in a process of its own and starts from float32
-features; memory is the peak beyond them and beyond what is loaded (Linux). The values are checked to be the same.
-Seconds are those of the processor, so that other work on the machine hardly counts; with one thread they are the time
-on an idle machine. `--full` adds precision and recall of 50,000 against 50,000 by ours alone: about eight minutes. The
-defaults take about two.
+Fréchet distance: compared with numpy's covariance and scipy's `sqrtm`. Precision and recall (k = 3): compared with the
+package prdc, which holds all distances in memory. Each case runs in its own process and starts from float32 features;
+memory is the peak beyond them and the loaded libraries (Linux). The values must be equal. Seconds are CPU seconds, so
+other work on the machine hardly matters; with one thread they are the time on an idle machine. `--full` adds precision
+and recall of 50,000 against 50,000 with our code only, about eight minutes. The defaults take about two.
 """
 
 import argparse
@@ -35,7 +34,7 @@ FULL = 50_000
 
 @dataclass(frozen=True)
 class Measured:
-    """One version of one metric."""
+    """The measurement of one version of one metric."""
 
     metric: str
     version: str
@@ -75,7 +74,7 @@ def recall_dense(real: Points, generated: Points) -> list[float]:
 
 def dense_radii(points: Points) -> Points:
     distances = pairwise_distances(points)
-    nearest = np.argpartition(distances, K + 1, axis=1)[:, : K + 1]  # itself is among them
+    nearest = np.argpartition(distances, K + 1, axis=1)[:, : K + 1]  # includes the point itself
     return np.take_along_axis(distances, nearest, axis=1).max(axis=1)
 
 
@@ -86,7 +85,7 @@ CASES: dict[str, dict[str, Callable[[Points, Points], list[float]]]] = {
 
 
 def features(seed: int, n: int, dim: int, scale: float) -> Points:
-    """Clustered, at rest not around 0, with a falling spectrum; (n, dim)."""
+    """Clustered features (n, dim), not centred at 0, with a decaying spectrum."""
     shared = np.random.default_rng(0)
     spectrum = (np.arange(1, dim + 1, dtype=np.float32)) ** np.float32(-0.5)
     centres = shared.standard_normal((10, dim), dtype=np.float32) * 2
@@ -110,7 +109,7 @@ def forget_peak() -> None:
 
 def measure(metric: str, version: str, n: int, dim: int, repeats: int) -> Measured:
     function = CASES[metric][version]
-    function(features(3, 64, 16, 1.0), features(4, 64, 16, 1.0))  # what is loaded once
+    function(features(3, 64, 16, 1.0), features(4, 64, 16, 1.0))  # warm-up: loads libraries
     real, generated = features(1, n, dim, 1.0), features(2, n, dim, 1.1)
     forget_peak()
     before = peak()
@@ -142,11 +141,11 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--full", action="store_true", help="also 50,000 against 50,000, ours alone")
+    parser.add_argument("--full", action="store_true", help="also 50,000 against 50,000, our code only")
     parser.add_argument("--out", type=Path, help="where to store the numbers as JSON")
     args = parser.parse_args()
     for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = str(args.threads)  # for the processes to come
+        os.environ[f"{library}_NUM_THREADS"] = str(args.threads)  # for the child processes
 
     results: list[Measured] = []
     ratios: dict[str, dict[str, float]] = {}

@@ -1,9 +1,9 @@
-"""How fast a folder of small images becomes a store, in how much memory, and what a kill costs.
+"""Speed and memory of preparing a folder of small images, and the cost of a kill.
 
     python benchmarks/prepare.py [--images 60000] [--format png|jpg] [--folder /tmp]
 
-Writes that many 32 × 32 colour images in 100 class folders, prepares them in processes of its own as the command line
-does, and removes everything. Peak memory is that of the preparing process (its resident set, as the kernel counts it).
+Writes that many 32 × 32 colour images in 100 class folders, prepares them with the command line in new processes, and
+removes everything. Peak memory is the resident set of the preparing process, as counted by the kernel.
 """
 
 import argparse
@@ -32,13 +32,13 @@ class Timed:
 
     seconds: float
     cpu: float
-    """Seconds of all cores together: what counts where other work runs beside."""
+    """CPU seconds of all cores together, which other work on the machine does not change."""
     peak_mb: float
     code: int
 
 
 def make_images(root: Path, count: int, suffix: str) -> None:
-    """Smooth random pictures, which compress as photos do."""
+    """Write smooth random pictures, which compress like photographs."""
     random = np.random.default_rng(0)
     for label in range(CLASSES):
         (root / f"class{label:03d}").mkdir(parents=True)
@@ -48,7 +48,7 @@ def make_images(root: Path, count: int, suffix: str) -> None:
 
 
 def prepare(source: Path, out: Path, kill_at: int | None = None) -> Timed:
-    """Run the command; with `kill_at`, SIGKILL it when so many images are in committed shards."""
+    """Run the command; with `kill_at`, SIGKILL it once that many images are in committed shards."""
     words = [sys.executable, "-m", "taildiff", "data", "prepare", "folder", str(source), "--out", str(out)]
     start = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -2,8 +2,8 @@
 
     python benchmarks/step_cost.py --out benchmarks/results/step_cost.json
 
-Methods take turns, round by round, so that a machine whose speed drifts drifts for all of them; the ratio is the median
-over rounds of (method's seconds)/(plain's seconds in the same round).
+Methods take turns in rounds, so that a drift of the machine's speed affects all of them; the ratio is the median over
+rounds of (the method's seconds)/(plain's seconds in the same round).
 """
 
 import argparse
@@ -73,7 +73,7 @@ class Runner:
         return time.perf_counter() - start
 
     def wait(self) -> None:
-        """Until the device is done."""
+        """Wait until the device has finished."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 
@@ -102,7 +102,7 @@ def main() -> None:
     ratios = {name: statistics.median(r[name] / r["plain"] for r in rounds) for name in METHODS}
     plain = statistics.median(r["plain"] for r in rounds)
     hardware = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{options.recipe}, batch {n}, {hardware}: plain {1000 * plain:.0f} ms a step")
+    print(f"{options.recipe}, batch {n}, {hardware}: plain {1000 * plain:.0f} ms per step")
     for name, ratio in ratios.items():
         print(f"  {name:28s} {ratio:5.2f} x plain")
     if options.out:

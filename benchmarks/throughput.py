@@ -1,13 +1,13 @@
-"""Training of SiT in latents: images a second, memory, and the share of what matrix products reach on this machine.
+"""Training SiT in latents: images per second, memory, and the share of this machine's matrix-product rate.
 
-    python benchmarks/throughput.py --budget 900                             # S/2 and B/2, what 900 s allow
-    python benchmarks/throughput.py --models tiny/2:8 --modes float32 --seconds 5       # to see it work on a CPU
+    python benchmarks/throughput.py --budget 900                             # S/2 and B/2, within 900 s
+    python benchmarks/throughput.py --models tiny/2:8 --modes float32 --seconds 5       # a quick try on a CPU
 
-Each row is real training, `training.loop.train` on what `session.open_training` makes: latents of 4x32x32 drawn from
-random moments, then forward, backward, clipping, AdamW, averaged weights and log; nothing is saved. A row has a process
-of its own and a limit, so that one that fails, hangs or lacks memory leaves the others alone. Time is the median over
-windows of steps, with the GPU's work done at the end of each, after a warm-up with compilation. Work and ceiling: see
-work.py.
+Each row is real training, `training.loop.train` on a session of `session.open_training`: latents of 4x32x32 drawn from
+random moments, then forward, backward, clipping, AdamW, EMA and log; nothing is saved. Each row runs in its own process
+with a time limit, so a row that fails, hangs or runs out of memory does not affect the others. Time is the median over
+windows of steps, each ending with a synchronised GPU, after a warm-up that includes compilation. See work.py for the
+work and the ceiling.
 """
 
 import argparse
@@ -61,7 +61,7 @@ MODELS = {
     "L/2": (SiTSpec(depth=24, width=1024, heads=16, patch=2), 64),
     "XL/2": (SiTSpec(depth=28, width=1152, heads=16, patch=2), 64),
 }
-"""And the batch of each that a GPU of 80 GB holds in all modes."""
+"""The sizes, and a batch for each that fits on an 80 GB GPU in all modes."""
 METHODS = {"plain": ObjectiveSpec(), "CCUA": ObjectiveSpec(ucl=UCLSpec(weight=0.05), al=ALSpec(weight=0.05))}
 NO_MEMORY = ("out of memory", "can't allocate memory", "MemoryError")
 MODES = ("float32", "float32 compile", "bf16", "bf16 compile")
@@ -69,7 +69,7 @@ MODES = ("float32", "float32 compile", "bf16", "bf16 compile")
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured."""
+    """One configuration to measure."""
 
     model: str
     batch: int
@@ -78,7 +78,7 @@ class Row:
 
     @property
     def spec(self) -> RunSpec:
-        """A run that only the clock ends."""
+        """A run that ends only by the clock."""
         return RunSpec(
             recipe="throughput",
             steps=10**9,
@@ -95,7 +95,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """A row and what came of it; nothing but a note where it did not work."""
+    """A row and its measurements, or only a note if it failed."""
 
     row: Row
     note: str = ""
@@ -104,20 +104,20 @@ class Result:
     peak_gib: float = float("nan")
     step_tflop: float = float("nan")
     share: float = float("nan")
-    """Of the ceiling of the row's type."""
+    """Share of the ceiling for the row's type."""
 
     @property
     def images_a_second(self) -> float:
-        """NaN where nothing was measured."""
+        """Images per second; NaN if nothing was measured."""
         return 1000 * self.row.batch / self.step_ms
 
 
 class EnoughError(Exception):
-    """Ends training from within."""
+    """Raised inside training to end it."""
 
 
 class Watch:
-    """Told of every step: the clock of the steps between the warm-up and the end."""
+    """A progress callback that times the steps after the warm-up."""
 
     def __init__(self, warmup: int, window: int, seconds: float):
         self.warmup, self.window, self.seconds = warmup, window, seconds
@@ -125,7 +125,7 @@ class Watch:
         self._start = self._tick = 0.0
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
-        """After each step."""
+        """Called after each step."""
         if done < self.warmup or (done - self.warmup) % self.window:
             return
         if torch.cuda.is_available():
@@ -144,7 +144,7 @@ class Watch:
 
 @cache
 def latents() -> LatentStore:
-    """Moments of random images that no file holds."""
+    """Moments of random images, in memory only."""
     rng = np.random.default_rng(0)
     labels = np.arange(IMAGES) % CLASSES
     names = tuple(f"c{i}" for i in range(CLASSES))
@@ -177,7 +177,7 @@ def measure(row: Row, warmup: int, window: int, seconds: float) -> Result:
 
 
 def measure_alone(row: Row, arguments: argparse.Namespace, limit: float) -> Result:
-    """`measure` in a process of its own, which is ended with all that it started when the limit is reached."""
+    """`measure` in its own process; at the limit, it and its children are killed."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "result.json")
         settings = json.dumps([asdict(row), arguments.warmup, arguments.window, arguments.seconds, str(out)])
@@ -205,7 +205,7 @@ def measure_alone(row: Row, arguments: argparse.Namespace, limit: float) -> Resu
 
 
 def table(results: list[Result], machine: str, ceiling: dict[str, float]) -> str:
-    """Markdown."""
+    """The Markdown table."""
     base = {(r.row.model, r.row.method, r.row.mode): r.images_a_second for r in results if not r.note}
     lines = [
         f"{machine}; matrix products reach " + ", ".join(f"{rate:.4g} TFLOP/s in {n}" for n, rate in ceiling.items()),
@@ -231,7 +231,7 @@ def table(results: list[Result], machine: str, ceiling: dict[str, float]) -> str
 def write(
     out: Path, results: list[Result], machine: str, ceiling: dict[str, float], options: dict[str, object]
 ) -> None:
-    """JSON and a Markdown table beside it; called after each row, so that nothing is lost."""
+    """Write the JSON file and the Markdown table beside it; called after each row, so that nothing is lost."""
     rows = [
         {**asdict(r.row), **{k: _rounded(v) for k, v in asdict(r).items() if k != "row"}}
         | {"images_a_second": _rounded(r.images_a_second)}
@@ -262,12 +262,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["S/2", "B/2"], help=f"model or model:batch; {named}")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["float32", "bf16 compile", "bf16"])
-    parser.add_argument("--seconds", type=float, default=10, help="of measuring a row, after its warm-up")
+    parser.add_argument("--seconds", type=float, default=10, help="measured per row, after the warm-up")
     parser.add_argument("--warmup", type=int, default=10, help="steps")
-    parser.add_argument("--window", type=int, default=10, help="steps between two readings of the clock")
-    parser.add_argument("--limit", type=float, default=180, help="seconds of a row, start and compilation included")
-    parser.add_argument("--budget", type=float, default=900, help="seconds of all; what does not fit is left out")
-    parser.add_argument("--out", type=Path, help="JSON file; the table goes beside it")
+    parser.add_argument("--window", type=int, default=10, help="steps between clock readings")
+    parser.add_argument("--limit", type=float, default=180, help="seconds per row, including start and compilation")
+    parser.add_argument("--budget", type=float, default=900, help="seconds in total; rows that do not fit are left out")
+    parser.add_argument("--out", type=Path, help="JSON file; the table is written beside it")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     options = parser.parse_args()
     for given in options.models:

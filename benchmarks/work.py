@@ -1,8 +1,8 @@
-"""How much there is to compute in a training step, and how much a machine computes at best.
+"""The operations of a training step, and the best rate of this machine.
 
-Work is counted in the operators of a real step, forward and backward: two operations for a multiplication and an
-addition of a matrix product, attention included, nothing else and nothing recomputed. The ceiling is the best rate of
-large square matrix products of a type, under the precision that torch is set to (`float32_matmul_precision`).
+Work is counted in the operators of a real step, forward and backward: a multiplication and an addition per element of a
+matrix product, including attention, nothing else and nothing recomputed. The ceiling is the best rate of large square
+matrix products of a type, at torch's current `float32_matmul_precision`.
 """
 
 import time
@@ -18,7 +18,7 @@ from taildiff.spec import DataFacts, RunSpec
 
 
 def step_tflop(spec: RunSpec, facts: DataFacts) -> float:
-    """Of forward and backward of one step, in 1e12; counted at batches of 2 and 4, being a B + c B² in the batch B."""
+    """Operations of one step in 1e12, forward and backward; a B + c B² in the batch B, fitted at B = 2 and 4."""
     small, large = (counted(spec, facts, n) for n in (2, 4))
     c = (large - 2 * small) / 8
     a = small / 2 - 2 * c
@@ -39,10 +39,10 @@ def ceilings(device: str) -> dict[str, float]:
     """Best rate of square matrix products by type, in TFLOP/s."""
     sizes = (4096, 8192) if device == "cuda" else (1024, 2048)
     types = {"float32": torch.float32, "bf16": torch.bfloat16}
-    found = {name: max(_products(n, dtype, device) for n in sizes) for name, dtype in types.items()}
+    rates = {name: max(_products(n, dtype, device) for n in sizes) for name, dtype in types.items()}
     if device == "cuda":
         torch.cuda.empty_cache()
-    return found
+    return rates
 
 
 def _products(n: int, dtype: torch.dtype, device: str) -> float:

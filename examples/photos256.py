@@ -2,8 +2,9 @@
 
     python examples/photos256.py photos            # photos/train/<class>/n.jpg and photos/test/<class>/n.jpg
 
-Use it instead of your own folder on a machine without internet: crops of a temple, a flower and a portrait, as many
-of each, so that a tail can be cut and evaluated. Crops of one photograph overlap, so nothing here shows generalisation.
+Use it instead of your own folder on a machine without internet: crops of a temple, a flower and a portrait, the
+same number of each, so that a tail can be cut and evaluated. Crops of one photograph overlap, so nothing here shows
+generalisation.
 """
 
 import argparse

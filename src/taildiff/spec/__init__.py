@@ -1,4 +1,4 @@
-"""What a run is: frozen specs, from which the command line, `run.json` and the objects themselves are made.
+"""Frozen specs of a run; the command line, `run.json` and the objects are made from them.
 
 The unions (`PathSpec`, `ModelSpec`) are the registry: `build.py` has one `match` per union. Nothing here imports torch,
 so `taildiff --help` and reading a run are fast.
