@@ -1,0 +1,88 @@
+"""docs/api.md runs as it stands: its Python blocks one after the other, on less work than the page names."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import taildiff
+from taildiff.data.store import SourceMeta, Store, StoreWriter
+from taildiff.evaluation import classifier_network
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+LESS = {
+    "steps=2000": "steps=2, batch_size=4",
+    "per_class=8": "per_class=1, sampler='euler', steps=2",
+    "per_class=100": "per_class=2, sampler='euler', steps=1",
+    "stop_at=100": "stop_at=1",
+}
+
+
+def blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def _little_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A working directory with photos/cat and photos/dog, and 120 digits per class instead of 500."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("taildiff.data.locate.embedded_digits", lambda: _digits(tmp_path / "digits"))
+    monkeypatch.setattr(classifier_network, "_STEPS", (6, 6))
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for n, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)):
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{n}.png")
+
+
+def _digits(path: Path) -> Store:
+    if path.exists():
+        return Store.open(path)
+    labels = np.repeat(np.arange(10), 120)
+    images = np.random.default_rng(0).integers(0, 256, (1200, 28, 28, 1), dtype=np.uint8)
+    with StoreWriter(path, "digits", tuple("0123456789"), (28, 28, 1), SourceMeta(source="made")) as writer:
+        writer.append(images, labels, np.arange(1200) % 120 >= 100)
+        return writer.close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_little_data")
+def test_the_blocks_run(tmp_path: Path):
+    names: dict[str, Any] = {"__name__": "page"}
+    code = blocks()
+    assert len(code) == 7
+    for block in code:
+        for much, little in LESS.items():
+            block = block.replace(much, little)
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert names["x"].shape == (3, 1, 28, 28)
+    assert [image.size for image in names["images"]] == [(28, 28)] * 3
+    assert [stage.shape for stage in names["stages"]] == [(1, 28, 28, 1)] * 10
+    assert len(names["tail"]) == 3
+    assert names["table"].names == ("plain", "ccua")
+    assert names["page"].is_file()
+    assert names["store"].facts.counts == (4, 4)
+    for place in ("runs/ccua/drawn/grid.png", "accuracy.png", "table.md", "runs/slower/run.json"):
+        assert (tmp_path / place).is_file()
+
+
+def test_less_work_replaces_what_the_page_says():
+    text = "".join(blocks())
+    assert all(much in text for much in LESS)
+
+
+def test_every_public_name_is_on_the_page():
+    text = PAGE.read_text(encoding="utf-8")
+    for name in set(taildiff.__all__) - {"__version__", "TaildiffError"}:
+        assert re.search(rf"^\.\. auto\w+:: taildiff\.{name}$", text, re.MULTILINE), name
+
+
+def test_every_argument_of_the_front_door_is_described():
+    for name in ("train", "load", "sample", "evaluate", "compare", "report", "prepare", "encode"):
+        function = getattr(taildiff, name)
+        text = inspect.getdoc(function) or ""
+        for argument in inspect.signature(function).parameters:
+            assert re.search(rf"^\s+\*{{0,2}}{argument}: ", text, re.MULTILINE), (name, argument)
