@@ -1,4 +1,4 @@
-"""Training seeds as one column: intervals worked out by hand, pairing, what counts as one setting, names, mistakes."""
+"""Training seeds as one column: hand-computed intervals, pairing, settings, names, mistakes."""
 
 import csv
 import io
@@ -70,7 +70,7 @@ def six(tmp_path: Path) -> list[Path]:
     return [*plain, *ours]
 
 
-def test_means_and_intervals_are_those_worked_out_by_hand(six: list[Path]):
+def test_means_and_intervals_equal_hand_computed_ones(six: list[Path]):
     compared = compare_seeds(six)
     assert (compared.names, compared.seeds) == (("plain", "ccua"), (3, 3))
     first, other = frechet(compared).cells
@@ -166,7 +166,7 @@ def test_a_setting_is_named_by_what_its_runs_share(
     assert compare_seeds(paths).names == names
 
 
-def test_settings_that_nothing_tells_apart_are_named_by_their_first_runs(tmp_path: Path):
+def test_indistinguishable_settings_are_named_by_their_first_runs(tmp_path: Path):
     paths = [trained(tmp_path / f"x{place}", place % 2) for place in range(4)]
     for path in paths[2:]:
         changed(RunDir(path), batch_size=32)
@@ -187,7 +187,7 @@ def test_what_may_change_on_resume_is_one_setting_and_all_else_is_another(tmp_pa
     assert compare_seeds(paths).seeds == (2, 1)
 
 
-def test_devices_part_runs_whose_loss_compares_the_samples_of_a_device(tmp_path: Path):
+def test_devices_separate_runs_whose_loss_compares_samples(tmp_path: Path):
     paths = [trained(tmp_path / f"x{seed}", seed, weight=0.2) for seed in range(2)]
     changed(RunDir(paths[1]), devices=2)
     assert compare_seeds(paths).seeds == (1, 1)
@@ -209,7 +209,7 @@ def test_mistakes_say_what_to_do(tmp_path: Path, six: list[Path]):
         compare_seeds([six[0], six[0]])
 
 
-def test_runs_that_differ_in_the_seed_alone_are_found(tmp_path: Path, six: list[Path]):
+def test_runs_that_differ_only_in_the_seed_are_found(tmp_path: Path, six: list[Path]):
     assert only_seeds_differ([six[0], six[3]]) is None
     assert only_seeds_differ([six[0], six[2], six[3]]) == "plain-0, plain-2"
     assert only_seeds_differ([*six, tmp_path]) == "plain-0, plain-1, plain-2; ccua-0, ccua-1, ccua-2"
@@ -229,7 +229,7 @@ def test_intervals_scale_and_shift_with_the_values(values: list[float], scale: f
 
 
 @given(VALUES, VALUES, st.randoms(use_true_random=False))
-def test_welch_is_scipys_and_knows_no_order(first: list[float], other: list[float], random):
+def test_welch_equals_scipy_and_ignores_the_order(first: list[float], other: list[float], random):
     interval = welch(first, other)
     assert interval is not None
     mixed = [random.sample(first, len(first)), random.sample(other, len(other))]

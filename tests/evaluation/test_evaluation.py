@@ -84,7 +84,7 @@ def test_known_images_give_known_numbers(run: RunDir, store: Store, fake: Fake):
     assert len({(r.metric, r.group, r.class_name, r.guidance) for r in table.rows}) == len(table.rows)
 
 
-def test_a_finished_evaluation_is_returned_and_an_interrupted_one_goes_on(run: RunDir, store: Store, fake: Fake):
+def test_a_finished_evaluation_is_returned_and_an_interrupted_one_resumes(run: RunDir, store: Store, fake: Fake):
     folder = evaluate(run, store, SPEC)
     first = folder.table_json.read_bytes()
     assert evaluate(run, store, SPEC) == folder
@@ -101,7 +101,7 @@ def test_a_finished_evaluation_is_returned_and_an_interrupted_one_goes_on(run: R
     assert folder.table_json.read_bytes() == first
 
 
-def test_one_more_guidance_samples_that_one_only(run: RunDir, store: Store, fake: Fake):
+def test_one_more_guidance_samples_only_that_one(run: RunDir, store: Store, fake: Fake):
     first = evaluate(run, store, SPEC)
     more = evaluate(run, store, SPEC.model_copy(update={"guidance": (1.0, 2.0, 3.0)}))
     assert more != first
@@ -111,7 +111,7 @@ def test_one_more_guidance_samples_that_one_only(run: RunDir, store: Store, fake
     assert np.load(more.images(1.0))["images"].shape == (120, 8, 8, 1)
 
 
-def test_other_weights_are_judged_anew(run: RunDir, store: Store, fake: Fake):
+def test_other_weights_are_evaluated_again(run: RunDir, store: Store, fake: Fake):
     folder = evaluate(run, store, SPEC)
     tensors, meta = read_weights(run.weights(5))
     write_weights(run.weights(5), {name: value + 1 for name, value in tensors.items()}, meta)
@@ -152,7 +152,7 @@ def test_too_few_generated_images_are_not_blamed_on_the_real_ones(run: RunDir, s
 
 
 @pytest.mark.parametrize("place", [10, 200, -200])
-def test_flipped_bits_in_kept_images_are_found(run: RunDir, store: Store, fake: Fake, place: int):
+def test_flipped_bits_in_stored_images_are_found(run: RunDir, store: Store, fake: Fake, place: int):
     folder = evaluate(run, store, SPEC)
     folder.table_json.unlink()
     data = bytearray(folder.images(1.0).read_bytes())
@@ -163,7 +163,7 @@ def test_flipped_bits_in_kept_images_are_found(run: RunDir, store: Store, fake: 
         np.testing.assert_array_equal(file["images"], tiny.images((40, 40, 40), seed=9)[0])
 
 
-def test_a_natural_folder_says_so(tmp_path: Path, fake: Fake):
+def test_an_unbalanced_reference_is_noted(tmp_path: Path, fake: Fake):
     store = tiny.make_store(tmp_path / "store", (90, 40, 12))
     run = tiny.make_run(tmp_path / "run", store)
     table = Table.read(evaluate(run, store, SPEC))

@@ -1,4 +1,4 @@
-"""Which images a number is taken over."""
+"""The images behind a number."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from taildiff.evaluation.scores import FAMILIES, Number, Sample, numbers
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
-def test_every_beginning_is_as_even_as_it_can_be(values: list[int]):
+def test_every_prefix_has_the_classes_as_evenly_as_possible(values: list[int]):
     labels = np.array(values)
     order = interleave(labels)
     assert sorted(order.tolist()) == list(range(len(labels)))
@@ -38,7 +38,7 @@ def test_a_nearly_balanced_column_is_cut_to_equal_numbers(tmp_path: Path):
     assert np.bincount(store.labels[everything.index]).tolist() == [27, 27, 27]
 
 
-def test_an_unbalanced_column_is_taken_as_it_is(tmp_path: Path):
+def test_an_unbalanced_column_is_used_whole(tmp_path: Path):
     store = make_store(tmp_path / "s", (30, 24, 20), (9, 3, 9))
     found = reference_index(store, "test")
     assert not found.balanced

@@ -1,4 +1,4 @@
-"""Utility: what is trained on what, that good images help and bad ones do not, and that it is the same each time."""
+"""Utility: training sets, good images help and bad ones hurt, and results are reproducible."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def _short(monkeypatch: pytest.MonkeyPatch):
 def measured(
     generated: tuple[int, int, int] = (30, 30, 30), to: int | None = None, wrong: bool = False
 ) -> UtilityResult:
-    """Generated images are as good as real ones, or each of another class than asked for."""
+    """Generated images are as good as real ones, or each has a wrong label."""
     real, test = Labelled(*images(COUNTS)), Labelled(*images((25, 25, 25), seed=2))
     pictures, asked = images(generated, seed=1)
     return utility(real, Labelled(pictures, (asked + 1) % 3 if wrong else asked), test, 3, to=to)
@@ -71,7 +71,7 @@ def test_classes_above_the_target_keep_all_their_images():
     assert found.generated.generated == (10, 10, 10)
 
 
-def test_the_same_each_time():
+def test_results_are_reproducible():
     first_time, again = measured(), measured()
     for kind in TRAINING_SETS:
         np.testing.assert_array_equal(getattr(first_time, kind).right, getattr(again, kind).right)
@@ -113,7 +113,7 @@ def test_the_first_of_each_class_in_their_order():
         ("label", "go from 0 to 3; there are 3 classes"),
     ],
 )
-def test_mistakes_are_told(change: str, message: str):
+def test_mistakes_are_reported(change: str, message: str):
     real, labels = images(COUNTS)
     generated, asked = images((5, 0, 5) if change == "missing" else (5, 5, 5))
     test, truth = images((0, 0, 0) if change == "none" else (5, 5, 5))

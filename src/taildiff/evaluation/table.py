@@ -135,7 +135,9 @@ class Table:
             values = read_json(folder.table_json)
             file = parse(_File, values, source=str(folder.table_json))
             if not checksum_matches(values):
-                raise SpecError(f"{folder.table_json} was changed or is damaged: its checksum does not match its content")
+                raise SpecError(
+                    f"{folder.table_json} was changed or is damaged: its checksum does not match its content"
+                )
         except SpecError as error:
             raise RunError(f"{error}. Evaluate again: taildiff evaluate RUN") from None
         return cls(file.rows, file.definition, file.notes, file.by_seed)
