@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import taildiff
 from evaluation import tiny
 from taildiff.errors import DataError
 from taildiff.io import resumable_array, staging
@@ -62,6 +63,26 @@ def test_interrupted_sampling_resumes_with_the_same_images(tmp_path):
     np.testing.assert_array_equal(images, expected)
     assert progress == [12, 15]
     assert not place.parent.exists() or not list(place.parent.iterdir())
+
+
+def test_an_interrupted_sample_call_resumes(tmp_path):
+    run = tiny.make_run(tmp_path / "run", tiny.make_store(tmp_path / "store", (6, 6, 6), (2, 2, 2))).root
+    options = {"per_class": 4, "batch_size": 2, "format": "npz", "steps": 2}
+    taildiff.sample(run, out=tmp_path / "whole.npz", **options)
+
+    def stop(_: str, done: int, total: int, /) -> None:
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        taildiff.sample(run, out=tmp_path / "a.npz", progress=stop, **options)
+    assert (tmp_path / ".a.npz.partial").is_dir()
+    progress: list[int] = []
+    taildiff.sample(run, out=tmp_path / "a.npz", progress=lambda _, done, __: progress.append(done), **options)
+    assert progress == [8, 10, 12]
+    with np.load(tmp_path / "a.npz") as resumed, np.load(tmp_path / "whole.npz") as whole:
+        np.testing.assert_array_equal(resumed["images"], whole["images"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "run", "store", "whole.npz"]
 
 
 def test_rows_notes_and_hash_are_those_of_an_uninterrupted_array(tmp_path):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from taildiff.api.fields import SamplingFields
 from taildiff.api.progress import reporting
 from taildiff.errors import SpecError, unknown
+from taildiff.io.checksum import json_sha256
 from taildiff.log import Progress
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import FileFormat, check_new, check_writable, write_images
@@ -60,6 +61,8 @@ def sample(
 ) -> Path:
     """Write images of each class to `out` and return it: PNG files by class with a grid, or one npz.
 
+    After an interruption, the same call resumes behind the images that it has kept beside `out`.
+
     Args:
         run: the run's folder.
         out: a new folder, or with `format="npz"` a new file.
@@ -78,12 +81,14 @@ def sample(
     spec, place, directory = parse(SamplingSpec, sampling), Path(out), RunDir(Path(run))
     labels = requested_labels(directory, place, per_class, classes, format, batch_size)
     check_writable(place)
-    from taildiff.sampling.generate import best_device, generate, load_model  # torch
+    from taildiff.sampling.generate import best_device, generate, image_array, load_model  # torch
 
     model = load_model(directory, spec.weights, best_device(), vae=vae)
-    with reporting(progress) as report:
-        images = generate(model, labels, spec, guidance, batch_size, report)
-    write_images(place, images, labels, model.facts.class_names, format)
+    key = json_sha256([model.weights_hash, spec.model_dump(mode="json"), guidance, labels.tolist()])
+    with image_array(place, model.facts, len(labels), key) as array:
+        with reporting(progress) as report:
+            images = generate(model, labels, spec, guidance, batch_size, report, array)
+        write_images(place, images, labels, model.facts.class_names, format)
     return place
 
 
