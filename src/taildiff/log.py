@@ -10,21 +10,17 @@ from typing import Protocol
 from taildiff.distributed import is_rank_zero
 from taildiff.errors import SpecError
 
+
+def _is_reported(_: logging.LogRecord) -> bool:
+    """Whether this process is rank zero, by the launcher's environment variables."""
+    try:
+        return is_rank_zero()
+    except SpecError:  # a malformed variable, which training refuses
+        return True
+
+
 log = logging.getLogger("taildiff")
-
-
-class RankZeroFilter(logging.Filter):
-    """Drops the records of every process but rank zero; outside a launcher, all pass."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this process reports, by the launcher's environment variables."""
-        try:
-            return is_rank_zero()
-        except SpecError:  # a malformed variable; training refuses it
-            return True
-
-
-log.addFilter(RankZeroFilter())
+log.addFilter(_is_reported)
 log.addHandler(logging.NullHandler())
 
 

@@ -70,9 +70,7 @@ def check_format(values: Any, path: Path, error: type[RunError] = RunError) -> N
     """`error` where a file was written in another format."""
     version = values.get("format", FORMAT) if isinstance(values, dict) else FORMAT
     if version != FORMAT:
-        raise error(
-            f"{path} has format {version!r:.40}, and this version of taildiff reads {FORMAT}: train again"
-        )
+        raise error(f"{path} has format {version!r:.40}, and this version of taildiff reads {FORMAT}: train again")
 
 
 def add_checksum(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,10 +20,9 @@ from taildiff.log import Progress, log
 from taildiff.models.codec import Codec
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.rng import seed_of
-from taildiff.run.layout import RunDir
 from taildiff.run.weights import WeightsMeta, write_weights
 from taildiff.sampling.generate import Model, generate
-from taildiff.spec import DDPMSpec, RunSpec, SamplingSpec
+from taildiff.spec import DDPMSpec, SamplingSpec
 from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
 from taildiff.training.request import Outcome, TrainingRequest
 from taildiff.training.schedule import learning_rate
@@ -75,21 +74,11 @@ class Training:
     codec: Codec | None
     """For sample grids; None where none are drawn."""
 
-    @property
-    def run(self) -> RunDir:
-        """The run's folder."""
-        return self.request.run
-
-    @property
-    def spec(self) -> RunSpec:
-        """The run's settings."""
-        return self.request.spec
-
 
 def train(t: Training) -> Outcome:
     """Train from t.position to the last step, or until the stop rule or a signal ends it."""
-    spec, steps, stop = t.spec, t.spec.steps, t.request.stop
-    last = min(steps, stop.step or steps)
+    spec, steps = t.request.spec, t.request.spec.steps
+    last = min(steps, t.request.stop.step or steps)
     started = time.monotonic()
     step, seconds, outcome = t.position.step, t.position.seconds, None
     tick = time.perf_counter()
@@ -130,7 +119,7 @@ def _interrupted(t: Training, step: int, interrupts: Interrupts, elapsed: float)
 
 def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
     """Forward, backward and update; False where the step was skipped, which all processes do alike."""
-    spec, optimizer, engine = t.spec, t.trainable.optimizer, t.engine
+    spec, optimizer, engine = t.request.spec, t.trainable.optimizer, t.engine
     for group in optimizer.param_groups:
         group["lr"] = lr
     batch = Batch(*(tensor.to(engine.device, non_blocking=True) for tensor in batch))
@@ -157,7 +146,7 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
 
 def _backward(t: Training, batch: Batch, draws: Draws) -> StepLoss:
     """Gradients of the mean loss over this rank's rows, by micro-batches; the last one averages over the processes."""
-    parts, size = t.spec.accumulate, len(batch.y) // t.spec.accumulate
+    parts, size = t.request.spec.accumulate, len(batch.y) // t.request.spec.accumulate
     losses: list[StepLoss] = []
     for part in range(parts):
         rows = slice(part * size, (part + 1) * size)
@@ -170,7 +159,7 @@ def _backward(t: Training, batch: Batch, draws: Draws) -> StepLoss:
 
 def _skip(t: Training, step: int, cause: str) -> None:
     """Log a skipped step; `NonFiniteError` where there were too many."""
-    if t.skipped.nonfinite > t.spec.skip_nonfinite:
+    if t.skipped.nonfinite > t.request.spec.skip_nonfinite:
         raise NonFiniteError(_nonfinite_message(t, step, cause))
     t.tracker.add_skipped()
     log.warning(f"skipped step {step + 1}: {cause}; skipped so far: {t.skipped}")
@@ -181,52 +170,50 @@ def _cuda(engine: Engine) -> list[torch.device]:
 
 
 def _nonfinite_message(t: Training, step: int, cause: str) -> str:
-    saved = t.run.checkpoint_steps()
-    good = f"the last good checkpoint is {t.run.state(saved[-1])}" if saved else "there is no checkpoint yet"
-    before = f", after {t.spec.skip_nonfinite} skipped steps" if t.spec.skip_nonfinite else ""
+    run, limit = t.request.run, t.request.spec.skip_nonfinite
+    saved = run.checkpoint_steps()
+    good = f"the last good checkpoint is {run.state(saved[-1])}" if saved else "there is no checkpoint yet"
+    before = f", after {limit} skipped steps" if limit else ""
     return (
         f"training stopped in step {step + 1}: {cause}{before}; {good}. "
         "Lower --optimizer.lr or check the images, and start a new run (--out); or resume this one with "
-        f"--skip-nonfinite {max(10, 2 * t.spec.skip_nonfinite)}, which skips up to that many such steps"
+        f"--skip-nonfinite {max(10, 2 * limit)}, which skips up to that many such steps"
     )
 
 
 def save(t: Training, step: int, seconds: float) -> None:
     """Save a checkpoint and the weights to sample from, then remove older ones."""
+    run, spec = t.request.run, t.request.spec
 
     def write() -> None:
-        position = Position(
-            step=step,
-            images=step * t.spec.batch_size,
-            seconds=seconds,
-            metrics_bytes=t.tracker.sync(),
-            skipped=t.skipped,
-        )
-        save_checkpoint(t.run, position, t.trainable)
+        images, length = step * spec.batch_size, t.tracker.sync()
+        position = Position(step=step, images=images, seconds=seconds, metrics_bytes=length, skipped=t.skipped)
+        save_checkpoint(run, position, t.trainable)
         save_weights(t, step)
-        prune(t.run, step, t.spec.every.keep)
+        prune(run, step, spec.every.keep)
 
     t.engine.on_rank_zero(write)
 
 
 def save_weights(t: Training, step: int) -> None:
     """Write the averaged and the raw weights, for sampling."""
+    request = t.request
     denoisers = {"ema": t.trainable.ema.module, "raw": t.trainable.learner.get_submodule("denoiser")}
     for kind, denoiser in denoisers.items():
-        meta = WeightsMeta(kind=kind, step=step, spec=t.spec, facts=t.request.store.facts)
-        write_weights(t.run.weights(step, kind), denoiser.state_dict(), meta)
+        meta = WeightsMeta(kind=kind, step=step, spec=request.spec, facts=request.store.facts)
+        write_weights(request.run.weights(step, kind), denoiser.state_dict(), meta)
 
 
 def draw_grid(t: Training, step: int) -> None:
     """Draw eight images per class with the averaged weights, for at most ten classes, one row each."""
     if t.codec is None:
         return
-    facts = t.request.store.facts
+    spec, facts = t.request.spec, t.request.store.facts
     classes = facts.classes
     shown = sorted({round(i * (classes - 1) / min(9, classes - 1)) for i in range(min(10, classes))})
     labels = torch.tensor(shown).repeat_interleave(8).numpy()
     denoiser = t.trainable.ema.module.eval()
-    model = Model(denoiser, t.objective.process, facts, t.spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
-    most = t.spec.path.timesteps if isinstance(t.spec.path, DDPMSpec) else SamplingSpec().steps
+    model = Model(denoiser, t.objective.process, facts, spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
+    most = spec.path.timesteps if isinstance(spec.path, DDPMSpec) else SamplingSpec().steps
     images = generate(model, labels, SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
-    write_png(t.run.sample_grid(step), grid(images, columns=8))
+    write_png(t.request.run.sample_grid(step), grid(images, columns=8))

@@ -1,4 +1,4 @@
-"""What one call of training is asked to do, and how it ended."""
+"""The request of one call of training, and its outcome."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -90,8 +90,8 @@ def _busy(run: RunDir, holder: str) -> RunError:
 
 def _continue(training: Training) -> Outcome:
     """Continue training, first finishing any work interrupted after the last checkpoint."""
-    run, spec, stop, step = training.run, training.spec, training.request.stop, training.position.step
-    done = step >= min(spec.steps, stop.step or spec.steps)
+    run, spec, step = training.request.run, training.request.spec, training.position.step
+    done = step >= min(spec.steps, training.request.stop.step or spec.steps)
 
     def finish_saving() -> None:
         if step and not all(step in run.weight_steps(kind) for kind in ("ema", "raw")):
