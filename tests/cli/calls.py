@@ -16,7 +16,7 @@ def call(*args: object) -> int:
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """All that was printed since the last time, in one line, without the frames of the option parser."""
+    """Everything printed since the last call, on one line, without the frames of the option parser."""
     shown = capsys.readouterr()
     return " ".join((shown.out + " " + shown.err).replace("│", " ").split())
 

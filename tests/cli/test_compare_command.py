@@ -1,4 +1,4 @@
-"""`taildiff compare` and `taildiff evaluate` of images, as one types them."""
+"""`taildiff compare`, and `taildiff evaluate` of images, on the command line."""
 
 from pathlib import Path
 
@@ -91,8 +91,8 @@ def test_seeds_are_averaged_and_kept_apart(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(classifier_network, "_STEPS", (20, 20))
     store = tiny.make_store(tmp_path / "store", (40, 40, 40), (10, 10, 10))
     run = tiny.make_run(tmp_path / "run", store)
-    asked = ("--guidance", "1", "--per-class", "20", "--sampler", "euler", "--steps", "1", "--metrics", "accuracy")
-    assert call("evaluate", run.root, *asked, "--seeds", "3,4", "--utility") == 0
+    requested = ("--guidance", "1", "--per-class", "20", "--sampler", "euler", "--steps", "1", "--metrics", "accuracy")
+    assert call("evaluate", run.root, *requested, "--seeds", "3,4", "--utility") == 0
     (folder,) = run.evaluations()
     table = Table.read(folder)
     (mean,) = table.select("accuracy", "all")
@@ -101,4 +101,4 @@ def test_seeds_are_averaged_and_kept_apart(tmp_path: Path, monkeypatch: pytest.M
     assert mean.value == pytest.approx(sum(value or 0 for value in own) / 2)
     assert [row.seed for row in table.by_seed if row.group == "all" and row.metric == "accuracy"] == [3, 4]
     assert table.value("utility_completed", "all") is not None
-    assert call("evaluate", run.root, *asked, "--seeds", "3,3") == 2
+    assert call("evaluate", run.root, *requested, "--seeds", "3,3") == 2

@@ -1,4 +1,4 @@
-"""`taildiff evaluate` as one types it."""
+"""`taildiff evaluate` on the command line."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_a_dry_run_shows_the_spec_and_does_nothing(
         (["--data", "nowhere"], "nowhere does not exist"),
     ],
 )
-def test_what_is_wrong_is_said_with_exit_code_2(
+def test_wrong_options_end_with_exit_code_2(
     run: RunDir, capsys: pytest.CaptureFixture[str], args: list[str], message: str
 ):
     assert main(["evaluate", str(run.root), *args]) == 2

@@ -21,7 +21,7 @@ NAMES = ("flower", "portrait", "temple")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """24 real photographs a class for training and 4 held out, as JPEG files."""
+    """24 real photographs per class for training and 4 held out, as JPEG files."""
     runpy.run_path(str(EXAMPLES / "photos256.py"))["write"](tmp_path / "photos", (24, 24, 24), held_out=4)
     return tmp_path / "photos"
 
@@ -67,7 +67,7 @@ def test_from_jpeg_files_at_256_over_latents_to_a_report(
     assert "AutoencoderKL" in page
 
 
-def test_a_small_vae_of_ones_own_images_learns_and_can_encode(photos: Path, tmp_path: Path, capsys):
+def test_a_small_vae_trained_on_these_images_learns_and_can_encode(photos: Path, tmp_path: Path, capsys):
     assert call("data", "prepare", "folder", photos, "--out", tmp_path / "store", "--size", 32) == 0
     example = runpy.run_path(str(EXAMPLES / "small_vae.py"))
     with torch.random.fork_rng():

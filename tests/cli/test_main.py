@@ -116,7 +116,7 @@ BAD = [
         "run-list/run.json does not describe a run",
     ),
     (["train", "mnist5k-ccua", "--out", "run-null"], "run-null/run.json does not describe a run: store"),
-    (["train", "auto-ccua", "--out", "x"], "made for your data: add --data STORE"),
+    (["train", "auto-ccua", "--out", "x"], "auto-ccua fits itself to your data: add --data STORE"),
     (["train", "spec.json", "--out", "x"], "unknown field 'optimizer.lrr': did you mean 'optimizer.lr'?"),
     (["train", "list.json", "--out", "x"], "list.json"),
     (["train", "cut.json", "--out", "x"], "cut.json is not readable JSON"),
@@ -140,7 +140,7 @@ BAD = [
     (["evaluate", "run", "--guidance"], "a list of numbers is missing"),
     (["evaluate", "run-null"], "run-null/run.json does not describe a run: store"),
     (["evaluate", "run-cut"], "run-cut/run.json is not readable JSON"),
-    (["evaluate", "run-bare"], "run-bare/run.json does not describe a run: format: Field required"),
+    (["evaluate", "run-bare"], "run-bare/run.json does not describe a run: facts: Field required"),
     (["evaluate", "run-old"], "spec.sped"),
     (["evaluate", "run", "--reference", "test"], "has no test images"),
     (["report"], "RUN"),
@@ -178,7 +178,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
-def test_what_the_system_refuses_is_told_with_the_file(
+def test_errors_of_the_system_name_the_file(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ):
     def refuse(_: int) -> None:
@@ -194,7 +194,7 @@ def test_what_the_system_refuses_is_told_with_the_file(
     assert "Traceback" not in text
 
 
-def test_ctrl_c_that_a_library_made_another_error_of(
+def test_ctrl_c_that_a_library_turned_into_another_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     def interrupted(_args: list[str]) -> int:
@@ -230,4 +230,4 @@ def test_a_full_gpu_is_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
     monkeypatch.setattr("taildiff.cli.sample.main", full)
     assert call("sample", "run") == 1
-    assert "the GPU's memory is full" in said(capsys)
+    assert "out of GPU memory; free the GPU" in said(capsys)

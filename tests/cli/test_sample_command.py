@@ -55,7 +55,7 @@ def test_images_by_class_and_the_same_as_one_file(run: RunDir, tmp_path: Path, c
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn.npz", "new"]
 
 
-def test_a_class_named_twice_is_drawn_once_and_like_among_all(run: RunDir, tmp_path: Path):
+def test_a_class_named_twice_is_sampled_once_and_alike(run: RunDir, tmp_path: Path):
     assert call("sample", run.root, "--per-class", 2, *FAST, "--out", tmp_path / "all") == 0
     assert (
         call("sample", run.root, "--per-class", 2, *FAST, "--classes", "top", "left", "top", "--out", tmp_path / "two")
@@ -183,7 +183,7 @@ def test_an_interrupted_write_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_foreign_weights_are_not_judged_under_this_name(
+def test_foreign_weights_are_not_evaluated_under_this_name(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     other = tiny.make_run(tmp_path / "other", tiny.make_store(tmp_path / "store", (6, 4, 2)))

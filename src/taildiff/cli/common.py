@@ -1,4 +1,4 @@
-"""What all verbs share: the console, progress, options from specs, and errors as one message."""
+"""What all verbs share: the console, options from specs, and printing of log records and errors."""
 
 import logging
 import shlex
@@ -26,14 +26,14 @@ T = TypeVar("T")
 def parse_options(
     options: type[T], args: Sequence[str], prog: str, default: T | None = None, description: str | None = None
 ) -> T:
-    """Options from a dataclass or spec; a wrong one prints what is wrong and exits with 2."""
+    """Options from a dataclass or spec; a wrong option prints an error and exits with 2."""
     config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
         with nullcontext() if is_local_rank_zero() else redirect_stderr(StringIO()):
             parsed = tyro.cli(
                 options, prog=prog, args=list(args), default=default, description=description, config=config
             )
-    except ValidationError as error:  # a value of the right type that is out of its bounds
+    except ValidationError as error:  # a value of the right type, out of bounds
         raise SpecError(explain(error)) from None
     assert isinstance(parsed, options)
     return parsed
@@ -55,7 +55,7 @@ def numbers(text: str) -> tuple[float, ...]:
 def guidances(
     guidance: Sequence[float], omega: Sequence[float], default: Sequence[float] = (1.5,)
 ) -> tuple[float, ...]:
-    """Distinct values of g from whichever of its names was given; omega = g - 1, as the DDPM family writes it."""
+    """Distinct values of g from either of its options; omega = g - 1, as the DDPM family writes it."""
     if guidance and omega:
         raise SpecError("give --guidance or --omega, not both: omega = guidance - 1")
     values = tuple(dict.fromkeys(guidance or [1 + value for value in omega] or default))
@@ -66,14 +66,14 @@ def guidances(
 
 
 def next_steps(*commands: str) -> None:
-    """End a verb by naming what one is likely to do next."""
+    """Print the commands that are likely next."""
     console.print("\n[bold]next[/]")
     for command in commands:
         console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
 
 
 def command_line(*words: object) -> str:
-    """A command as one would type it."""
+    """A command, quoted for the shell."""
     return shlex.join(["taildiff", *map(str, words)])
 
 
@@ -94,5 +94,5 @@ class _ConsoleHandler(logging.Handler):
 
 
 def fail(message: str) -> None:
-    """An error, as one message."""
+    """Print an error."""
     errors.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)

@@ -1,7 +1,7 @@
-"""`taildiff VERB …`: finds the verb and turns errors into one message and an exit code.
+"""`taildiff VERB …`: finds the verb and turns an error into one message and an exit code.
 
-Exit codes: 0 done; 1 training broke off (a loss that is not a number); 2 something given was wrong; 130 and 143
-stopped by Ctrl-C or SIGTERM, with everything saved.
+Exit codes: 0 success; 1 training failed (a non-finite loss); 2 wrong input; 130 and 143 stopped by Ctrl-C or SIGTERM,
+with everything saved.
 """
 
 import errno
@@ -17,11 +17,11 @@ from taildiff.errors import InputError, OtherRankError, SpecError, TaildiffError
 GRACE = 3.0
 """Seconds for the first process to report an error; a process still running after them failed on its own."""
 VERBS = {
-    "demo": "train two models on long-tailed digits, judge and compare them; the report in ten minutes",
-    "data": "prepare images (data prepare), write their latents (data encode), look at both (data show)",
-    "train": "train a recipe on a store; the same command continues a stopped run",
-    "sample": "draw images of each class from a run",
-    "evaluate": "judge a run over a sweep of guidance, or any images, by class and by group",
+    "demo": "train two models on long-tailed digits, evaluate and compare them; a report in ten minutes",
+    "data": "prepare images (data prepare), encode them as latents (data encode), describe both (data show)",
+    "train": "train a recipe on a store; rerun the same command to resume",
+    "sample": "sample images of each class from a run",
+    "evaluate": "compare a run's samples, or any images, with real ones, by class and by group",
     "compare": "evaluations side by side: the best in bold, differences with intervals",
     "report": "one HTML page about one run, or comparing several",
     "recipes": "list the recipes",
@@ -31,7 +31,7 @@ VERBS = {
 def main(argv: list[str] | None = None) -> int:
     """The console script."""
     args = sys.argv[1:] if argv is None else argv
-    os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")  # a person at a terminal has no use for it
+    os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")  # of no use at a terminal
     try:
         return _dispatch(args)
     except SystemExit:  # of the parser, which printed the error
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which most verbs never import
-            _fail(error, "the GPU's memory is full: end what else uses it, or (sample) give a smaller --batch-size")
+            _fail(error, "out of GPU memory; free the GPU, or use a smaller --batch-size (sample)")
             return 1
         if not _interrupted(error):
             raise
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _interrupted(error: BaseException) -> bool:
-    """Whether Ctrl-C is behind it: while libraries are imported, diffusers and scipy make other errors of that."""
+    """Whether Ctrl-C caused it; diffusers and scipy turn it into other errors while they are imported."""
     cause = error.__cause__ or error.__context__
     return cause is not None and (isinstance(cause, KeyboardInterrupt) or _interrupted(cause))
 
@@ -95,16 +95,16 @@ def _may_report() -> bool:
 
 
 def _about_file(error: OSError) -> str:
-    """What the system refused, with which file, and what to do."""
+    """The error of the system, the file, and what to do."""
     match error.errno:
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            advice = "Name another place, or get the right to use this one"
+            advice = "Choose another path, or change its permissions"
         case errno.EEXIST | errno.ENOTDIR | errno.EISDIR | errno.ENOTEMPTY:
-            advice = "A file stands where a folder is needed, or the other way round: name another place"
+            advice = "A file is where a folder is needed, or the reverse; choose another path"
         case errno.ENOSPC | errno.EDQUOT:
-            advice = "Free some space, then give the same command again"
+            advice = "Free some space, then rerun the same command"
         case _:
-            advice = "Check the path, then give the same command again"
+            advice = "Check the path, then rerun the same command"
     what = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {what}. {advice}" if error.filename else f"{what}. {advice}"
 
@@ -126,12 +126,12 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _refuse_empty(args: list[str]) -> None:
-    """An empty path would be taken for the working directory: a shell variable that is not set, mostly."""
+    """Refuse empty arguments: mostly unset shell variables, and an empty path would mean the working directory."""
     for before, value in itertools.pairwise(["", *args]):
         flag, equals, rest = value.partition("=")
         if not value.strip() or (flag.startswith("--") and equals and not rest.strip()):
             name = flag if equals else before if before.startswith("-") else "an argument"
-            raise InputError(f"{name} is empty: give it a value, or leave it out")
+            raise InputError(f"{name} is empty; give it a value or remove it")
 
 
 def _help() -> int:
@@ -139,8 +139,8 @@ def _help() -> int:
 
     from taildiff.cli.common import console
 
-    console.print("[bold]taildiff[/]: train, sample and judge diffusion models on long-tailed image data\n")
-    console.print("usage: taildiff VERB …   (taildiff VERB --help tells its options)\n", markup=False)
+    console.print("[bold]taildiff[/]: train, sample and evaluate diffusion models on long-tailed image data\n")
+    console.print("usage: taildiff VERB …   (taildiff VERB --help lists its options)\n", markup=False)
     table = Table.grid(padding=(0, 3))
     for verb, what in VERBS.items():
         table.add_row(f"  [cyan]{verb}[/]", what)

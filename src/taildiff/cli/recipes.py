@@ -1,4 +1,4 @@
-"""taildiff recipes: what can be trained by name."""
+"""`taildiff recipes`: the list of recipes."""
 
 from taildiff.cli.common import console, next_steps
 from taildiff.errors import SpecError
