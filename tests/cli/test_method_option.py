@@ -99,7 +99,7 @@ def test_a_recipe_for_latents_trains_on_them_and_refuses_pixels(
     run(pixels.root, tmp_path / "latents")
     start = ["train", name, *NARROW, "--data.ratio", 0.5, "--out", tmp_path / "run"]
     assert call(*start, "--data", pixels.root) == 2
-    assert f"{name} trains on latents, and toy has pixels (8x8, 64 tokens an image)" in said(capsys)
+    assert f"{name} trains on latents, but toy has pixels (8x8, 64 tokens per image)" in said(capsys)
     assert not (tmp_path / "run").exists()
     assert call(*start, "--data", tmp_path / "latents", "--stop-at", 2) == 0
     trained = RunDir(tmp_path / "run")

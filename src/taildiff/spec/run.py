@@ -51,7 +51,9 @@ class RunSpec(Spec):
     recipe: str = "custom"
     """Recipe that the run started from."""
     seed: int = 0
+    """Seed of every random number of the run."""
     steps: Annotated[int, Field(ge=1)] = 1000
+    """Training steps."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Images per step, over all devices."""
     accumulate: Annotated[int, Field(ge=1)] = 1
@@ -61,6 +63,7 @@ class RunSpec(Spec):
     nodes: Annotated[int, Field(ge=1)] = 1
     """Machines, started by torchrun or SLURM (docs/scaling.md)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """float32 throughout, or bf16 products inside the network."""
     compile: bool = False
     """Compile the network with torch.compile (for GPUs)."""
     skip_nonfinite: Annotated[int, Field(ge=0)] = 0
