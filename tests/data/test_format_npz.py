@@ -1,4 +1,4 @@
-"""npz: the names that are in use, and what is refused by name."""
+"""npz: the layouts in use, and files that are rejected by name."""
 
 import io
 import mmap

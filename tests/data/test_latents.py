@@ -1,4 +1,4 @@
-"""Latents are what the encoder gave, row by row, and whole or refused; what was killed ends as if it had not been."""
+"""Latents equal the encoder's output, row by row, are complete or rejected, and survive a kill with equal bytes."""
 
 import json
 import shutil
@@ -127,7 +127,7 @@ def killed(store: Path, out: Path, at: int) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-def test_killed_again_and_again_it_ends_the_same(store, latents, tmp_path):
+def test_the_result_after_many_kills_is_the_same(store, latents, tmp_path):
     for at in (1, 6, 13, 22):
         assert killed(store.root, tmp_path / "again", at) == -signal.SIGKILL
         assert not (tmp_path / "again").exists()
@@ -138,7 +138,7 @@ def test_killed_again_and_again_it_ends_the_same(store, latents, tmp_path):
     assert names(tmp_path) == ["again", "latents", "store"]
 
 
-def test_killed_behind_any_step_that_the_disk_sees_it_ends_the_same(store, latents, tmp_path):
+def test_the_result_after_a_kill_behind_any_disk_operation_is_the_same(store, latents, tmp_path):
     command = [sys.executable, latent_sources.__file__, str(store.root), str(tmp_path / "again")]
     assert subprocess.run(command, check=False).returncode == 0
     made = [tmp_path / name for name in names(tmp_path) if name.startswith("again-")]
@@ -172,20 +172,20 @@ def _small_shards(monkeypatch):
 
 @pytest.mark.usefixtures("_small_shards")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_stopped_by_hand_or_by_an_error_it_goes_on(store, latents, tmp_path, error):
+def test_ctrl_c_and_errors_are_resumed(store, latents, tmp_path, error):
     assert stopped(store, tmp_path / "again", error).is_dir()
     begun, again = starts(store, tmp_path / "again")
     assert begun == 9
     assert same(again.root, latents.root)
 
 
-def test_stopped_before_a_shard_is_done_it_leaves_nothing(store, tmp_path):
+def test_stopping_before_the_first_shard_leaves_nothing(store, tmp_path):
     stopped(store, tmp_path / "again")
     assert names(tmp_path) == ["store"]
 
 
 @pytest.mark.usefixtures("_small_shards")
-def test_unfinished_latents_of_another_vae_or_of_other_images_are_not_dropped_by_chance(store, tmp_path):
+def test_other_unfinished_latents_are_not_discarded_silently(store, tmp_path):
     for change, what in ({"hash": "b" * 64}, "of these images by another VAE"), ({}, "of other images"):
         stopped(store, tmp_path / "again")
         codec = CODEC.model_copy(update=change)
@@ -221,7 +221,7 @@ def test_what_a_crash_of_the_machine_leaves_is_checked(store, latents, tmp_path,
     assert same(again.root, latents.root)
 
 
-def test_done_is_done_and_other_latents_are_not_replaced_by_chance(store, latents, tmp_path):
+def test_finished_latents_are_kept_and_others_are_not_replaced_silently(store, latents, tmp_path):
     before = {name: (latents.root / name).stat().st_mtime_ns for name in FILES}
 
     def never(images):
@@ -334,7 +334,7 @@ def test_large_latents_are_not_read_unasked(latents):
     assert not verify(latents, limit=latents.moments.nbytes - 1)
 
 
-def test_training_data_is_whichever_is_there(store, latents, tmp_path):
+def test_training_data_is_a_store_or_latents(store, latents, tmp_path):
     assert type(open_data(store.root)) is Store
     assert type(open_data(str(latents.root))) is LatentStore
     assert (is_latents(latents.root), is_latents(store.root)) == (True, False)
@@ -344,7 +344,7 @@ def test_training_data_is_whichever_is_there(store, latents, tmp_path):
         open_data(tmp_path / "nothing")
 
 
-def test_one_in_the_place_of_the_other_is_told(store, latents, tmp_path):
+def test_a_store_in_place_of_latents_is_reported_and_the_reverse(store, latents, tmp_path):
     with pytest.raises(
         DataError, match=rf"holds latents, but images are needed; give the store they were made from: {store.root}$"
     ):

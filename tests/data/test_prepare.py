@@ -1,4 +1,4 @@
-"""From folders to stores: what is found, what is refused, and that the same folder always gives the same store."""
+"""Folders to stores: what is found and rejected, and that the same folder always gives the same store."""
 
 import os
 import time
@@ -101,7 +101,7 @@ def test_grey_images_stay_grey_and_one_colour_image_makes_all_colour(tmp_path):
     np.testing.assert_array_equal(colour.images[:6], grey.images.repeat(3, -1))
 
 
-def test_workers_change_nothing_and_progress_is_told(tmp_path):
+def test_workers_change_nothing_and_progress_is_reported(tmp_path):
     source = photos(tmp_path / "photos", each=150)
     (source / "cat" / "1.png").write_text("broken")
     seen = []
@@ -205,7 +205,7 @@ def test_images_and_store_are_kept_apart(tmp_path):
     assert len(list(source.glob("*/*.png"))) == 6
 
 
-def test_an_unwritable_place_is_said(tmp_path):
+def test_an_unwritable_place_is_reported(tmp_path):
     source = photos(tmp_path / "photos")
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="cannot write"):

@@ -1,4 +1,4 @@
-"""A preparation that is killed, stopped or disturbed ends as the store that it would have been."""
+"""A preparation that is killed, stopped or disturbed gives the store of an undisturbed one."""
 
 import os
 import shutil
@@ -78,7 +78,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_killed_again_and_again_it_ends_the_same(photos, tmp_path):
+def test_the_result_after_many_kills_is_the_same(photos, tmp_path):
     whole = prepare.folder(photos, tmp_path / "whole", 8)
     assert whole.meta.count == 58
     assert whole.meta.skipped_names == (
@@ -96,7 +96,7 @@ def test_killed_again_and_again_it_ends_the_same(photos, tmp_path):
     assert names(tmp_path) == ["photos", "store", "whole"]
 
 
-def test_stopped_by_hand_it_goes_on_and_the_old_store_stays(photos, tmp_path):
+def test_ctrl_c_is_resumed_and_the_old_store_stays(photos, tmp_path):
     old = prepare.folder(photos, tmp_path / "store", 9).meta
     with pytest.raises(KeyboardInterrupt):
         prepare.folder(photos, tmp_path / "store", 8, progress=stop_at(30), overwrite=True)
@@ -107,7 +107,7 @@ def test_stopped_by_hand_it_goes_on_and_the_old_store_stays(photos, tmp_path):
     assert same(tmp_path / "whole", tmp_path / "store")
 
 
-def test_stopped_before_a_shard_is_done_it_leaves_nothing(photos, tmp_path):
+def test_stopping_before_the_first_shard_leaves_nothing(photos, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare.folder(photos, tmp_path / "store", 8, progress=stop_at(4))
     assert names(tmp_path) == ["photos"]
@@ -192,7 +192,7 @@ def test_the_order_of_the_images_is_the_names(photos, tmp_path):
         _ = Store.open(store.root).names
 
 
-def test_no_room_is_said_before_anything_is_written(photos, tmp_path, monkeypatch):
+def test_too_little_space_is_reported_before_writing(photos, tmp_path, monkeypatch):
     monkeypatch.setattr("taildiff.io.staging.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())
     with pytest.raises(DataError, match=r"needs 0\.0 GB, but .* has 0\.0 GB left"):
         prepare.folder(photos, tmp_path / "store", 8)

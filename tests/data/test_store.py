@@ -1,4 +1,4 @@
-"""A store is whole or it is refused, and a failed preparation leaves the old one as it was."""
+"""A store is complete or rejected, and a failed preparation leaves the old one unchanged."""
 
 import json
 
@@ -77,7 +77,7 @@ def test_a_failure_leaves_nothing_new_and_the_old_store(tmp_path, old):
     assert not old or Store.open(tmp_path / "store").meta.hash == before
 
 
-def test_a_full_disk_is_said(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""One process a run; readers are not kept out."""
+"""One process at a time holds a lock; readers need none."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def busy(holder):
     return RunError(f"held by {holder}")
 
 
-def test_the_second_process_is_refused_and_told_who_is_first(tiny_store, tiny_spec, tmp_path):
+def test_the_second_process_is_rejected_with_the_holders_name(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     first = holding(run)
     try:
@@ -65,7 +65,7 @@ def test_a_thread_of_the_same_process_is_a_second_one_too(tmp_path):
     assert not run.root.exists()
 
 
-def test_only_one_of_many_gets_in_however_they_come_and_go(tmp_path):
+def test_one_of_many_threads_holds_the_lock_at_a_time(tmp_path):
     run, inside, most, got = RunDir(tmp_path / "a" / "run"), [], [], []
 
     def work():

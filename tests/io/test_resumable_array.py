@@ -1,4 +1,4 @@
-"""Rows survive a stop shard by shard, and what does not fit is discarded; the kill tests are in tests/data."""
+"""Committed rows survive an interruption, and rows that do not match are discarded; kill tests are in tests/data."""
 
 import errno
 from pathlib import Path

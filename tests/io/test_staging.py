@@ -1,4 +1,4 @@
-"""A folder is replaced whole, and what a killed process left is put back or removed."""
+"""A folder is replaced as a whole, and leftovers of a killed process are put back or removed."""
 
 import os
 import signal
