@@ -118,7 +118,7 @@ def test_a_good_term_passes():
         (Detaches, "sends no gradient to the network"),
         (SkipsItsHead, r"skips its parameter \['head.weight'\] for some batches"),
         (Compares, "has no `gather` flag: .*taildiff.losses.gathered"),
-        (GathersWrongly, "`gather` changes the loss of a single process"),
+        (GathersWrongly, "`gather` must not change the loss of a single process"),
         (ReadsMore, r"reads Need\(view=Null.*not in its `needs`: add it"),
         (NeedsNothing, "needs is empty"),
     ],
