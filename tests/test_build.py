@@ -104,10 +104,10 @@ def test_every_method_has_a_setting_for_every_network_and_process(network: Any, 
 @pytest.mark.parametrize("method", ["ccua", "dispersive"])
 def test_an_unknown_network_never_gets_the_weights_of_another(method: str):
     class Other(Spec):
-        kind: str = "uvit"
+        kind: str = "mixer"
 
     spec = recipe("mnist5k-plain").model_copy(update={"model": Other()})
-    with pytest.raises(SpecError, match=f"method {method} has no setting for the network 'uvit'"):
+    with pytest.raises(SpecError, match=f"method {method} has no setting for the network 'mixer'"):
         with_method(spec, method)
 
 

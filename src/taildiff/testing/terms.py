@@ -168,9 +168,7 @@ def _check_gather(term: Any, network: Denoiser) -> None:
     other = copy.deepcopy(term)
     other.gather = not term.gather
     value, expected = (_loss(each, network, Flow(), _batch()).per_sample[1] for each in (other, term))
-    require(
-        close(value, expected, 1e-6), f"{name}: `gather` must not change the loss of a single process"
-    )
+    require(close(value, expected, 1e-6), f"{name}: `gather` must not change the loss of a single process")
 
 
 def _check_block(term: Term, network: Denoiser, block: TermSpec, coupled: bool) -> None:
