@@ -1,7 +1,7 @@
 """Images from a trained model: the same image for the same (weights, sampler, guidance, seed, label, rank).
 
-An image's noise depends on its label and its rank among the images of that label only, so that neither the batch size
-nor the other classes change it, and a larger set begins with the smaller one.
+An image's noise depends only on the seed, its label and its rank among the images of that label, so neither the batch
+size nor the other classes change it, and a larger set starts with the smaller one.
 """
 
 import math
@@ -122,16 +122,16 @@ class Model:
 
 
 def best_device() -> str:
-    """`cuda` where there is one, else `cpu`."""
+    """`cuda` if there is a GPU, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_model(
     run: RunDir, weights: str = "ema", device: str = "cpu", step: int | None = None, vae: str | None = None
 ) -> Model:
-    """The newest weights of a run, or those of a step; `RunError` when there are none.
+    """The model with the newest weights of a run, or those of a step; `RunError` if there are none.
 
-    `vae`: where the VAE of a model of latents is now, if it is not where it was.
+    `vae`: the VAE of a latent model, if it has moved.
     """
     run.info()
     if device == "cpu":
@@ -154,16 +154,16 @@ def load_model(
 
 
 def _newest(run: RunDir, kind: str, step: int | None = None) -> tuple[Path, Tensors, WeightsMeta, str]:
-    """The newest weights file, or that of a step, what is in it, and its hash."""
+    """The newest weights file, or that of a step, with its content and hash."""
     while steps := run.weight_steps(kind):
         if step is not None and step not in steps:
-            raise RunError(f"{run.root} has no {kind} weights of step {step}: there are {', '.join(map(str, steps))}")
+            raise RunError(f"{run.root} has no {kind} weights of step {step}; it has {', '.join(map(str, steps))}")
         path = run.weights(steps[-1] if step is None else step, kind)
         try:
             return path, *read_weights(path), file_sha256(path)
         except (CheckpointError, FileNotFoundError):
             if path.exists():
-                raise  # else the run is being trained, and has newer ones by now
+                raise  # otherwise training has just replaced it by newer ones
     raise RunError(f"{run.root} has no {kind} weights yet: continue it with the same taildiff train command")
 
 
@@ -176,10 +176,10 @@ def generate(
     progress: Progress = silent,
     array: ResumableArray | None = None,
 ) -> np.ndarray:
-    """uint8 (N, H, W, C) for integer labels (N,); `InputError` for a label that the model does not have.
+    """uint8 images (N, H, W, C) for integer labels (N,); `InputError` for an unknown label.
 
-    `batch_size` is that of one pass, by default 256, and fewer of images above 90 pixels a side. With `array` (of
-    `image_array`) the images are kept on disk as they are made, behind those that an interrupted call left there.
+    `batch_size` is that of one pass: 256 by default, fewer for images above 90 pixels per side. With `array` (from
+    `image_array`) images are written to disk as they are generated, after those of an interrupted call.
     """
     labels = class_labels(labels, model.facts.class_names)
     images = np.empty((0 if array else len(labels), *_image_shape(model.facts)), np.uint8)
