@@ -3,6 +3,7 @@
 # make test-all  the same with the slow tests
 # make soak      200 random kills of training, which must end as if nothing had happened (a few minutes)
 # make docs      the documentation as HTML in docs/_build
+# make pictures  the pictures of the README, from the runs of make demo
 # make setup     the virtual environment alone; all of the above do it when it is not up to date
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.taildiff-setup
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 
-.PHONY: setup demo lint test test-all soak docs clean
+.PHONY: setup demo pictures lint test test-all soak docs clean
 
 setup: $(STAMP)
 
@@ -23,6 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/taildiff demo
+
+pictures: $(STAMP)
+	$(BIN)/python docs/pictures.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
