@@ -1,4 +1,4 @@
-"""Trainings in several processes, as a user starts them."""
+"""Start trainings in several processes as a user does, and compare their runs."""
 
 import json
 import os
@@ -20,13 +20,13 @@ LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MA
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of this process without what a launcher set, and one thread."""
+    """The environment of this process without launcher variables, with one thread."""
     plain = {k: v for k, v in os.environ.items() if k not in LAUNCHERS and not k.startswith(("SLURM", "TORCHELASTIC"))}
     return plain | {"OMP_NUM_THREADS": "1"} | more
 
 
 def training(folder: Path, spec: RunSpec, store: Store, run: RunDir, *more: str) -> list[str]:
-    """What follows `taildiff`."""
+    """The arguments of `taildiff` that train `spec`."""
     (folder / "spec.json").write_text(spec.model_dump_json())
     return ["train", str(folder / "spec.json"), "--data", str(store.root), "--out", str(run.root), *more]
 
@@ -35,42 +35,42 @@ PLAIN = [sys.executable, "-m", "taildiff"]
 
 
 def torchrun(*options: str) -> list[str]:
-    """`torchrun OPTIONS -m taildiff`."""
+    """The command `torchrun OPTIONS -m taildiff`."""
     return [sys.executable, "-m", "torch.distributed.run", *options, "-m", "taildiff"]
 
 
 def start(command: list[str], **env: str) -> subprocess.Popen[str]:
-    """In the background."""
+    """Start a command in the background."""
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(**env))
 
 
 def finished(*processes: subprocess.Popen[str], code: int = 0) -> list[tuple[str, str]]:
-    """What they said, (stdout, stderr) each; fails where one ends otherwise than with `code`."""
+    """(stdout, stderr) of each process; fails unless all exit with `code`."""
     try:
-        said = [process.communicate(timeout=120) for process in processes]
+        outputs = [process.communicate(timeout=120) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert all(process.returncode == code for process in processes), said
-    return said
+    assert all(process.returncode == code for process in processes), outputs
+    return outputs
 
 
 def free_port() -> str:
-    """A port to meet at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
+    """A free port for the processes to connect at."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return str(server.getsockname()[1])
 
 
 def lines(run: RunDir) -> list[dict[str, Any]]:
-    """metrics.jsonl without times."""
-    found = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in found]
+    """The lines of metrics.jsonl without times."""
+    logged = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in logged]
 
 
 def close(a: Any, b: Any, rel: float) -> bool:
-    """Whether two lines of metrics.jsonl are equal but for rounding."""
+    """Whether two lines of metrics.jsonl are equal up to rounding."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(close(a[key], b[key], rel) for key in a)
     if isinstance(a, list):
@@ -79,13 +79,13 @@ def close(a: Any, b: Any, rel: float) -> bool:
 
 
 def same_losses(one: RunDir, other: RunDir, rel: float = 1e-5) -> bool:
-    """Whether every number of metrics.jsonl is the same but for rounding."""
+    """Whether all numbers of metrics.jsonl are equal up to rounding."""
     pairs = list(zip(lines(one), lines(other), strict=True))
     return len(pairs) > 0 and all(close(a, b, rel) for a, b in pairs)
 
 
 def prediction(run: RunDir) -> torch.Tensor:
-    """What the averaged network says of fixed noise."""
+    """The averaged network's prediction for fixed noise."""
     model = load_model(run)
     draw = torch.Generator().manual_seed(0)
     shape = (6, model.facts.channels, model.facts.height, model.facts.width)
@@ -95,7 +95,7 @@ def prediction(run: RunDir) -> torch.Tensor:
 
 
 def weights(run: RunDir, kind: str = "raw") -> dict[str, torch.Tensor]:
-    """The newest."""
+    """The newest weights."""
     return dict(read_weights(run.weights(run.weight_steps(kind)[-1], kind))[0])
 
 

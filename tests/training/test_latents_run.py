@@ -1,4 +1,4 @@
-"""Runs on latents: drawn from the moments, without VAE and images; decoded for pictures and judged on the images."""
+"""Runs on latents: drawn from the moments without VAE and images, decoded for sampling, evaluated on the images."""
 
 import shutil
 from pathlib import Path
@@ -61,7 +61,7 @@ def batches(data: Store | LatentStore, flip: bool = True, rows: slice = slice(No
     return Batches(data, split, Order(data.labels[split.index], 3), 8, flip, rows)
 
 
-def test_a_latent_is_drawn_from_the_moments_of_its_own_image_or_mirror(pixels: Store, latents: LatentStore, vae: Path):
+def test_a_latent_is_drawn_from_the_moments_of_its_image_or_mirror(pixels: Store, latents: LatentStore, vae: Path):
     opened, codec = load_vae(str(vae), (SIZE, SIZE)), latents.info.codec
     for step in range(3):
         drawn, seen = batches(latents).read(step), batches(pixels).read(step)
@@ -78,7 +78,7 @@ def test_a_latent_is_drawn_from_the_moments_of_its_own_image_or_mirror(pixels: S
         np.testing.assert_array_equal(~own, batches(latents).order.flips(step, 8))
 
 
-def test_each_time_an_image_comes_up_its_latent_is_another(latents: LatentStore):
+def test_an_image_gets_another_latent_each_time(latents: LatentStore):
     reader = batches(latents, flip=False)
     rows = [reader.order.batch(step, 8) for step in range(4)]
     found = {}
@@ -150,7 +150,7 @@ def test_another_vae_is_refused(latents: LatentStore, spec: RunSpec, tmp_path: P
         load_model(run, vae=str(tmp_path / "other"))
 
 
-def test_a_run_goes_on_with_its_own_latents_only(pixels: Store, latents: LatentStore, spec: RunSpec, tmp_path: Path):
+def test_a_run_resumes_only_with_its_latents(pixels: Store, latents: LatentStore, spec: RunSpec, tmp_path: Path):
     run = RunDir(tmp_path / "run")
     run_training(run, spec, latents, StopRule(step=1))
     doubled = latents.info.codec.model_copy(update={"hash": "0" * 64})
@@ -178,7 +178,7 @@ def test_weights_stay_those_of_the_run_when_its_vae_has_moved(
     _check_weights(run, load_model(run, vae=str(tmp_path / "moved")), "ema")
 
 
-def test_weights_of_pixels_do_not_begin_a_run_on_latents_of_their_size(pixels: Store, spec: RunSpec, tmp_path: Path):
+def test_weights_of_pixels_do_not_start_a_run_on_latents_of_the_same_size(pixels: Store, spec: RunSpec, tmp_path: Path):
     first = RunDir(tmp_path / "first")
     run_training(first, spec, pixels, StopRule(step=1))
     facts = CodecFacts(source="v", kind="AutoencoderKL", hash="a", channels=3, height=SIZE, width=SIZE, scaling=1.0)

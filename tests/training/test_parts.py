@@ -41,7 +41,7 @@ def test_the_average_never_waits_for_the_device():
     assert int(ema.state_dict()["n_averaged"]) == 3
 
 
-def test_the_average_is_torchs_own_to_the_bit():
+def test_the_average_equals_torchs_bit_for_bit():
     def average(averages, current, updates):
         torch._foreach_lerp_(averages, current, 1 - warmed_up(0.9, int(updates)))
 

@@ -1,4 +1,4 @@
-"""Crash moments, several processes, precision, and first starts that fail."""
+"""Crashes, precision, failing first starts, and starting from other weights."""
 
 import json
 import signal
@@ -60,7 +60,7 @@ def test_bf16_rounds_neither_noise_levels_nor_images(tiny_store, tiny_spec, tmp_
     assert (seen["x"] * 127.5 + 127.5 - (seen["x"] * 127.5 + 127.5).round()).abs().max() < 1e-4
 
 
-def test_a_kill_between_checkpoint_and_weights_is_made_good(tiny_store, tiny_spec, tmp_path):
+def test_resuming_writes_weights_lost_by_a_kill_after_the_checkpoint(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store)
     before = newest(run)
@@ -94,14 +94,14 @@ def test_a_first_start_that_fails_leaves_nothing_behind(tiny_store, tiny_spec, t
     assert run.info().start_from is None
 
 
-def test_a_fine_tuning_goes_on_from_its_own_weights(tiny_store, tiny_spec, tmp_path):
+def test_fine_tuning_resumes_without_the_weights_it_started_from(tiny_store, tiny_spec, tmp_path):
     first, run = RunDir(tmp_path / "first"), RunDir(tmp_path / "run")
     run_training(first, tiny_spec, tiny_store)
     start = first.weights(12)
     frozen = changed(tiny_spec, "optimizer", lr=1e-30)
     run_training(run, frozen, tiny_store, StopRule(step=2), start_from=start)
     expected = newest(first)
-    start.unlink()  # the other run's weights may be gone by now
+    start.unlink()  # the other run's weights may be deleted
     run_training(run, frozen, tiny_store, StopRule(step=3), start_from=start)
     run_training(run, frozen, tiny_store, StopRule(step=4))
     assert same(expected, newest(run, "raw"))
@@ -117,7 +117,7 @@ def test_weights_of_another_size_are_named_in_one_line(tiny_store, tiny_spec, tm
     assert "\n" not in str(caught.value)
 
 
-def test_lost_metrics_stay_lost_and_the_file_stays_text(tiny_store, tiny_spec, tmp_path):
+def test_lost_metrics_are_not_replaced_and_the_file_stays_text(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store, StopRule(step=6))
     run.metrics.unlink()
@@ -145,14 +145,14 @@ def test_short_processes_can_draw_their_grids(tiny_store, tiny_spec, tmp_path):
     assert run.sample_grid(12).exists()
 
 
-def test_time_that_is_up_at_the_last_step_is_no_stop(tiny_store, tiny_spec, tmp_path):
+def test_a_time_limit_reached_at_the_last_step_is_no_stop(tiny_store, tiny_spec, tmp_path):
     outcome = run_training(
         RunDir(tmp_path / "run"), tiny_spec.model_copy(update={"steps": 1}), tiny_store, StopRule(seconds=0.0)
     )
     assert outcome.reason == "finished"
 
 
-def test_fewer_steps_than_done_are_refused(tiny_store, tiny_spec, tmp_path):
+def test_fewer_steps_than_trained_are_refused(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store)
     with pytest.raises(RunError, match="is at step 12, beyond --steps 6"):
@@ -174,7 +174,7 @@ def train_command(tmp_path, spec, store, run, *more):
     return [*command, "--data", str(store.root), "--out", str(run.root), *more]
 
 
-def test_sigterm_saves_and_says_143(tiny_store, tiny_spec, tmp_path):
+def test_sigterm_saves_and_exits_with_143(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     spec = changed(tiny_spec.model_copy(update={"steps": 10**6}), "every", save=0, samples=0)
     process = subprocess.Popen(
@@ -183,9 +183,9 @@ def test_sigterm_saves_and_says_143(tiny_store, tiny_spec, tmp_path):
     while process.poll() is None and not (run.metrics.exists() and run.metrics.stat().st_size):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, said
-    assert "saved" in said
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "saved" in output
     assert run.weight_steps() == run.checkpoint_steps() != []
 
 
@@ -200,7 +200,7 @@ def test_images_become_tensors_and_back():
     assert build.parameters(torch.nn.Linear(2, 3)) == 9
 
 
-def test_an_official_checkpoint_begins_a_run(tiny_store, tiny_spec, tmp_path):
+def test_a_run_starts_from_an_official_checkpoint(tiny_store, tiny_spec, tmp_path):
     """SiT's names in a torch file; seven classes there, three here: a new label table with the old null row."""
     model = SiTSpec(depth=1, width=24, heads=3, patch=4, learn_sigma=True)
     torch.manual_seed(3)
@@ -219,8 +219,8 @@ def test_an_official_checkpoint_begins_a_run(tiny_store, tiny_spec, tmp_path):
         run_training(RunDir(tmp_path / "other"), tiny_spec, tiny_store, start_from=tmp_path / "official.pt")
 
 
-def test_processes_that_see_other_checkpoints_are_told(tiny_store, tiny_spec, tmp_path, monkeypatch):
-    """--out on a disk of each node: the first one goes on after step 2, the others would begin with fresh weights."""
+def test_processes_that_see_different_checkpoints_stop(tiny_store, tiny_spec, tmp_path, monkeypatch):
+    """--out on a local disk of each node: rank zero resumes after step 2, the others would start with new weights."""
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store, StopRule(step=2))
     monkeypatch.setattr(Engine, "max", lambda _, value: max(value, 3.0))
@@ -229,7 +229,7 @@ def test_processes_that_see_other_checkpoints_are_told(tiny_store, tiny_spec, tm
     assert run.checkpoint_steps() == [2]
 
 
-def test_full_memory_of_a_gpu_is_told_with_what_needs_less(tiny_store, tiny_spec, tmp_path, monkeypatch):
+def test_running_out_of_memory_suggests_options_that_need_less(tiny_store, tiny_spec, tmp_path, monkeypatch):
     def full(*_: object) -> bool:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
@@ -238,7 +238,7 @@ def test_full_memory_of_a_gpu_is_told_with_what_needs_less(tiny_store, tiny_spec
         run_training(RunDir(tmp_path / "run"), tiny_spec, tiny_store)
 
 
-def test_weights_begin_a_run_that_recomputes_its_blocks(tiny_store, tiny_spec, tmp_path):
+def test_a_run_with_checkpointing_starts_from_weights_without(tiny_store, tiny_spec, tmp_path):
     first, second = RunDir(tmp_path / "first"), RunDir(tmp_path / "second")
     model = SiTSpec(depth=1, width=24, heads=3, patch=4)
     spec = changed(tiny_spec.model_copy(update={"model": model}), "optimizer", lr=1e-30)

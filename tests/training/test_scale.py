@@ -41,14 +41,14 @@ CCUA = ObjectiveSpec(ucl=UCLSpec(weight=0.2), al=ALSpec(weight=0.2))
 
 @pytest.fixture
 def spec(tiny_spec):
-    """Three steps, each told, no dropout."""
+    """Three steps, each logged, no dropout."""
     every = IntervalSpec(log=1, samples=0, save=1, keep=4)
     return tiny_spec.model_copy(update={"model": UNET, "every": every, "steps": 3})
 
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No launcher, whatever started the tests."""
+    """Remove launcher variables, whatever started the tests."""
     for name in (*LAUNCHERS, "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME"):
         monkeypatch.delenv(name, raising=False)
 
@@ -61,8 +61,8 @@ def trained(folder, spec, store, **fields):
 
 @pytest.mark.parametrize("parts", [2, 8])
 @pytest.mark.parametrize("model", [UNET, SIT], ids=["unet", "sit"])
-def test_a_batch_in_parts_is_the_whole_batch(spec, tiny_store, tmp_path, parts, model):
-    """Losses by term, noise and group, gradient norms, and what is learnt."""
+def test_micro_batches_equal_the_whole_batch(spec, tiny_store, tmp_path, parts, model):
+    """In losses by term, noise and group, gradient norms, and the trained network."""
     whole, cut = (
         trained(tmp_path / f"{n}", spec, tiny_store, model=model, objective=UNCOUPLED, accumulate=n) for n in (1, parts)
     )
@@ -70,8 +70,8 @@ def test_a_batch_in_parts_is_the_whole_batch(spec, tiny_store, tmp_path, parts, 
     torch.testing.assert_close(prediction(whole), prediction(cut), rtol=1e-5, atol=1e-5)
 
 
-def test_a_cheap_null_pass_draws_its_rows_in_each_part(spec, tiny_store, tmp_path, monkeypatch):
-    """Two of four rows, twice; alignment stays unbiased, and the label drop by batch is one coin for all parts."""
+def test_a_cheap_null_pass_draws_its_rows_per_micro_batch(spec, tiny_store, tmp_path, monkeypatch):
+    """Two of four rows, twice; alignment stays unbiased, and the label drop per batch is the same for all parts."""
     seen, forward = [], Objective.forward
 
     def watched(self, denoiser, batch, draws):
@@ -87,7 +87,7 @@ def test_a_cheap_null_pass_draws_its_rows_in_each_part(spec, tiny_store, tmp_pat
     assert lines(run)[-1]["terms"]["ucl"] > 0
 
 
-def test_the_terms_that_see_only_a_part_are_named_once(spec, tiny_store, tmp_path, caplog):
+def test_terms_that_see_only_a_micro_batch_are_named_once(spec, tiny_store, tmp_path, caplog):
     fields = {"batch_size": 12, "accumulate": 3, "objective": CCUA}
     run_training(RunDir(tmp_path / "run"), spec.model_copy(update=fields), tiny_store)
     assert caplog.messages == ["--accumulate 3: UCL compares 4 samples instead of 12"]
@@ -103,8 +103,8 @@ def test_the_terms_that_see_only_a_part_are_named_once(spec, tiny_store, tmp_pat
     assert reduced_comparisons(spec.model_copy(update={"objective": CCUA})) == []
 
 
-def test_a_part_that_is_not_finite_costs_the_whole_step(spec, tiny_store, tmp_path, monkeypatch, caplog):
-    """And is found at its place in the batch, behind the parts before it."""
+def test_a_nonfinite_micro_batch_skips_the_whole_step(spec, tiny_store, tmp_path, monkeypatch, caplog):
+    """The message names its rows in the whole batch."""
     forward, calls = Objective.forward, []
 
     def spoilt(self, denoiser, batch, draws):
@@ -128,7 +128,7 @@ def test_a_part_that_is_not_finite_costs_the_whole_step(spec, tiny_store, tmp_pa
         trained(tmp_path / "stops", skipping, tiny_store, skip_nonfinite=0)
 
 
-def test_what_does_not_divide_is_told(tiny_spec):
+def test_sizes_that_do_not_divide_are_refused(tiny_spec):
     def told(**fields):
         with pytest.raises(ValidationError) as caught:
             RunSpec.model_validate(tiny_spec.model_dump() | fields)
@@ -151,18 +151,18 @@ SLURM = {"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "0", "SLURM_L
 
 @pytest.mark.usefixtures("alone")
 class TestLaunchers:
-    """What the environment says, and what is made of it."""
+    """Launchers read from environment variables, and devices and nodes taken from them."""
 
     @staticmethod
     def given(monkeypatch, values):
         for name, value in values.items():
             monkeypatch.setenv(name, value)
 
-    def test_nobody(self, spec, monkeypatch):
+    def test_no_launcher(self, spec, monkeypatch):
         assert launcher() is None
         assert fit_to_launcher(spec.model_copy(update={"devices": 2})).devices == 2
         assert is_rank_zero()
-        monkeypatch.setenv("LOCAL_RANK", "1")  # as the engine tells the processes that it starts
+        monkeypatch.setenv("LOCAL_RANK", "1")  # as the engine sets it in the processes it starts
         assert not is_rank_zero()
         with pytest.raises(
             SpecError, match=r"--nodes 2, but no launcher started the other processes.*torchrun --nnodes 2"
@@ -202,7 +202,7 @@ class TestLaunchers:
 
 
 def test_torchrun_starts_two_processes(spec, tiny_store, tmp_path):
-    """One step; the launcher's number of processes is taken, and one of them speaks."""
+    """One step; the number of processes comes from the launcher, and only rank zero reports."""
     run = RunDir(tmp_path / "run")
     options = torchrun("--standalone", "--nproc-per-node", "2")
     [(out, err)] = finished(start([*options, *arguments(tmp_path, spec, tiny_store, run, "--steps", "1")]))
@@ -211,14 +211,14 @@ def test_torchrun_starts_two_processes(spec, tiny_store, tmp_path):
 
 
 def without_code(monkeypatch):
-    """torch.compile with a backend that writes no code and needs no compiler."""
+    """Let torch.compile use a backend that generates no code and needs no compiler."""
     monkeypatch.setattr(engine, "_require_compiler", lambda _: None)
     whole = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, options: whole(f, backend="aot_eager"))
 
 
 def compiles_and_agrees(tmp_path, spec, store):
-    """A compiled run equals an eager one, compiles no oftener with more steps, and each goes on as the other."""
+    """A compiled run equals an eager one, compiles only once, and each resumes as the other."""
     torch._dynamo.reset()
     counters.clear()
     spec = spec.model_copy(update={"objective": CCUA})
@@ -286,7 +286,7 @@ def test_bf16_stays_near_float32(spec, tiny_store, tmp_path, monkeypatch, model,
 
 
 def header(run, name):
-    """The tensors of a safetensors file, as its header tells."""
+    """The tensors listed in the header of a safetensors file."""
     data = checkpoint_bytes(run, 3)[name]
     return [
         entry for key, entry in json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).items() if key[0] != "_"

@@ -1,4 +1,4 @@
-"""Several processes equal one, resume bit for bit, and are started by hand, by torchrun and by SLURM."""
+"""Several processes equal one and resume bit for bit, started by --devices, torchrun and SLURM."""
 
 import pytest
 import torch
@@ -33,19 +33,19 @@ MANY = ObjectiveSpec(
 
 @pytest.fixture
 def spec(tiny_spec):
-    """Eight images a step, no dropout, gathered."""
+    """Eight images per step, no dropout, with gather."""
     every = IntervalSpec(log=1, samples=0, save=1, keep=12)
     return tiny_spec.model_copy(update={"model": UNET, "objective": CCUA, "every": every, "steps": 8})
 
 
 def first_gradients(run):
-    """Of the first step (clipped), from the optimiser's first moments."""
+    """The clipped gradients of the first step, from the optimiser's first moments."""
     moments = load(checkpoint_bytes(run, 1)["optimizer.safetensors"])
     return {name: value for name, value in moments.items() if name.startswith("exp_avg/")}
 
 
 def assert_equal_but_for_rounding(one: RunDir, other: RunDir) -> None:
-    """Losses, gradients of the first step, and what the network has become.
+    """Compare losses, gradients of the first step, and the trained network.
 
     Not the weights themselves: those whose gradient is nothing but rounding (biases ahead of a normalisation) wander
     by Adam's full steps without consequence.
@@ -72,7 +72,7 @@ def test_two_processes_equal_one(spec, tiny_store, tmp_path, objective, model):
 
 @pytest.mark.slow
 def test_two_processes_in_two_parts_equal_one(spec, tiny_store, tmp_path):
-    """No term that compares samples: a part is too little of the batch for those."""
+    """Without terms that compare samples, which would see only a micro-batch."""
     spec = spec.model_copy(update={"objective": ObjectiveSpec(al=ALSpec(weight=0.2))})
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
     run_training(one, spec, tiny_store)
@@ -83,7 +83,7 @@ def test_two_processes_in_two_parts_equal_one(spec, tiny_store, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_resume_bit_for_bit(spec, tiny_store, tmp_path):
-    """With dropout and in parts; stopped twice against never stopped."""
+    """With dropout and micro-batches; stopped twice against never stopped."""
     spec = spec.model_copy(update={"model": UNET.model_copy(update={"dropout": 0.1}), "accumulate": 2})
     whole, parts = RunDir(tmp_path / "whole"), RunDir(tmp_path / "parts")
     finished(start([*PLAIN, *arguments(tmp_path, spec, tiny_store, whole, "--devices", "2")]))
@@ -98,41 +98,41 @@ def test_two_processes_resume_bit_for_bit(spec, tiny_store, tmp_path):
 
 @pytest.mark.slow
 def test_two_nodes_by_torchrun_equal_one_process(spec, tiny_store, tmp_path):
-    """One process a node, two commands; what they are is left to torchrun."""
+    """One process per node, two commands; ranks come from torchrun."""
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
     run_training(one, spec, tiny_store)
     meet = ("--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", free_port())
     rest = arguments(tmp_path, spec, tiny_store, two)
-    said = finished(*(start([*torchrun(*meet, "--node-rank", str(rank)), *rest]) for rank in (0, 1)))
-    assert ["trained" in out for out, _ in said] == [True, False]
+    outputs = finished(*(start([*torchrun(*meet, "--node-rank", str(rank)), *rest]) for rank in (0, 1)))
+    assert ["trained" in out for out, _ in outputs] == [True, False]
     assert (two.info().spec.devices, two.info().spec.nodes) == (1, 2)
     assert_equal_but_for_rounding(one, two)
-    assert run_training(two, spec, tiny_store).step == 8  # and it goes on in one process
+    assert run_training(two, spec, tiny_store).step == 8  # and resumes in one process
 
 
 @pytest.mark.slow
 def test_a_slurm_job_of_two_tasks_equals_one_process(spec, tiny_store, tmp_path):
-    """Two tasks with the variables that srun gives them, on one node; `srun --ntasks 2` says no tasks a node."""
+    """Two tasks with the variables that srun gives them, on one node; `srun --ntasks 2` does not set tasks per node."""
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
     run_training(one, spec, tiny_store)
     job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}
     job |= {"SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0", "MASTER_PORT": free_port()}
     command = [*PLAIN, *arguments(tmp_path, spec, tiny_store, two)]
-    said = finished(*(start(command, **job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in (0, 1)))
-    assert ["trained" in out for out, _ in said] == [True, False]
+    outputs = finished(*(start(command, **job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in (0, 1)))
+    assert ["trained" in out for out, _ in outputs] == [True, False]
     assert two.info().spec.devices == 2
     assert_equal_but_for_rounding(one, two)
 
 
 @pytest.mark.slow
-def test_one_process_tells_what_is_wrong(spec, tiny_store, tmp_path):
-    """An error that all meet before they know of each other, and one that they meet together."""
+def test_an_error_is_reported_once(spec, tiny_store, tmp_path):
+    """An error in all processes before they connect, and one after."""
     run = RunDir(tmp_path / "run")
     job = {"SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_JOB_NAME": "train", "MASTER_PORT": free_port()}
     command = [*PLAIN, *arguments(tmp_path, spec, tiny_store, run, "--devices", "4")]
-    said = finished(*(start(command, **job, SLURM_PROCID=r, SLURM_LOCALID=r) for r in "01"), code=2)
-    assert "--devices 4 --nodes 1 does not fit SLURM, which started 2 processes" in said[0][1]
-    assert (said[1], said[0][0]) == (("", ""), "")
+    outputs = finished(*(start(command, **job, SLURM_PROCID=r, SLURM_LOCALID=r) for r in "01"), code=2)
+    assert "--devices 4 --nodes 1 does not fit SLURM, which started 2 processes" in outputs[0][1]
+    assert (outputs[1], outputs[0][0]) == (("", ""), "")
     assert not run.root.exists()
 
     finished(start([*PLAIN, *arguments(tmp_path, spec, tiny_store, run, "--stop-at", "1")]))
@@ -144,8 +144,8 @@ def test_one_process_tells_what_is_wrong(spec, tiny_store, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_others_with_a_word(spec, tiny_store, tmp_path):
-    """The second of two tasks is killed in the middle; the first says so, and the run goes on."""
+def test_a_process_that_dies_ends_the_others_with_a_message(spec, tiny_store, tmp_path):
+    """The second of two tasks is killed; the first reports it, and the run can be resumed."""
     run = RunDir(tmp_path / "run")
     spec = spec.model_copy(update={"steps": 100_000})
     job = {"SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_JOB_NAME": "train", "SLURM_NODEID": "0"}

@@ -1,4 +1,4 @@
-"""Steps that are left out: counted, told, kept over a resumption, the same as if they had not been."""
+"""Skipped steps: counted, reported, kept on resuming, without effect on the weights."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from taildiff.training.skip_steps import FEWEST, WINDOW, Skipped
 
 @pytest.fixture
 def poisoned(monkeypatch):
-    """Make the loss of the steps 2 and 6 (counted from 0) something else: poisoned(factor)."""
+    """Multiply the loss of steps 2 and 6 (counted from 0): poisoned(factor)."""
 
     def poison(factor, steps=(2, 6)):
         streams, forward, now = loop.Streams, Objective.forward, []
@@ -52,7 +52,7 @@ def without_time(run):
     return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in lines(run)]
 
 
-def test_left_out_steps_are_counted_told_and_kept(tiny_store, tiny_spec, tmp_path, poisoned, caplog):
+def test_skipped_steps_are_counted_reported_and_saved(tiny_store, tiny_spec, tmp_path, poisoned, caplog):
     poisoned(float("nan"))
     spec = tiny_spec.model_copy(update={"skip_nonfinite": 2})
     run = RunDir(tmp_path / "run")
@@ -66,7 +66,7 @@ def test_left_out_steps_are_counted_told_and_kept(tiny_store, tiny_spec, tmp_pat
     assert all(tensor.isfinite().all() for tensor in tensors(run).values())
 
 
-def test_a_left_out_step_moves_neither_weights_nor_average_nor_optimiser(tiny_store, tiny_spec, tmp_path, poisoned):
+def test_a_skipped_step_changes_neither_weights_nor_average_nor_optimiser(tiny_store, tiny_spec, tmp_path, poisoned):
     poisoned(float("inf"), steps=(4,))
     spec = tiny_spec.model_copy(update={"skip_nonfinite": 1})
     before, after = RunDir(tmp_path / "before"), RunDir(tmp_path / "after")
@@ -81,7 +81,7 @@ def test_a_left_out_step_moves_neither_weights_nor_average_nor_optimiser(tiny_st
 
 
 @pytest.mark.parametrize(("factor", "options"), [(float("nan"), {"skip_nonfinite": 5}), (1e4, {"skip_spikes": 20.0})])
-def test_resuming_is_bitwise_with_left_out_steps(tiny_store, tiny_spec, tmp_path, poisoned, caplog, factor, options):
+def test_resuming_is_bitwise_with_skipped_steps(tiny_store, tiny_spec, tmp_path, poisoned, caplog, factor, options):
     poisoned(factor, steps=(18, 21))
     whole, parts = RunDir(tmp_path / "whole"), RunDir(tmp_path / "parts")
     spec = RunSpec.model_validate(tiny_spec.model_dump() | options | {"steps": 24})
@@ -97,7 +97,7 @@ def test_resuming_is_bitwise_with_left_out_steps(tiny_store, tiny_spec, tmp_path
     assert without_time(whole)[-1] == without_time(parts)[-1]
 
 
-def test_above_the_limit_training_stops_and_a_higher_one_goes_on(tiny_store, tiny_spec, tmp_path, poisoned):
+def test_training_stops_above_the_limit_and_resumes_with_a_higher_one(tiny_store, tiny_spec, tmp_path, poisoned):
     poisoned(float("nan"), steps=(2, 6, 9))
     run, whole = RunDir(tmp_path / "run"), RunDir(tmp_path / "whole")
     limited = tiny_spec.model_copy(update={"skip_nonfinite": 1})
@@ -112,7 +112,7 @@ def test_above_the_limit_training_stops_and_a_higher_one_goes_on(tiny_store, tin
         run_training(run, more.model_copy(update={"skip_spikes": 9.0}), tiny_store)
 
 
-def test_a_spike_is_measured_against_the_median_and_a_new_level_is_followed():
+def test_a_spike_is_relative_to_the_median_and_a_new_level_is_accepted():
     spec, now = RunSpec(skip_spikes=10.0, skip_nonfinite=99), Skipped()
     for step in range(FEWEST):  # nothing is a spike before there is something to compare with
         verdict, now = now.decide(spec, 1e6 if step == 3 else 1.0)
@@ -133,7 +133,7 @@ def test_a_spike_is_measured_against_the_median_and_a_new_level_is_followed():
 
 
 @pytest.mark.slow
-def test_all_processes_leave_out_the_same_steps(tiny_store, tiny_spec, tmp_path):
+def test_all_processes_skip_the_same_steps(tiny_store, tiny_spec, tmp_path):
     """The loss is NaN in one of two processes; both skip, and both stop at the limit."""
     script = tmp_path / "two.py"
     script.write_text(TWO.format(store=str(tiny_store.root), run=str(tmp_path / "run")))
@@ -147,8 +147,8 @@ def test_all_processes_leave_out_the_same_steps(tiny_store, tiny_spec, tmp_path)
         timeout=200,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    said = done.stdout.splitlines()  # one tells, the other knows why it ends
-    assert sorted(line.split()[0] for line in said if "is not finite" in line or "gradient" in line) == [
+    lines = done.stdout.splitlines()  # one rank reports the error, the other its own end
+    assert sorted(line.split()[0] for line in lines if "is not finite" in line or "gradient" in line) == [
         "OtherRankError",
         "NonFiniteError",
     ], done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Runs: bitwise resumption, stopping, what is written, what is refused."""
+"""Runs: bitwise resuming, stopping, the files written, and what is refused."""
 
 import json
 import os
@@ -33,8 +33,8 @@ def lines(run):
     return [json.loads(line) for line in run.metrics.read_text().splitlines()]
 
 
-def without_time(found):
-    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in found]
+def without_time(logged):
+    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in logged]
 
 
 def test_the_files_of_a_run(tiny_store, tiny_spec, tmp_path):
@@ -60,7 +60,7 @@ def test_the_files_of_a_run(tiny_store, tiny_spec, tmp_path):
 STATE_FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
 
 
-def test_metrics_tell_terms_levels_and_groups(tiny_store, tiny_spec, tmp_path):
+def test_metrics_hold_terms_levels_and_groups(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store)
     found = lines(run)
@@ -99,15 +99,15 @@ def test_damaged_and_lost_checkpoints_are_ignored(tiny_store, tiny_spec, tmp_pat
     with hurt.metrics.open("a") as file:
         file.write('{"step": 99, "torn')
     run_training(hurt, tiny_spec, tiny_store)
-    said = caplog.messages
-    assert "ignored a damaged checkpoint" in said[0]
-    assert "step-0000009/model.safetensors is damaged" in said[0]
-    assert "after step 8" in said[1]
+    messages = caplog.messages
+    assert "ignored a damaged checkpoint" in messages[0]
+    assert "step-0000009/model.safetensors is damaged" in messages[0]
+    assert "after step 8" in messages[1]
     assert same(weights(whole), weights(hurt))
     assert without_time(lines(whole)) == without_time(lines(hurt))
 
 
-def test_no_whole_checkpoint_is_an_error_that_loses_nothing(tiny_store, tiny_spec, tmp_path):
+def test_no_intact_checkpoint_is_an_error_that_loses_nothing(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store, StopRule(step=2))
     (run.state(2) / "state.json").write_text("{}")
@@ -142,7 +142,7 @@ def test_another_store_is_refused(tiny_store, tiny_spec, tmp_path, make_store):
         run_training(run, tiny_spec, make_store(tmp_path / "other", seed=9))
 
 
-def test_a_loss_that_is_not_a_number_names_step_term_and_checkpoint(tiny_store, tiny_spec, tmp_path):
+def test_a_nonfinite_loss_names_step_term_and_checkpoint(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     wild = tiny_spec.model_copy(update={"optimizer": tiny_spec.optimizer.model_copy(update={"lr": 1e25, "clip": None})})
     run_training(run, wild, tiny_store, StopRule(step=1))
@@ -187,7 +187,7 @@ def test_sigkill_then_resume_equals_never_having_stopped(tiny_store, tiny_spec, 
     assert without_time(lines(whole)) == without_time(lines(killed))
 
 
-def test_fine_tuning_begins_with_the_given_weights(tiny_store, tiny_spec, tmp_path):
+def test_fine_tuning_starts_from_the_given_weights(tiny_store, tiny_spec, tmp_path):
     first, second = RunDir(tmp_path / "first"), RunDir(tmp_path / "second")
     run_training(first, tiny_spec, tiny_store)
     frozen = tiny_spec.model_copy(update={"optimizer": tiny_spec.optimizer.model_copy(update={"lr": 1e-30})})
@@ -216,7 +216,7 @@ def test_images_do_not_depend_on_the_batch_they_are_drawn_in(tiny_store, tiny_sp
         generate(model, np.array([3]), SamplingSpec(), 1.0)
 
 
-def test_a_run_without_weights_says_how_to_get_them(tmp_path):
+def test_a_missing_run_says_how_to_train_one(tmp_path):
     with pytest.raises(RunError, match=r"not a run.*taildiff train"):
         load_model(RunDir(tmp_path))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""A full disk, a place that may no longer be written to: the last good state stays, and training goes on from it."""
+"""A full or read-only disk: the last good checkpoint stays, and training resumes from it."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ def quick(tiny_spec):
 
 @pytest.fixture
 def whole(tiny_store, quick, tmp_path):
-    """The run as it is when nothing happens."""
+    """The undisturbed run."""
     run = RunDir(tmp_path / "whole")
     run_training(run, quick, tiny_store)
     return run
@@ -45,7 +45,7 @@ def whole(tiny_store, quick, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of given kilobytes, and a function that gives it other options: small_disk(300) -> path, change."""
+    """Mount a file system of some kilobytes: small_disk(300) -> path, and a function that remounts it with options."""
     mounted = []
 
     def make(kilobytes):
@@ -72,11 +72,11 @@ def test_a_full_disk_costs_nothing_but_the_steps_since_the_last_checkpoint(
         place, change = small_disk(int(part * needed))
         run = RunDir(place / "run")
         command = ["train", str(tmp_path / "spec.json"), "--data", str(tiny_store.root), "--out", str(run.root)]
-        code, said = main(command), "".join("".join(capsys.readouterr()).split())
-        assert code == 2, said
-        assert str(run.root) in said
-        assert "Nospaceleftondevice.Freesomespace" in said
-        failed.append(said)
+        code, output = main(command), "".join("".join(capsys.readouterr()).split())
+        assert code == 2, output
+        assert str(run.root) in output
+        assert "Nospaceleftondevice.Freesomespace" in output
+        failed.append(output)
         assert not [path for path in run.root.rglob(".*") if path.name != ".lock"]
         for step in run.checkpoint_steps():
             checkpoint.read_position(run.state(step))
@@ -90,7 +90,7 @@ def test_a_full_disk_costs_nothing_but_the_steps_since_the_last_checkpoint(
     assert len(set(failed)) > 2
 
 
-def test_a_place_that_becomes_read_only(tiny_store, quick, whole, tmp_path, small_disk):
+def test_a_file_system_that_becomes_read_only(tiny_store, quick, whole, tmp_path, small_disk):
     place, change = small_disk(4096)
     run = RunDir(tmp_path / "run")
     run.root.mkdir()
@@ -113,7 +113,7 @@ def test_a_place_that_becomes_read_only(tiny_store, quick, whole, tmp_path, smal
 
 @pytest.mark.parametrize(("call", "number"), [("fsync", 1), ("fsync", 7), ("fsync", 12), ("rename", 2), ("replace", 4)])
 def test_any_system_call_of_saving_may_fail(tiny_store, quick, whole, tmp_path, monkeypatch, call, number):
-    """Without a file system of its own: the n-th call fails, and from then on all of its kind."""
+    """The n-th call fails, and all later ones of its kind."""
     run = RunDir(tmp_path / "run")
     count = 0
 
@@ -139,7 +139,7 @@ def test_any_system_call_of_saving_may_fail(tiny_store, quick, whole, tmp_path, 
     same_end(whole, run)
 
 
-def test_leftovers_of_a_killed_process_are_cleared_away(tiny_store, tiny_spec, tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store, StopRule(step=4))
     left = [run.root / ".run.json.77.tmp", run.weights_dir / ".ema-0000008.safetensors.77.tmp"]
@@ -152,7 +152,7 @@ def test_leftovers_of_a_killed_process_are_cleared_away(tiny_store, tiny_spec, t
     assert not [path for path in (*left, half) if path.exists()]
 
 
-def test_a_state_that_was_changed_is_no_state(tiny_store, tiny_spec, tmp_path):
+def test_an_edited_state_is_refused(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     run_training(run, tiny_spec, tiny_store, StopRule(step=4))
     path = run.state(4) / "state.json"
