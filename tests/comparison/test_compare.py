@@ -10,7 +10,7 @@ import pytest
 
 from reporting.fake_runs import make_run
 from taildiff.comparison.compare import choose, compare, found_at
-from taildiff.comparison.render import render, to_csv, to_latex, to_markdown
+from taildiff.comparison.render import renderer, to_csv, to_latex, to_markdown
 from taildiff.errors import InputError, RunError
 from taildiff.evaluation.replicates import read_replicates, write_replicates
 from taildiff.evaluation.table import Definition, Table
@@ -118,7 +118,7 @@ def test_csv_markdown_and_latex_have_the_same_numbers(runs: tuple[RunDir, RunDir
     assert r"Fréchet distance $\downarrow$ & all classes & 2 & 9 & \textbf{8.1} & -0.9 \\" in to_latex(compared)
     assert r"\%" in to_latex(compared)
     with pytest.raises(InputError, match=r"must end in \.csv, \.md or \.tex"):
-        render(compared, ".xlsx")
+        renderer(".xlsx")
 
 
 def test_predicted_spread_is_that_of_repeated_draws():

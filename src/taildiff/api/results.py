@@ -6,7 +6,7 @@ from pathlib import Path
 
 from taildiff.comparison.compare import At, ComparisonTable, choose
 from taildiff.comparison.compare import compare as compare_subjects
-from taildiff.comparison.render import out_suffix, render
+from taildiff.comparison.render import renderer
 from taildiff.comparison.seeds import compare_seeds
 from taildiff.errors import RunError
 from taildiff.io.atomic import write_atomic
@@ -31,11 +31,11 @@ def compare(
     """
     if len(evaluated) < 2:
         raise RunError("give at least two runs to compare: taildiff compare A B")
-    suffix = out_suffix(Path(out)) if out else ""
+    write = renderer(Path(out).suffix) if out else None  # an unknown suffix is refused before anything is read
     paths = [Path(path) for path in evaluated]
     table = compare_seeds(paths, at) if over_seeds else compare_subjects(choose(paths, at))
-    if out:
-        write_atomic(Path(out), render(table, suffix).encode())
+    if out and write:
+        write_atomic(Path(out), write(table).encode())
     return table
 
 

@@ -4,16 +4,17 @@ Numbers of different definitions are never compared. The interval of a differenc
 paired where the images share seeds, labels and real images, since those are then resampled alike.
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import key_of, read_replicates
 from taildiff.evaluation.table import Group, Row, Table
 from taildiff.metrics.intervals import Interval, percentiles
-from taildiff.run.layout import EvalDir, RunDir
+from taildiff.run.layout import EvalDir, RunDir, seconds_at
 from taildiff.spec import METRICS, MetricName
 
 At = Literal["time", "steps", "images"]
@@ -39,6 +40,11 @@ class Difference:
     value: float
     low: float | None
     high: float | None
+
+    @classmethod
+    def within(cls, value: float, interval: Interval | None) -> Self:
+        """A difference with its interval, if it has one."""
+        return cls(value, interval.low, interval.high) if interval else cls(value, None, None)
 
     @property
     def clear(self) -> bool:
@@ -136,17 +142,17 @@ def compare(subjects: Sequence[Subject]) -> ComparisonTable:
     rows = [{key_of(row): row for row in subject.table.rows} for subject in subjects]
     lines: list[Line] = []
     for key, row in rows[0].items():
-        own = [known.get(key) for known in rows]
-        if not METRICS[row.metric].option or sum(r is not None and r.value is not None for r in own) < 2:
+        across = [of_subject.get(key) for of_subject in rows]
+        if not METRICS[row.metric].option or sum(r is not None and r.value is not None for r in across) < 2:
             continue
-        best = best_of(row.metric, own)
-        cells = [Cell(own[0], 0 in best)]
+        best = best_of(row.metric, across)
+        cells = [Cell(row, 0 in best)]
         for place in range(1, len(subjects)):
             pair = replicates[place].get(key), replicates[0].get(key)
             interval = None
             if pair[0] is not None and pair[1] is not None and len(pair[0]) == len(pair[1]):
                 interval = percentiles(pair[0] - pair[1])
-            cells.append(Cell(own[place], place in best, _difference(own[0], own[place], interval)))
+            cells.append(Cell(across[place], place in best, _difference(row, across[place], interval)))
         lines.append(Line(row.metric, row.group, row.class_name, row.guidance, tuple(cells)))
     if not lines:
         raise RunError("nothing to compare: no two of them have a number at the same guidance and class")
@@ -165,51 +171,45 @@ def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _difference(first: Row | None, other: Row | None, interval: Interval | None) -> Difference | None:
-    if first is None or other is None or first.value is None or other.value is None:
+def _difference(first: Row, other: Row | None, interval: Interval | None) -> Difference | None:
+    if other is None or first.value is None or other.value is None:
         return None
-    low, high = (interval.low, interval.high) if interval else (None, None)
-    return Difference(other.value - first.value, low, high)
+    return Difference.within(other.value - first.value, interval)
 
 
 def best_of(metric: MetricName, rows: Sequence[Row | None]) -> set[int]:
     """Places of the best values; none where all are equal or the metric has no better direction."""
-    known = {place: row.value for place, row in enumerate(rows) if row is not None and row.value is not None}
-    if len(set(known.values())) < 2:
+    values = {place: row.value for place, row in enumerate(rows) if row is not None and row.value is not None}
+    if len(set(values.values())) < 2:
         return set()
-    top = METRICS[metric].best(known.values())
-    return {place for place, value in known.items() if value == top}
+    best = METRICS[metric].best(values.values())
+    return {place for place, value in values.items() if value == best}
 
 
 def _evaluated(path: Path) -> list[EvalDir]:
-    found = found_at(path)
-    if not found:
-        if not path.exists():
-            raise RunError(f"{path} does not exist")
-        raise RunError(f"{path} has not been evaluated: taildiff evaluate {path}")
-    return found
+    if folders := found_at(path):
+        return folders
+    problem = f"has not been evaluated: taildiff evaluate {path}" if path.exists() else "does not exist"
+    raise RunError(f"{path} {problem}")
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
     """The shortest path endings that differ; `RunError` where a path occurs twice."""
     resolved = [path.resolve() for path in paths]
-    if len(set(resolved)) < len(resolved):
-        raise RunError("the same path is given twice; give each path once")
-    for depth in range(1, max(len(path.parts) for path in resolved) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in resolved]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in resolved]
+    if twice := [path for path in resolved if resolved.count(path) > 1]:
+        raise RunError(f"{twice[0]} is given twice; give each path once")
+    candidates = (["/".join(path.parts[-depth:]) for path in resolved] for depth in itertools.count(1))
+    return next(names for names in candidates if len(set(names)) == len(names))
 
 
 def _at_equal(paths: Sequence[Path], evaluated: Sequence[list[Subject]], at: At) -> list[list[Subject]]:
     """The evaluations of each run near the longest training that all have reached."""
-    placed = [[_placed(RunDir(path), s, at) for s in own] for path, own in zip(paths, evaluated, strict=True)]
-    reached = min(max(s.position or 0.0 for s in own) for own in placed)
-    near = [[s for s in own if abs((s.position or 0.0) - reached) <= CLOSE * reached] for own in placed]
-    for path, own, kept in zip(paths, placed, near, strict=True):
+    placed = [[_placed(RunDir(path), s, at) for s in of_run] for path, of_run in zip(paths, evaluated, strict=True)]
+    reached = min(max(s.position or 0.0 for s in of_run) for of_run in placed)
+    near = [[s for s in of_run if abs((s.position or 0.0) - reached) <= CLOSE * reached] for of_run in placed]
+    for path, of_run, kept in zip(paths, placed, near, strict=True):
         if not kept:
-            have = ", ".join(f"{s.position:g}" for s in own)
+            have = ", ".join(f"{s.position:g}" for s in of_run)
             steps = ", ".join(map(str, RunDir(path).weight_steps()))
             raise RunError(
                 f"{path} has no evaluation near {reached:g} {_UNITS[at]} (it has {have}). Evaluate such weights: "
@@ -231,14 +231,8 @@ def _placed(run: RunDir, subject: Subject, at: At) -> Subject:
         case "images":
             position = float(step * run.info().spec.batch_size)
         case "time":
-            position = _seconds(run, step)
-    return Subject(subject.name, subject.folder, subject.table, position)
-
-
-def _seconds(run: RunDir, step: int) -> float:
-    from taildiff.run.layout import seconds_at
-
-    return seconds_at(run.metrics, step)
+            position = seconds_at(run.metrics, step)
+    return replace(subject, position=position)
 
 
 def _swept(subject: Subject) -> tuple[float, ...]:

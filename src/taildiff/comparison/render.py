@@ -3,35 +3,29 @@
 import csv
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 from taildiff.comparison.compare import Cell, ComparisonTable, Line
 from taildiff.errors import InputError
 from taildiff.spec import METRICS
 
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    mark: f"\\{mark}" for mark in "&%$#_{}"
-}
+_TEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--", "±": r"$\pm$"}
+)
 
 
-def render(compared: ComparisonTable, suffix: str) -> str:
-    """Text for a file of this suffix; `InputError` for an unknown one."""
-    kinds: dict[str, Callable[[ComparisonTable], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
-    if suffix not in kinds:
+def renderer(suffix: str) -> Callable[[ComparisonTable], str]:
+    """What writes a comparison for files of this suffix; `InputError` for an unknown one."""
+    renderers = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
+    if suffix not in renderers:
         raise InputError(f"unknown suffix '{suffix}': --out must end in .csv, .md or .tex")
-    return kinds[suffix](compared)
-
-
-def out_suffix(out: Path) -> str:
-    """The suffix of an output file; `InputError` for an unknown one."""
-    if out.suffix not in (".csv", ".md", ".tex"):
-        raise InputError(f"unknown suffix '{out.suffix}': --out must end in .csv, .md or .tex")
-    return out.suffix
+    return renderers[suffix]
 
 
 def where(line: Line) -> str:
     """The classes behind a line."""
-    return line.class_name or {"all": "all classes"}.get(line.group, line.group)
+    return line.class_name or ("all classes" if line.group == "all" else line.group)
 
 
 def titles(compared: ComparisonTable) -> list[str]:
@@ -86,9 +80,8 @@ def to_csv(compared: ComparisonTable) -> str:
 def to_markdown(compared: ComparisonTable) -> str:
     """A table for a README."""
     head = _head(compared, "−", _plain)
-    lines = [head, ["---", "---", *(["--:"] * (len(head) - 2))]]
-    for line in compared.lines:
-        lines.append(_cells(line, compared, lambda text: f"**{text}**", _plain))
+    rows = [_cells(line, compared, lambda text: f"**{text}**", _plain) for line in compared.lines]
+    lines = [head, ["---", "---", *(["--:"] * (len(head) - 2))], *rows]
     notes = "".join(f"\n- {_plain(note)}" for note in compared.notes)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n" + (notes + "\n" if notes else "")
 
@@ -126,5 +119,4 @@ def _plain(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    escaped = "".join(_TEX.get(mark, mark) for mark in text)
-    return escaped.replace("↓", r"$\downarrow$").replace("↑", r"$\uparrow$").replace("–", "--").replace("±", r"$\pm$")
+    return text.translate(_TEX)

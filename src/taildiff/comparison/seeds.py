@@ -59,8 +59,8 @@ class _Setting:
 
     def known(self, key: Key) -> dict[int, Row]:
         """The rows of one number by seed, where they have a value."""
-        own = ((seed, rows.get(key)) for seed, rows in zip(self.seeds, self.rows, strict=True))
-        return {seed: row for seed, row in own if row is not None and row.value is not None}
+        by_seed = ((seed, rows.get(key)) for seed, rows in zip(self.seeds, self.rows, strict=True))
+        return {seed: row for seed, row in by_seed if row is not None and row.value is not None}
 
 
 def compare_seeds(paths: Sequence[Path], at: At | None = None) -> ComparisonTable:
@@ -217,11 +217,9 @@ def _difference(first: dict[int, float], other: dict[int, float]) -> Difference 
         return None
     if first.keys() == other.keys():
         gaps = [other[seed] - first[seed] for seed in first]
-        value, spread = mean(gaps), student(gaps)
-    else:
-        a, b = list(first.values()), list(other.values())
-        value, spread = mean(b) - mean(a), welch(a, b)
-    return Difference(value, spread.low if spread else None, spread.high if spread else None)
+        return Difference.within(mean(gaps), student(gaps))
+    a, b = list(first.values()), list(other.values())
+    return Difference.within(mean(b) - mean(a), welch(a, b))
 
 
 def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:
@@ -249,14 +247,14 @@ def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:
 
 def _names(groups: Sequence[Sequence[_Run]]) -> list[str]:
     """The common part of a setting's run names, its recipe or its first run: the first choice that is unique."""
-    own = [[run.name for run in group] for group in groups]
-    starts = [_NUMBERING.sub("", _shared(names)) for names in own]
-    ends = [_shared([name[::-1] for name in names])[::-1].lstrip(_APART) for names in own]
+    members = [[run.name for run in group] for group in groups]
+    starts = [_NUMBERING.sub("", _shared(names)) for names in members]
+    ends = [_shared([name[::-1] for name in names])[::-1].lstrip(_APART) for names in members]
     recipes = [group[0].info.spec.recipe for group in groups]
     for names in (starts, ends, recipes):
         if all(names) and len(set(names)) == len(names):
             return names
-    return [names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" for names in own]
+    return [names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" for names in members]
 
 
 def _shared(names: Sequence[str]) -> str:
