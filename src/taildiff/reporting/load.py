@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from taildiff.comparison.compare import names_of
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
 from taildiff.evaluation.table import Group, Row, Table
-from taildiff.io.npz import read_arrays
+from taildiff.io.npz import NpzError, map_array, read_arrays
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import DataFacts
@@ -116,21 +117,21 @@ class RunData:
         if path is None or not path.is_file():
             return None
         try:
-            images, labels = read_arrays(path, ("images", "labels"))
+            images, (labels,) = map_array(path, "images"), read_arrays(path, ("labels",))
             _check_images(images, labels, self.info.facts)
-        except (OSError, ValueError) as error:
+        except (OSError, NpzError) as error:
             raise RunError(f"{path} is damaged ({error}). Delete it and run taildiff evaluate again") from None
         return images, labels
 
 
 def _check_images(images: np.ndarray, labels: np.ndarray, facts: DataFacts) -> None:
-    """Raise `ValueError` unless these can be images of this run's classes."""
+    """Raise `NpzError` unless these can be images of this run's classes."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
-        raise ValueError(f"its images are {images.dtype} {images.shape}, not uint8 (n, height, width, 1 or 3)")
+        raise NpzError(f"its images are {images.dtype} {images.shape}, not uint8 (n, height, width, 1 or 3)")
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        raise ValueError(f"its labels are {labels.dtype} {labels.shape}, for {len(images)} images")
+        raise NpzError(f"its labels are {labels.dtype} {labels.shape}, for {len(images)} images")
     if not (labels.min() >= 0 and labels.max() < facts.classes):
-        raise ValueError(f"its labels are {labels.min()}..{labels.max()}, the classes 0..{facts.classes - 1}")
+        raise NpzError(f"its labels are {labels.min()}..{labels.max()}, the classes 0..{facts.classes - 1}")
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def load(runs: Sequence[RunDir]) -> Comparison:
     if not runs:
         raise RunError("no run to report on; name one or more run directories: taildiff report RUN [RUN …]")
     chosen, warnings = _choose([[Evaluation(e, Table.read(e)) for e in run.evaluations()] for run in runs])
-    data = [_load(run, name, evaluation) for run, name, evaluation in zip(runs, _names(runs), chosen, strict=True)]
+    names = names_of([run.root for run in runs])
+    data = [_load(run, name, evaluation) for run, name, evaluation in zip(runs, names, chosen, strict=True)]
     if len({run.info.store.hash for run in data}) > 1:
         warnings.append("The runs were trained on different stores: their numbers are not comparable.")
     elif len({run.info.split_hash for run in data}) > 1:
@@ -163,31 +165,18 @@ def load(runs: Sequence[RunDir]) -> Comparison:
 
 def _choose(evaluations: list[list[Evaluation]]) -> tuple[list[Evaluation | None], list[str]]:
     """For each run its newest evaluation by a method that all evaluated runs share, else its newest."""
-    evaluated = [own for own in evaluations if own]
-    newest: list[Evaluation | None] = [own[-1] if own else None for own in evaluations]
+    evaluated = [of_run for of_run in evaluations if of_run]
+    newest: list[Evaluation | None] = [of_run[-1] if of_run else None for of_run in evaluations]
     if len(evaluated) < 2:
         return newest, []
-    shared = set.intersection(*({e.method for e in own} for own in evaluated))
+    shared = set.intersection(*({e.method for e in of_run} for of_run in evaluated))
     if not shared:
         return newest, ["The runs were evaluated in different ways: their numbers are not comparable."]
     method = next(e.method for e in reversed(evaluated[0]) if e.method in shared)
-    chosen = [next((e for e in reversed(own) if e.method == method), None) for own in evaluations]
+    chosen = [next((e for e in reversed(of_run) if e.method == method), None) for of_run in evaluations]
     sweeps = {e.table.guidances for e in chosen if e}
     warning = "The runs were evaluated at different guidance values: more values favour the best one."
     return chosen, [warning] if len(sweeps) > 1 else []
-
-
-def _names(runs: Sequence[RunDir]) -> list[str]:
-    """Folder names, with as many parents as tell the runs apart."""
-    paths = [run.root.resolve() for run in runs]
-    if len(set(paths)) < len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise RunError(f"{twice} is given twice; give each run once")
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in paths]
 
 
 def _load(run: RunDir, name: str, evaluation: Evaluation | None) -> RunData:
