@@ -20,7 +20,8 @@ from taildiff.evaluation import evaluate as module
 from taildiff.evaluation.evaluate import evaluate
 from taildiff.evaluation.scores import Number, Sample
 from taildiff.evaluation.table import Table
-from taildiff.reporting.report import write_report
+from taildiff.reporting.load import load
+from taildiff.reporting.report import write_page
 from taildiff.spec import METRICS, EvalSpec, Metric, SamplingSpec
 from taildiff.spec.metrics import requested
 
@@ -68,7 +69,7 @@ def test_a_new_metric_per_class_reaches_every_output(
     comparison = compare(choose([run.root for run in runs]))
     assert "contrast,class,left,1.0,a," in to_csv(comparison)
     assert r"feature contrast $\uparrow$ & left & 1 &" in to_latex(comparison)
-    page = write_report(runs, tmp_path / "report.html").read_text(encoding="utf-8")
+    page = write_page(load(runs), tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Feature contrast" in page
 
 

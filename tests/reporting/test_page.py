@@ -16,7 +16,7 @@ from PIL import Image
 from taildiff.data.store import SourceMeta, StoreWriter
 from taildiff.errors import InputError, RunError
 from taildiff.reporting.load import load
-from taildiff.reporting.report import write_report
+from taildiff.reporting.report import write_page
 from taildiff.reporting.samples import LARGEST_TILE, TILES, sample_sheet
 from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
@@ -75,7 +75,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, RunDir]:
 
 @pytest.fixture(scope="module")
 def text(pair: tuple[RunDir, RunDir], tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report(pair, tmp_path_factory.mktemp("out") / "deep" / "report.html").read_text(encoding="utf-8")
+    return write_page(load(pair), tmp_path_factory.mktemp("out") / "deep" / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_needs_nothing_from_elsewhere(text: str):
@@ -95,7 +95,7 @@ def test_the_page_needs_nothing_from_elsewhere(text: str):
 
 
 def test_same_runs_same_bytes(pair: tuple[RunDir, RunDir], text: str, tmp_path: Path):
-    assert write_report(pair, tmp_path / "again.html").read_text(encoding="utf-8") == text
+    assert write_page(load(pair), tmp_path / "again.html").read_text(encoding="utf-8") == text
 
 
 def test_the_page_is_accessible(text: str):
@@ -185,7 +185,7 @@ def test_what_users_name_is_escaped(tmp_path: Path):
     names = (hostile, "</svg><img src=http://x>", "--> ' \" $x$")
     images = np.zeros((30, 8, 8, 1), np.uint8), np.arange(30) % 3
     run = make_run(tmp_path / "a<b>&'", counts=(9, 5, 2), names=names, images=images)
-    page = _Page(write_report([run], tmp_path / "r.html", title="<i>title</i>").read_text(encoding="utf-8"))
+    page = _Page(write_page(load([run]), tmp_path / "r.html", title="<i>title</i>").read_text(encoding="utf-8"))
     assert not page.open
     assert not page.all("script")
     assert not page.all("i")
@@ -197,7 +197,7 @@ def test_what_users_name_is_escaped(tmp_path: Path):
 @pytest.mark.parametrize(("log", "evaluated"), [(False, False), (True, False), (False, True)])
 def test_missing_parts_are_listed_with_their_command(tmp_path: Path, log: bool, evaluated: bool):
     run = make_run(tmp_path / "my run", log=log, evaluated=evaluated)
-    page = _Page(write_report([run], run.report).read_text(encoding="utf-8"))
+    page = _Page(write_page(load([run]), run.report).read_text(encoding="utf-8"))
     assert ("taildiff evaluate '" in page.text) == (not evaluated)
     assert ("no training log" in page.text) == (not log)
     assert ("taildiff sample '" in page.text) == evaluated
@@ -211,7 +211,7 @@ def test_training_grids_stand_in_for_samples(tmp_path: Path):
     run.samples.mkdir()
     for step in (100, 300):
         Image.fromarray(np.full((4, 4), step % 256, np.uint8)).save(run.sample_grid(step))
-    page = _Page(write_report([run], run.report).read_text(encoding="utf-8"))
+    page = _Page(write_page(load([run]), run.report).read_text(encoding="utf-8"))
     (grid,) = page.all("img")
     assert "step 300" in str(grid["alt"])
     assert _pixels(str(grid["src"]))[0, 0] == 300 % 256
@@ -245,7 +245,7 @@ def test_damage_is_an_error_that_names_the_file(
     run = make_run(tmp_path / "a", images=_images())
     damage(find(run))
     with pytest.raises(RunError, match=re.escape(str(find(run)))):
-        write_report([run], tmp_path / "r.html")
+        write_page(load([run]), tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
 
 
@@ -269,11 +269,11 @@ def test_not_a_number_in_the_log_is_left_out(tmp_path: Path):
 
 def test_other_errors_end_in_what_to_do(tmp_path: Path):
     with pytest.raises(RunError, match="taildiff train"):
-        write_report([RunDir(tmp_path / "nothing")], tmp_path / "r.html")
+        write_page(load([RunDir(tmp_path / "nothing")]), tmp_path / "r.html")
     with pytest.raises(RunError, match="no run"):
-        write_report([], tmp_path / "r.html")
+        write_page(load([]), tmp_path / "r.html")
     with pytest.raises(InputError, match="--out"):
-        write_report([make_run(tmp_path / "a")], tmp_path)
+        write_page(load([make_run(tmp_path / "a")]), tmp_path)
 
 
 def test_reporting_imports_no_torch():

@@ -1,7 +1,7 @@
 """The charts of a report, as numbers; `plots.draw` draws them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from taildiff.evaluation.table import Group
@@ -16,18 +16,17 @@ CURVE_POINTS = 60
 LOG_RATIO = 20
 """Counts are drawn on a log scale from this ratio of the largest to the smallest."""
 MOST_BARS = 30
+_Loss = Callable[[LogLine], float | None]
 
 
 def guidance_chart(runs: Sequence[RunData], metric: str) -> Chart | None:
     """One metric against guidance, one panel per group, one line per run; None if no run has it."""
     record = record_of(metric, runs)
     curves = {title: _series(runs, partial(_curve, metric=metric, group=group)) for group, title in GROUPS.items()}
-    panels = [Panel(title, series) for title, series in curves.items() if series]
-    if not panels:
-        return None
+    panels = _same_range([Panel(title, series) for title, series in curves.items() if series], record)
     better = "" if record.better == "none" else f" ({record.better} is better)"
     title = f"{capitalised(record.title)} against guidance{better}"
-    return Chart(metric, title, record.description, "guidance", record.title, _same_range(panels, record))
+    return Chart(metric, title, record.description, "guidance", record.title, panels) if panels else None
 
 
 def frontier_chart(runs: Sequence[RunData], metric: str) -> Chart | None:
@@ -158,21 +157,15 @@ def _count_points(run: RunData, counts: Sequence[int]) -> tuple[Point, ...]:
     return tuple(Point(rank, counts[label], name=names[label]) for rank, label in enumerate(run.ranked, start=1))
 
 
-@dataclass(frozen=True)
-class _Curve:
-    title: str
-    get: Callable[[LogLine], float | None]
-
-
 def loss_charts(runs: Sequence[RunData]) -> list[Chart]:
     """Loss by term, by noise level and by class group, as far as they were logged."""
     lines = [line for run in runs for line in run.log]
     terms = list(dict.fromkeys(name for line in lines for name in line.terms))
     levels = max((len(line.by_noise.get("denoising", ())) for line in lines), default=0)
     groups = [g for g in ("head", "body", "tail") if any(g in line.by_group.get("denoising", {}) for line in lines)]
-    by_term = [_Curve(name, partial(_term_loss, name)) for name in terms]
-    by_noise = [_Curve(f"noise {k / levels:g}–{(k + 1) / levels:g}", partial(_noise_loss, k)) for k in range(levels)]
-    by_group = [_Curve(group, partial(_group_loss, group)) for group in groups]
+    by_term = {name: partial(_term_loss, name) for name in terms}
+    by_noise = {f"noise {k / levels:g}–{(k + 1) / levels:g}": partial(_noise_loss, k) for k in range(levels)}
+    by_group = {group: partial(_group_loss, group) for group in groups}
     memory = "Loss on the training images: a low loss in the tail can be memorisation."
     charts = (
         _losses(runs, "terms", "Loss by term", "Unweighted.", by_term),
@@ -195,21 +188,21 @@ def _group_loss(group: str, line: LogLine) -> float | None:
     return line.by_group.get("denoising", {}).get(group)
 
 
-def _losses(runs: Sequence[RunData], key: str, title: str, caption: str, curves: Sequence[_Curve]) -> Chart | None:
-    drawn = {curve.title: _series(runs, partial(_log_points, get=curve.get)) for curve in curves}
-    panels = [Panel(name, series, y_range=_late_range(series)) for name, series in drawn.items() if series]
+def _losses(runs: Sequence[RunData], key: str, title: str, caption: str, losses: Mapping[str, _Loss]) -> Chart | None:
+    curves = {name: _series(runs, partial(_log_points, loss=loss)) for name, loss in losses.items()}
+    panels = [Panel(name, series, y_range=_late_range(series)) for name, series in curves.items() if series]
     return Chart(key, title, caption, "step", "loss", tuple(panels)) if panels else None
 
 
-def _log_points(run: RunData, get: Callable[[LogLine], float | None]) -> tuple[Point, ...]:
-    return thin([(line.step, get(line)) for line in run.log])
+def _log_points(run: RunData, loss: _Loss) -> tuple[Point, ...]:
+    return thin([(line.step, loss(line)) for line in run.log])
 
 
 def thin(values: Sequence[tuple[int, float | None]], limit: int = CURVE_POINTS) -> tuple[Point, ...]:
     """At most `limit` points: means over equal numbers of values, each at its last step; None is left out."""
-    known = [(step, value) for step, value in values if value is not None]
-    size = max(1, -(-len(known) // limit))
-    parts = [known[start : start + size] for start in range(0, len(known), size)]
+    logged = [(step, value) for step, value in values if value is not None]
+    size = max(1, -(-len(logged) // limit))
+    parts = [logged[start : start + size] for start in range(0, len(logged), size)]
     return tuple(Point(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts)
 
 

@@ -99,10 +99,11 @@ def _close(first: Score, second: Score) -> bool:
 
 def _by_subject(wins: Sequence[_Win]) -> str:
     subjects = dict.fromkeys(win.subject for win in wins)
-    return "; ".join(f"{s} {_and([win.text for win in wins if win.subject == s])}" for s in subjects)
+    return "; ".join(f"{s} {enumerated([win.text for win in wins if win.subject == s])}" for s in subjects)
 
 
-def _and(parts: Sequence[str]) -> str:
+def enumerated(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, or `a, b and c`."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
@@ -112,8 +113,8 @@ def _legibility(rows: Sequence[SummaryRow]) -> list[Claim]:
     if not passed and not failed:
         return []
     shares = f"{format_value(LEGIBLE_ALL, 'share')} of all samples and {format_value(LEGIBLE_CLASS, 'share')}"
-    text = f"Legible, with at least {shares} in every class recognised: {_and(passed) if passed else 'none'}."
-    return [Claim(None, f"{text} Not legible: {_and(failed)}." if failed else text)]
+    text = f"Legible, with at least {shares} in every class recognised: {enumerated(passed) if passed else 'none'}."
+    return [Claim(None, f"{text} Not legible: {enumerated(failed)}." if failed else text)]
 
 
 def _legible(row: SummaryRow) -> str:

@@ -4,10 +4,10 @@ A chart is data first (`Chart.table`) and a drawing second (`draw`). Text stays 
 numbers give equal bytes.
 """
 
+import html
 import io
 import re
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 Value = str | int | float | None
 
@@ -140,13 +140,13 @@ def _points(axes: Axes, panel: Panel) -> None:
         marker = MARKERS[series.colour % COLOURS] if scatter or len(xs) <= 12 else None
         (line,) = axes.plot(xs, ys, color=colour, marker=marker, markersize=5.5, linewidth=1 if scatter else 2)
         line.set_dashes(DASHES[series.colour % COLOURS])
-        bounded = [p for p in series.points if p.low is not None and p.high is not None]
-        if bounded and scatter:
-            axes.vlines([p.x for p in bounded], *_bounds(bounded), color=colour, linewidth=1, alpha=0.45)
-        elif bounded:
-            axes.fill_between([p.x for p in bounded], *_bounds(bounded), color=colour, alpha=0.15, linewidth=0)
+        bounds = [(p.x, p.low, p.high) for p in series.points if p.low is not None and p.high is not None]
+        if bounds and scatter:
+            axes.vlines(*zip(*bounds, strict=True), color=colour, linewidth=1, alpha=0.45)
+        elif bounds:
+            axes.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.15, linewidth=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.yaxis.set_major_formatter(lambda value, _: short(value))
     _x_axis(axes, panel)
     if panel.y_range:
         axes.set_ylim(*panel.y_range)
@@ -155,15 +155,19 @@ def _points(axes: Axes, panel: Panel) -> None:
 def _x_axis(axes: Axes, panel: Panel) -> None:
     xs = sorted({point.x for series in panel.series for point in series.points})
     if panel.log_x and xs:
-        axes.set_xscale("log")
+        _log_axis(axes, xs[0], xs[-1])
         axes.set_xlim(xs[0] / 1.25, xs[-1] * 1.25)
-        axes.xaxis.set_major_locator(FixedLocator(log_ticks(xs[0], xs[-1])))
-        axes.xaxis.set_minor_locator(NullLocator())
     elif 0 < len(xs) <= 6 and panel.kind == "line":
         axes.xaxis.set_major_locator(FixedLocator(xs))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.set_major_formatter(lambda value, _: short(value))
+
+
+def _log_axis(axes: Axes, low: float, high: float) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _bars(axes: Axes, panel: Panel) -> None:
@@ -183,19 +187,12 @@ def _bars(axes: Axes, panel: Panel) -> None:
     counts = [point.y for series in panel.series for point in series.points]
     if panel.log_x:
         positive = [count for count in counts if count > 0] or [1.0]
-        axes.set_xscale("log")
+        _log_axis(axes, min(positive), max(positive))
         axes.set_xlim(min(positive) / 2, max(positive) * 2.2)
-        axes.xaxis.set_major_locator(FixedLocator(log_ticks(min(positive), max(positive))))
-        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.set_xlim(0, max([1.0, *counts]) * 1.15)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-
-
-def _bounds(points: Iterable[Point]) -> tuple[list[float], list[float]]:
-    bounds = [(p.low, p.high) for p in points if p.low is not None and p.high is not None]
-    return [low for low, _ in bounds], [high for _, high in bounds]
+    axes.xaxis.set_major_formatter(lambda value, _: short(value))
 
 
 def _colour(place: int) -> str:
@@ -215,7 +212,7 @@ def _svg(figure: Figure, label: str) -> str:
     svg = re.sub(r"\s*<!--.*?-->|\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<[^>]+>", lambda tag: _restyle(tag[0]), svg)
     size = r'(<svg [^>]*?)width="[^"]*" height="[^"]*"'
-    return re.sub(size, lambda match: f'{match[1]}role="img" aria-label="{_attribute(label)}"', svg, count=1)
+    return re.sub(size, lambda match: f'{match[1]}role="img" aria-label="{html.escape(label)}"', svg, count=1)
 
 
 def _restyle(tag: str) -> str:
@@ -226,10 +223,6 @@ def _restyle(tag: str) -> str:
     for placeholder, name in ((INK, "ink"), (QUIET, "quiet"), (GRID, "grid")):
         tag = tag.replace(placeholder, f"var(--{name})")
     return re.sub(r"#0a0a0(\d)", r"var(--c\1)", tag)
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def log_ticks(low: float, high: float) -> list[float]:

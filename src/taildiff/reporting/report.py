@@ -1,6 +1,5 @@
 """A self-contained HTML page about one or more runs: no script, no external link; equal runs give equal bytes."""
 
-import base64
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ from markupsafe import Markup
 from taildiff.errors import InputError
 from taildiff.io.atomic import write_atomic
 from taildiff.reporting import displays
-from taildiff.reporting.findings import Claim, claims, differences, trust
-from taildiff.reporting.load import Comparison, RunData, load, record_of
+from taildiff.reporting.findings import claims, differences, enumerated, trust
+from taildiff.reporting.load import Comparison, RunData, record_of
 from taildiff.reporting.plots import COLOURS, Chart, ChartTable, cut, draw, short
 from taildiff.reporting.provenance import provenance
-from taildiff.reporting.samples import TILES, SampleSheet, sample_sheet
+from taildiff.reporting.samples import TILES, SampleSheet, png_uri, sample_sheet
 from taildiff.reporting.summary import (
     RULE,
     Column,
@@ -28,7 +27,6 @@ from taildiff.reporting.summary import (
     shown_metrics,
     summarise,
 )
-from taildiff.run.layout import RunDir
 
 NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
 LARGEST_GRID = 3_000_000
@@ -48,7 +46,6 @@ class DrawnChart:
     """A chart with its panels as SVG."""
 
     chart: Chart
-    table: ChartTable
     panels: tuple[Markup, ...]
     legend: tuple[Legend, ...]
 
@@ -87,45 +84,12 @@ class TrainingGrid:
     uri: str
 
 
-@dataclass(frozen=True)
-class Page:
-    """Everything that the template shows."""
-
-    title: str
-    lead: str
-    differ: tuple[str, ...]
-    legend: tuple[Legend, ...]
-    claims: tuple[Claim, ...]
-    trust: tuple[str, ...]
-    missing: tuple[Missing, ...]
-    headings: tuple[tuple[str, int], ...]
-    """Headings over the summary's columns, each with its number of columns."""
-    titles: tuple[str, ...]
-    lines: tuple[SummaryLine, ...]
-    rule: str
-    unshown: str
-    """Titles of measured metrics that are shown on request."""
-    quality: tuple[DrawnChart, ...]
-    sheet: SampleSheet | None
-    tiles: int
-    grids: tuple[TrainingGrid, ...]
-    data: tuple[DrawnChart, ...]
-    losses: tuple[DrawnChart, ...]
-    settings: ChartTable | None
-    provenance: ChartTable
-
-
-def write_report(runs: Sequence[RunDir], out: Path, title: str | None = None, metrics: Sequence[str] = ()) -> Path:
-    """Write the page about `runs` to `out` and return `out`.
+def write_page(comparison: Comparison, out: Path, title: str | None = None, metrics: Sequence[str] = ()) -> Path:
+    """Write the page about loaded runs to `out` and return `out`.
 
     `metrics` are shown besides those of `summary.shown_metrics`. Missing parts are listed with the command that creates
-    them; a damaged file raises `RunError` with its name.
+    them.
     """
-    return write_page(load(runs), out, title, metrics)
-
-
-def write_page(comparison: Comparison, out: Path, title: str | None = None, metrics: Sequence[str] = ()) -> Path:
-    """`write_report` of loaded runs."""
     try:
         write_atomic(out, render(comparison, title, metrics).encode())
     except OSError as error:
@@ -139,23 +103,17 @@ def render(comparison: Comparison, title: str | None = None, metrics: Sequence[s
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["short"] = short
     environment.filters["place"] = {run.name: place % COLOURS for place, run in enumerate(comparison.runs)}.__getitem__
-    return environment.from_string(template).render(page=_page(comparison, title, metrics)) + "\n"
-
-
-def _page(comparison: Comparison, title: str | None, metrics: Sequence[str]) -> Page:
     runs, summary = comparison.runs, summarise(comparison, metrics)
-    sheet = sample_sheet(runs)
-    settings = differences(runs)
-    return Page(
+    sheet, settings = sample_sheet(runs), differences(runs)
+    text = environment.from_string(template).render(
         title=title or _title(runs),
         lead=_lead(runs),
         differ=_differ(runs, settings),
-        legend=_legend(runs),
-        claims=tuple(claims(summary)),
-        trust=tuple(trust(comparison)),
+        claims=claims(summary),
+        trust=trust(comparison),
         missing=_missing(runs, sheet),
-        headings=tuple(Counter(column.heading for column in summary.columns).items()),
-        titles=tuple(column.title for column in summary.columns),
+        headings=Counter(column.heading for column in summary.columns),  # of neighbouring columns
+        columns=summary.columns,
         lines=_summary_lines(runs, summary),
         rule=RULE,
         unshown=_unshown(runs, metrics),
@@ -163,11 +121,12 @@ def _page(comparison: Comparison, title: str | None, metrics: Sequence[str]) -> 
         sheet=sheet,
         tiles=TILES,
         grids=() if sheet else _grids(runs),
-        data=tuple(_drawn(chart, runs) for chart in displays.counts_charts(runs)),
-        losses=tuple(_drawn(chart, runs) for chart in displays.loss_charts(runs)),
-        settings=_settings(runs, settings),
+        data=[_drawn(chart, runs) for chart in displays.counts_charts(runs)],
+        losses=[_drawn(chart, runs) for chart in displays.loss_charts(runs)],
+        settings=ChartTable(("setting", *(run.name for run in runs)), tuple((name, *each) for name, each in settings)),
         provenance=provenance(runs),
     )
+    return text + "\n"
 
 
 def _quality(runs: Sequence[RunData], metrics: Sequence[str]) -> tuple[DrawnChart, ...]:
@@ -185,9 +144,7 @@ def _unshown(runs: Sequence[RunData], metrics: Sequence[str]) -> str:
 
 
 def _title(runs: Sequence[RunData]) -> str:
-    names = [run.name for run in runs]
-    subject = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-    data = runs[0].info.facts.name
+    subject, data = enumerated([run.name for run in runs]), runs[0].info.facts.name
     return f"{subject} on {data}" if data else subject
 
 
@@ -228,7 +185,7 @@ def _legend(runs: Sequence[RunData]) -> tuple[Legend, ...]:
 def _drawn(chart: Chart, runs: Sequence[RunData]) -> DrawnChart:
     used = {series.name for panel in chart.panels for series in panel.series}
     legend = tuple(entry for entry in _legend(runs) if entry.name in used)
-    return DrawnChart(chart, chart.table(), tuple(Markup(draw(chart, panel)) for panel in chart.panels), legend)
+    return DrawnChart(chart, tuple(Markup(draw(chart, panel)) for panel in chart.panels), legend)
 
 
 def _summary_lines(runs: Sequence[RunData], summary: Summary) -> tuple[SummaryLine, ...]:
@@ -274,12 +231,5 @@ def _grids(runs: Sequence[RunData]) -> tuple[TrainingGrid, ...]:
         newest = max(run.run.samples.glob("step-*.png"), default=None)
         if newest and newest.stat().st_size <= LARGEST_GRID:
             step = newest.stem.removeprefix("step-")
-            uri = "data:image/png;base64," + base64.b64encode(newest.read_bytes()).decode()
-            grids.append(TrainingGrid(entry, int(step) if step.isdigit() else 0, uri))
+            grids.append(TrainingGrid(entry, int(step) if step.isdigit() else 0, png_uri(newest.read_bytes())))
     return tuple(grids)
-
-
-def _settings(runs: Sequence[RunData], settings: Sequence[tuple[str, list[str]]]) -> ChartTable | None:
-    if not settings:
-        return None
-    return ChartTable(("setting", *(run.name for run in runs)), tuple((name, *values) for name, values in settings))

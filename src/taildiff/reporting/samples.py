@@ -112,8 +112,12 @@ def _strip(images: Uint8s, labels: Uint8s, label: int, what: str) -> Strip | Non
     sheet = np.concatenate(tiles, axis=1)
     buffer = io.BytesIO()
     Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(buffer, "PNG", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Strip(uri, f"{len(tiles)} images {what}", len(tiles), width * len(tiles), height)
+    return Strip(png_uri(buffer.getvalue()), f"{len(tiles)} images {what}", len(tiles), width * len(tiles), height)
+
+
+def png_uri(png: bytes) -> str:
+    """A PNG file as an address for `<img>`."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _tile(image: Uint8s) -> Uint8s:
