@@ -13,11 +13,11 @@ TYPE_CHECKING = False  # true for type checkers, which spares the import of typi
 if TYPE_CHECKING:
     from taildiff.api.data import encode, prepare
     from taildiff.api.evaluation import Evaluation, evaluate
+    from taildiff.api.model import Model
     from taildiff.api.results import compare, report
     from taildiff.api.sampling import load, sample
     from taildiff.api.training import Interrupted, Run, train
     from taildiff.errors import TaildiffError
-    from taildiff.sampling.generate import Model
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 _MODULES = {
     "Evaluation": "taildiff.api.evaluation",
     "Interrupted": "taildiff.api.training",
-    "Model": "taildiff.sampling.generate",
+    "Model": "taildiff.api.model",
     "Run": "taildiff.api.training",
     "TaildiffError": "taildiff.errors",
     "compare": "taildiff.api.results",

@@ -50,7 +50,7 @@ class Evaluation:
         """The metric by guidance, one line per group with its 95 % interval; without a sweep, one point per group."""
         if metric not in self.table.metrics:
             raise InputError(unknown("metric of this evaluation", metric, self.table.metrics))
-        from taildiff.reporting.figure import metric_figure  # matplotlib
+        from taildiff.api.figure import metric_figure  # matplotlib
 
         return metric_figure(self.table, metric)
 

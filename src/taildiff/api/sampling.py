@@ -18,7 +18,7 @@ from taildiff.sampling.folders import FileFormat, check_new, check_writable, wri
 from taildiff.spec import SamplingSpec, parse
 
 if TYPE_CHECKING:
-    from taildiff.sampling.generate import Model
+    from taildiff.api.model import Model
 
 
 def load(
@@ -41,9 +41,10 @@ def load(
     Raises:
         RunError: when there is no run, or it has no such weights.
     """
-    from taildiff.sampling.generate import best_device, load_model  # torch
+    from taildiff.api.model import Model  # torch
+    from taildiff.sampling.generate import best_device, load_model
 
-    return load_model(RunDir(Path(run)), weights, device or best_device(), step, vae)
+    return Model(**vars(load_model(RunDir(Path(run)), weights, device or best_device(), step, vae)))
 
 
 def sample(

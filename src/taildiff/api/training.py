@@ -21,7 +21,7 @@ from taildiff.run.layout import RunDir
 from taildiff.spec import DataFacts, RunSpec, Spec, parse, read_json
 
 if TYPE_CHECKING:
-    from taildiff.sampling.generate import Model
+    from taildiff.api.model import Model
     from taildiff.training.request import Outcome
 
 AnyPath = str | os.PathLike[str]

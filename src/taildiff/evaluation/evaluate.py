@@ -30,7 +30,7 @@ from taildiff.io.npz import NpzError, read_arrays
 from taildiff.log import Progress, silent
 from taildiff.run.info import MAY_CHANGE, changed
 from taildiff.run.layout import EvalDir, RunDir
-from taildiff.sampling.generate import Model, generate, image_array, load_model
+from taildiff.sampling.generate import TrainedModel, generate, image_array, load_model
 from taildiff.spec import DataFacts, EvalSpec
 
 Labels = NDArray[np.int64]
@@ -75,7 +75,7 @@ def evaluate(
 
 
 def define(
-    run: RunDir, store: Store, spec: EvalSpec, model: Model, progress: Progress = silent, device: str = "cpu"
+    run: RunDir, store: Store, spec: EvalSpec, model: TrainedModel, progress: Progress = silent, device: str = "cpu"
 ) -> Definition:
     """Everything the numbers depend on; the hash in its name leaves the weights out, so that runs share it."""
     extractor = extractor_info(spec.features, store, progress, device)
@@ -96,7 +96,7 @@ def define(
     )
 
 
-def _check_weights(run: RunDir, model: Model, kind: str) -> None:
+def _check_weights(run: RunDir, model: TrainedModel, kind: str) -> None:
     """Refuse weights copied from another run, whose numbers would carry this run's name."""
     info = run.info()
     differ = [name for name, _, _ in changed(model.spec, info.spec, (*MAY_CHANGE, "steps"))]
@@ -140,7 +140,7 @@ class _Sampled:
 
     run: RunDir
     folder: EvalDir
-    model: Model
+    model: TrainedModel
     spec: EvalSpec
     progress: Progress
 

@@ -5,10 +5,10 @@ size nor the other classes change it, and a larger set starts with the smaller o
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from taildiff.data.batches import to_images
 from taildiff.diffusion.guidance import guided
 from taildiff.diffusion.process import Process
 from taildiff.diffusion.samplers.base import ImageNoise, predictor, trajectory
-from taildiff.errors import CheckpointError, RunError, SpecError
+from taildiff.errors import CheckpointError, InputError, RunError, SpecError, unknown
 from taildiff.io.checksum import file_sha256
 from taildiff.io.resumable_array import Header, ResumableArray
 from taildiff.io.staging import check_space
@@ -31,17 +31,15 @@ from taildiff.models.denoiser import Denoiser
 from taildiff.rng import seed_of
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import Tensors, WeightsMeta, read_weights
-from taildiff.sampling.output import Format, Labels, SampleOptions, class_labels, converted
-from taildiff.spec import DataFacts, RunSpec, SamplingSpec, parse
+from taildiff.spec import DataFacts, RunSpec, SamplingSpec
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
+Labels = int | str | Sequence[int | str] | NDArray[Any] | Tensor
+"""Classes by label or by name, one per image."""
 _BATCH_PIXELS = 2**21  # 32 images of 256x256, so that a kill loses little
 
 
 @dataclass(frozen=True)
-class Model:
+class TrainedModel:
     """A trained network and everything needed to sample from it."""
 
     denoiser: Denoiser
@@ -53,73 +51,6 @@ class Model:
     codec: Codec
     """Turns what the network generates into pixels."""
 
-    @overload
-    def sample(
-        self, labels: Labels, *, format: Literal["torch"] = "torch", **options: Unpack[SampleOptions]
-    ) -> Tensor: ...
-    @overload
-    def sample(
-        self, labels: Labels, *, format: Literal["uint8"], **options: Unpack[SampleOptions]
-    ) -> NDArray[np.uint8]: ...
-    @overload
-    def sample(self, labels: Labels, *, format: Literal["pil"], **options: Unpack[SampleOptions]) -> "list[Image]": ...
-    def sample(
-        self,
-        labels: Labels,
-        *,
-        guidance: float = 1.0,
-        steps: int | None = None,
-        sampler: str | None = None,
-        seed: int = 0,
-        format: Format = "torch",
-        batch_size: int | None = None,
-        progress: Progress = silent,
-    ) -> Any:
-        """One image per label, in the order given; `steps` and `sampler` default to those of `SamplingSpec`.
-
-        The same (seed, label, rank among the images of that label) gives the same image, whatever else is sampled.
-        """
-        index, sampling = class_labels(labels, self.facts.class_names), _sampling(steps, sampler, seed)
-        batches: list[Tensor] = [torch.empty(0, self.facts.channels, self.facts.height, self.facts.width)]
-        for rows, steps_of_batch in _batches(self, index, sampling, guidance, batch_size):
-            *_, x = steps_of_batch
-            batches.append(_decoded(self, x).cpu())
-            progress(f"sampling at guidance {guidance:g}", rows.stop, len(index))
-        return converted(torch.cat(batches), format)
-
-    @overload
-    def trajectory(
-        self, labels: Labels, *, format: Literal["torch"] = "torch", **options: Unpack[SampleOptions]
-    ) -> list[Tensor]: ...
-    @overload
-    def trajectory(
-        self, labels: Labels, *, format: Literal["uint8"], **options: Unpack[SampleOptions]
-    ) -> list[NDArray[np.uint8]]: ...
-    @overload
-    def trajectory(
-        self, labels: Labels, *, format: Literal["pil"], **options: Unpack[SampleOptions]
-    ) -> "list[list[Image]]": ...
-    def trajectory(
-        self,
-        labels: Labels,
-        *,
-        guidance: float = 1.0,
-        steps: int | None = None,
-        sampler: str | None = None,
-        seed: int = 0,
-        format: Format = "torch",
-        batch_size: int | None = None,
-        progress: Progress = silent,
-    ) -> Any:
-        """The images of `sample` after each sampler step, from nearly pure noise to the result; one entry per step."""
-        index, sampling = class_labels(labels, self.facts.class_names), _sampling(steps, sampler, seed)
-        stages: list[list[Tensor]] = [[] for _ in range(sampling.steps)]
-        for rows, steps_of_batch in _batches(self, index, sampling, guidance, batch_size):
-            for stage, x in zip(stages, steps_of_batch, strict=True):
-                stage.append(_decoded(self, x).cpu())
-            progress(f"sampling at guidance {guidance:g}", rows.stop, len(index))
-        return [converted(torch.cat(stage), format) for stage in stages if stage]
-
 
 def best_device() -> str:
     """`cuda` if there is a GPU, else `cpu`."""
@@ -128,7 +59,7 @@ def best_device() -> str:
 
 def load_model(
     run: RunDir, weights: str = "ema", device: str = "cpu", step: int | None = None, vae: str | None = None
-) -> Model:
+) -> TrainedModel:
     """The model with the newest weights of a run, or those of a step; `RunError` if there are none.
 
     `vae`: the VAE of a latent model, if it has moved.
@@ -142,7 +73,7 @@ def load_model(
         denoiser.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit the network its metadata describes: {error}") from None
-    return Model(
+    return TrainedModel(
         denoiser.to(device).eval().requires_grad_(False),
         build.process(meta.spec.path),
         meta.facts,
@@ -167,8 +98,22 @@ def _newest(run: RunDir, kind: str, step: int | None = None) -> tuple[Path, Tens
     raise RunError(f"{run.root} has no {kind} weights yet: continue it with the same taildiff train command")
 
 
+def class_labels(classes: Labels, names: Sequence[str]) -> NDArray[np.int64]:
+    """Labels (N,) of classes given by label or name; `InputError` for one that is not among `names`."""
+    if isinstance(classes, np.ndarray | Tensor):
+        classes = classes.reshape(-1).tolist()
+    labels: list[int] = []
+    for each in [classes] if isinstance(classes, int | str) else classes:
+        if isinstance(each, str) and each not in names:
+            raise SpecError(unknown("class", each, names))
+        labels.append(names.index(each) if isinstance(each, str) else int(each))
+    if labels and not (min(labels) >= 0 and max(labels) < len(names)):
+        raise InputError(f"labels are 0..{len(names) - 1}, not {min(labels)}..{max(labels)}")
+    return np.array(labels, dtype=np.int64)
+
+
 def generate(
-    model: Model,
+    model: TrainedModel,
     labels: np.ndarray,
     sampling: SamplingSpec,
     guidance: float,
@@ -183,9 +128,9 @@ def generate(
     """
     labels = class_labels(labels, model.facts.class_names)
     images = np.empty((0 if array else len(labels), *_image_shape(model.facts)), np.uint8)
-    for rows, steps in _batches(model, labels, sampling, guidance, batch_size, array.rows if array else 0):
+    for rows, steps in batches(model, labels, sampling, guidance, batch_size, array.rows if array else 0):
         *_, x = steps
-        batch = to_images(_decoded(model, x))
+        batch = to_images(decoded(model, x))
         progress(f"sampling at guidance {guidance:g}", rows.stop, len(labels))
         if array is None:
             images[rows] = batch
@@ -207,8 +152,8 @@ def _image_shape(facts: DataFacts) -> tuple[int, int, int]:
     return facts.height, facts.width, facts.channels
 
 
-def _batches(
-    model: Model,
+def batches(
+    model: TrainedModel,
     labels: NDArray[np.int64],
     sampling: SamplingSpec,
     guidance: float,
@@ -227,7 +172,7 @@ def _batches(
 
 @torch.inference_mode()
 def _steps(
-    model: Model, labels: NDArray[np.int64], seeds: list[int], sampling: SamplingSpec, guidance: float
+    model: TrainedModel, labels: NDArray[np.int64], seeds: list[int], sampling: SamplingSpec, guidance: float
 ) -> Iterator[Tensor]:
     facts, denoiser = model.facts, model.denoiser
     device = next(denoiser.parameters()).device
@@ -240,13 +185,9 @@ def _steps(
 
 
 @torch.inference_mode()
-def _decoded(model: Model, x: Tensor) -> Tensor:
+def decoded(model: TrainedModel, x: Tensor) -> Tensor:
+    """Images (N, C, H, W) of what the network works on."""
     return model.codec.decode(x)
-
-
-def _sampling(steps: int | None, sampler: str | None, seed: int) -> SamplingSpec:
-    given = {name: value for name, value in (("steps", steps), ("sampler", sampler)) if value is not None}
-    return parse(SamplingSpec, given | {"seed": seed})
 
 
 def image_seeds(labels: np.ndarray, seed: int) -> list[int]:

@@ -21,7 +21,7 @@ from taildiff.models.codec import Codec
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.rng import seed_of
 from taildiff.run.weights import WeightsMeta, write_weights
-from taildiff.sampling.generate import Model, generate
+from taildiff.sampling.generate import TrainedModel, generate
 from taildiff.spec import DDPMSpec, SamplingSpec
 from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
 from taildiff.training.request import Outcome, TrainingRequest
@@ -213,7 +213,7 @@ def draw_grid(t: Training, step: int) -> None:
     shown = sorted({round(i * (classes - 1) / min(9, classes - 1)) for i in range(min(10, classes))})
     labels = torch.tensor(shown).repeat_interleave(8).numpy()
     denoiser = t.trainable.ema.module.eval()
-    model = Model(denoiser, t.objective.process, facts, spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
+    model = TrainedModel(denoiser, t.objective.process, facts, spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
     most = spec.path.timesteps if isinstance(spec.path, DDPMSpec) else SamplingSpec().steps
     images = generate(model, labels, SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
     write_png(t.request.run.sample_grid(step), grid(images, columns=8))
