@@ -41,8 +41,8 @@ def find_folder(source: Path, test: _Test = None) -> Found:
     held_out = np.repeat(np.arange(len(splits)) > 0, [len(rows) for rows, _ in splits])
 
     def pictures(start: int) -> Iterator[Path]:
-        for name, split in zip(names[start:], held_out[start:].tolist(), strict=True):
-            yield roots[split] / name[len(prefixes[split]) :]
+        for name, split in zip(names[start:], held_out[start:], strict=True):
+            yield roots[int(split)] / name[len(prefixes[int(split)]) :]
 
     images = Source(class_names, labels, held_out, pictures, names, strict_notes=skipped_note(others))
     place = str(source.resolve()) + (f" and {test.resolve()}" if test else "")
