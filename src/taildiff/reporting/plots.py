@@ -141,10 +141,11 @@ def _points(axes: Axes, panel: Panel) -> None:
         (line,) = axes.plot(xs, ys, color=colour, marker=marker, markersize=5.5, linewidth=1 if scatter else 2)
         line.set_dashes(DASHES[series.colour % COLOURS])
         bounds = [(p.x, p.low, p.high) for p in series.points if p.low is not None and p.high is not None]
+        x, low, high = ([bound[k] for bound in bounds] for k in range(3))
         if bounds and scatter:
-            axes.vlines(*zip(*bounds, strict=True), color=colour, linewidth=1, alpha=0.45)
+            axes.vlines(x, low, high, color=colour, linewidth=1, alpha=0.45)
         elif bounds:
-            axes.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda value, _: short(value))
     _x_axis(axes, panel)

@@ -6,8 +6,8 @@ so `taildiff --help` and reading a run are fast.
 
 from taildiff.spec.base import Spec, explain, field_names, flatten, parse, read_json
 from taildiff.spec.data import CodecFacts, DataFacts, DataSpec
-from taildiff.spec.evaluation import CHEAP, EvalSpec
-from taildiff.spec.metrics import METRICS, Metric, MetricName
+from taildiff.spec.evaluation import EvalSpec
+from taildiff.spec.metrics import CHEAP, METRICS, Metric, MetricName
 from taildiff.spec.model import ModelSpec, SiTSpec, UNetSpec
 from taildiff.spec.objective import (
     ALSpec,

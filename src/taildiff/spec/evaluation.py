@@ -5,10 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from taildiff.spec.base import Spec
-from taildiff.spec.metrics import RequestedMetric, cheap
+from taildiff.spec.metrics import CHEAP, RequestedMetric
 from taildiff.spec.sampling import SamplingSpec
-
-CHEAP = cheap()
 
 
 class EvalSpec(Spec):

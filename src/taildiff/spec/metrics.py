@@ -147,6 +147,8 @@ _RECORDS = (
 # fmt: on
 METRICS: dict[str, Metric] = {record.name: record for record in _RECORDS}
 """Every record by name, in the order of tables."""
+CHEAP = tuple(record.name for record in _RECORDS if record.cheap)
+"""The default of `--metrics`."""
 
 
 def requestable() -> tuple[str, ...]:
@@ -154,17 +156,12 @@ def requestable() -> tuple[str, ...]:
     return tuple(record.name for record in METRICS.values() if record.option == "metrics")
 
 
-def cheap() -> tuple[str, ...]:
-    """The default of `--metrics`."""
-    return tuple(record.name for record in METRICS.values() if record.cheap)
-
-
 def requested(names: Iterable[str]) -> tuple[str, ...]:
     """The metrics that names, `cheap` and `all` stand for, in the catalogue's order; `ValueError` for unknown ones."""
     wanted, known = set(names) or {"cheap"}, requestable()
     for name in sorted(wanted - {*known, "cheap", "all"}):
         raise ValueError(_refusal(name) if name in METRICS else unknown("metric", name, (*known, "cheap", "all")))
-    wanted.update(known if "all" in wanted else cheap() if "cheap" in wanted else ())
+    wanted.update(known if "all" in wanted else CHEAP if "cheap" in wanted else ())
     return tuple(name for name in known if name in wanted)
 
 
