@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from cli.calls import call, said, tree
-from taildiff.cli.train import EXAMPLE, duration
+from taildiff.cli.train import EXAMPLE, duration, order, terms
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
 from taildiff.recipes import auto_ccua
 from taildiff.run.layout import RunDir
-from taildiff.spec import RunSpec
+from taildiff.spec import CBDMSpec, DataSpec, ObjectiveSpec, RunSpec, TransferSpec, UCLSpec
 
 
 @pytest.fixture
@@ -158,3 +158,12 @@ def _wait(path: Path, process: "subprocess.Popen[str]") -> None:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_what_an_auto_recipe_chose_is_named():
+    assert order(DataSpec()) == "epochs"
+    assert order(DataSpec(resample=0.1)) == "class resampling f = 0.1"
+    assert order(DataSpec(resample_power=0.5)) == "class resampling by size, power 0.5"
+    assert terms(ObjectiveSpec()) == "denoising alone"
+    objective = ObjectiveSpec(ucl=UCLSpec(weight=0.2), cbdm=CBDMSpec(weight=1), transfer=TransferSpec(mode="t2h"))
+    assert terms(objective) == "UCL 0.2, CBDM 1, targets t2h"

@@ -18,7 +18,7 @@ from taildiff.data.store import Store
 from taildiff.errors import SpecError
 from taildiff.log import log
 from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data
-from taildiff.spec import DataFacts, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec
+from taildiff.spec import DataFacts, DataSpec, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec
 
 USAGE = f"""usage: taildiff train RECIPE [--method METHOD] [--data STORE] --out RUN [OPTIONS]
 
@@ -68,7 +68,9 @@ def main(args: list[str]) -> int:
     if name.startswith("-"):
         raise SpecError(f"give a recipe before the options: taildiff train RECIPE {name} …; one of {', '.join(NAMES)}")
     options = parse_options(Options, rest, f"taildiff train {name}", Options(spec=_default(name, rest)), _about(name))
-    stop_at, max_time = limits(options)  # wrong ones are reported before anything else
+    if options.stop_at is not None and options.stop_at < 1:
+        raise SpecError(f"--stop-at {options.stop_at}: the first step is 1")
+    max_time = None if options.max_time is None else duration(options.max_time)
     if options.dry_run:
         if options.store:
             _check_fit(options.spec, options.store)
@@ -85,7 +87,7 @@ def main(args: list[str]) -> int:
             options.spec,
             out=options.out,
             data=data,
-            stop_at=stop_at,
+            stop_at=options.stop_at,
             max_time=max_time,
             start_from=options.start_from,
             progress=True,
@@ -134,13 +136,6 @@ def last_value(args: list[str], flag: str) -> str | None:
         elif arg.startswith(f"{flag}="):
             value = arg.removeprefix(f"{flag}=")
     return value
-
-
-def limits(options: Options) -> tuple[int | None, float | None]:
-    """The step and the seconds to stop after, where given."""
-    if options.stop_at is not None and options.stop_at < 1:
-        raise SpecError(f"--stop-at {options.stop_at}: the first step is 1")
-    return options.stop_at, None if options.max_time is None else duration(options.max_time)
 
 
 def _report(run: Run, spec: RunSpec, command: list[str]) -> int:
@@ -194,24 +189,22 @@ def show_choices(spec: RunSpec, store: Store | LatentStore) -> None:
     console.print(
         f"  model      {shape}\n"
         f"  steps      {spec.steps} with {spec.batch_size} images each, learning rate {spec.optimizer.lr:g}\n"
-        f"  order      {'epochs' if spec.data.resample is None else f'class resampling f = {spec.data.resample:g}'}, "
-        f"mirror images {'yes' if spec.data.flip else 'no'}\n"
+        f"  order      {order(spec.data)}, mirror images {'yes' if spec.data.flip else 'no'}\n"
         f"  objective  {terms(spec.objective)}\n"
         f"  (each is an option: taildiff train {spec.recipe} --data STORE --help)",
         highlight=False,
     )
 
 
+def order(data: DataSpec) -> str:
+    """How images are drawn: by epoch, or by one of the two laws of class resampling."""
+    if data.resample_power is not None:
+        return f"class resampling by size, power {data.resample_power:g}"
+    return "epochs" if data.resample is None else f"class resampling f = {data.resample:g}"
+
+
 def terms(spec: ObjectiveSpec) -> str:
     """The terms added to denoising, with their weights."""
-    weights = {
-        "UCL": spec.ucl.weight,
-        "AL": spec.al.weight,
-        "CBDM": spec.cbdm.weight,
-        "Dispersive": spec.dispersive.weight,
-        "DiffROP": spec.diffrop.weight,
-        "CORAL": spec.coral.weight,
-    }
-    words = [f"{name} {weight:g}" for name, weight in weights.items() if weight]
+    words = [f"{type(block).__name__.removesuffix('Spec')} {block.weight:g}" for block in spec.terms.values()]
     words += [f"targets {spec.transfer.mode}"] if spec.transfer.mode != "none" else []
     return ", ".join(words) or "denoising alone"
