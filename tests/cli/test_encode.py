@@ -2,12 +2,14 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cli.calls import call, said, tree
-from taildiff.cli.encode import amount
+from taildiff.cli.encode import contents
 from taildiff.data.latents import LatentStore
 from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.io.atomic import write_json
@@ -163,5 +165,7 @@ def test_latents_are_not_images(photos, tiny_vae, tmp_path, capsys):
         assert f"give the store they were made from: {photos.root}" in said(capsys)
 
 
-def test_sizes_are_printed_in_a_readable_unit():
-    assert [amount(size) for size in (65_536, 3_100_000, 7_592_083_456)] == ["65.5 kB", "3.1 MB", "7.6 GB"]
+@pytest.mark.parametrize(("size", "text"), [(65_536, "65.5 kB"), (3_100_000, "3.1 MB"), (7_592_083_456, "7.6 GB")])
+def test_sizes_are_printed_in_a_readable_unit(size: int, text: str):
+    info: Any = SimpleNamespace(codec=SimpleNamespace(channels=4, height=2, width=2), rows=8, moments_bytes=size)
+    assert contents(info) == f"8 training images and their mirror images as latents of 4×2×2, {text}"

@@ -74,6 +74,8 @@ def test_a_dry_run_shows_the_spec_and_does_nothing(
         (["--guidance", "2", "--omega", "1"], "not both"),
         (["--omega", "-3"], "not a number from 0 up"),
         (["--per-class", "1"], "per_class"),
+        (["--seeds", "1.5"], "--seeds are whole numbers"),
+        (["--seeds", "inf"], "--seeds are whole numbers"),
         (["--data", "nowhere"], "nowhere does not exist"),
     ],
 )

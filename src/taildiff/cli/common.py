@@ -65,6 +65,11 @@ def guidances(
     return values
 
 
+def print_line(text: str, style: str = "") -> None:
+    """Print text as it is: without markup and line breaks, so that paths can be copied."""
+    console.print(Text(text, style), soft_wrap=True)
+
+
 def next_steps(*commands: str) -> None:
     """Print the commands that are likely next."""
     console.print("\n[bold]next[/]")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from taildiff.api.results import compare
-from taildiff.cli.common import command_line, console, next_steps, parse_options
+from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
 from taildiff.comparison.compare import ComparisonTable
 from taildiff.comparison.render import change, shown, titles, where
 from taildiff.comparison.seeds import only_seeds_differ
@@ -46,7 +46,7 @@ def main(args: Sequence[str]) -> int:
     for note in (*table.notes, *notes):
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     if options.out:
-        console.print(f"\ntable: {options.out}", markup=False, highlight=False, soft_wrap=True)
+        print_line(f"\ntable: {options.out}")
     if all(RunDir(path).exists() for path in paths):
         next_steps(command_line("report", *paths))
     return 0

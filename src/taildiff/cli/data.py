@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from taildiff.api.data import find_source, prepare
-from taildiff.cli.common import command_line, console, next_steps, parse_options
+from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, resumable_progress
 from taildiff.cli.encode import main as encode
@@ -58,7 +58,7 @@ def main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         console.print("usage: taildiff data {show,prepare,encode} …\n", markup=False)
         for usage, text in VERBS.items():
-            console.print(f"  {usage:<27}{text}", markup=False, soft_wrap=True)
+            print_line(f"  {usage:<27}{text}")
         return 0 if args else 2
     match args[0]:
         case "show":
@@ -127,24 +127,18 @@ def _prepare(options: Prepare) -> None:
         )
     meta = store.meta
     for name in meta.skipped_names:
-        _warn(f"skipped {name}")
+        print_line(f"skipped {name}", "yellow")
     if meta.skipped > len(meta.skipped_names):
-        _warn(f"… and {meta.skipped - len(meta.skipped_names)} more")
+        print_line(f"… and {meta.skipped - len(meta.skipped_names)} more", "yellow")
     for note in meta.notes:
-        _warn(note)
+        print_line(note, "yellow")
     lead = "Already prepared" if existed and not options.overwrite else "Prepared"
     skipped = f" ({meta.skipped:,} broken skipped)" if meta.skipped else ""
-    console.print(
+    print_line(
         f"{lead}: {meta.count:,} images{skipped} of {len(meta.class_names)} classes, {shape(store)}, "
-        f"{int(store.test.sum()):,} held out, in {store.root}",
-        markup=False,
-        soft_wrap=True,
+        f"{int(store.test.sum()):,} held out, in {store.root}"
     )
     next_steps(command_line("data", "show", store.root), _after(store))
-
-
-def _warn(line: str) -> None:
-    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _after(store: "Store") -> str:
@@ -164,11 +158,9 @@ def _print_plan(options: Prepare) -> None:
     source = found.read()
     opened = " (not opened yet)" if source.names else ""
     held_out = f", {int(source.test.sum()):,} held out" if source.test.any() else ""
-    console.print(
+    print_line(
         f"{'Already prepared' if store else 'Would prepare'}: {len(source.labels):,} images{opened} of "
-        f"{len(source.class_names)} classes{held_out}, at {size}×{size} pixels, in {options.out}",
-        markup=False,
-        soft_wrap=True,
+        f"{len(source.class_names)} classes{held_out}, at {size}×{size} pixels, in {options.out}"
     )
     for note in (*source.notes, *source.strict_notes):
-        _warn(note)
+        print_line(note, "yellow")

@@ -9,8 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from taildiff.cli.common import command_line, console, next_steps
+from taildiff.cli.common import command_line, console, next_steps, print_line
+from taildiff.cli.encode import contents, vae_line
 from taildiff.errors import DataError, InputError
+from taildiff.spec import DataSpec, parse
 
 if TYPE_CHECKING:
     from taildiff.data.latents import LatentStore
@@ -67,7 +69,7 @@ def show(options: Show) -> None:
     thirds, shots = Groups.thirds(view.counts), Groups.shots(view.counts)
     console.print(view.title, style="bold", markup=False, highlight=False)
     for note in view.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        print_line(note)
     console.print(_table(view, thirds, shots))
     for groups in (thirds, shots):
         console.print(f"{groups.scheme}: " + "; ".join(_group_line(view, name, labels) for name, labels in groups))
@@ -135,7 +137,6 @@ def _view(options: Show) -> _View:
 
 
 def _notes(latents: "LatentStore") -> tuple[str, ...]:
-    from taildiff.cli.encode import contents, vae_line
     from taildiff.data.latents import pixels_of
 
     info = latents.info
@@ -150,7 +151,6 @@ def _notes(latents: "LatentStore") -> tuple[str, ...]:
 def _cut(options: Show, uncut: tuple[int, ...], store: "Columns | None") -> tuple[int, ...]:
     """Training images per class after the cut."""
     from taildiff.data.longtail import Split, exponential_counts, step_counts
-    from taildiff.spec import DataSpec
 
     match options.tail:
         case "exp":
@@ -160,7 +160,7 @@ def _cut(options: Show, uncut: tuple[int, ...], store: "Columns | None") -> tupl
         case "list":
             if store is None:
                 raise InputError("--tail list needs a store; prepare the folder first")
-            data = DataSpec(tail="list", list=options.list, min_per_class=options.min_per_class)
+            data = parse(DataSpec, {"tail": "list", "list": options.list, "min_per_class": options.min_per_class})
             return Split.cut(store, data).counts
         case _:
             return uncut

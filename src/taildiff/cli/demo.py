@@ -11,14 +11,13 @@ from rich.markup import escape
 from taildiff.api.evaluation import evaluate
 from taildiff.api.progress import progress_bar
 from taildiff.api.training import Interrupted, train
-from taildiff.cli.common import command_line, console, next_steps, parse_options
-from taildiff.cli.report import summary_table
+from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
+from taildiff.cli.report import print_summary
 from taildiff.data.locate import embedded_digits
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
 from taildiff.log import Progress
 from taildiff.recipes import recipe
-from taildiff.reporting.findings import claims
 from taildiff.reporting.load import load
 from taildiff.reporting.report import write_page
 from taildiff.reporting.summary import summarise
@@ -101,11 +100,8 @@ def conclude(runs: list[RunDir], out: Path, seconds: float) -> None:
     comparison = load(runs)
     title = "Long-tailed digits: class resampling alone, and CCUA"
     report = write_page(comparison, out / "report.html", title)
-    summary = summarise(comparison)
-    console.print(summary_table(summary))
-    for claim in claims(summary):
-        console.print(f"• {claim}", markup=False, highlight=False)
-    console.print(f"\nreport: {report}   ({seconds:.0f} s)", markup=False, highlight=False, soft_wrap=True)
+    print_summary(summarise(comparison))
+    print_line(f"\nreport: {report}   ({seconds:.0f} s)")
     next_steps(
         command_line("sample", runs[-1].root, "--classes", 9, "--per-class", 16, "--guidance", 2, "--out", "nines"),
         "taildiff data prepare folder ./photos --out data/photos --size 32",

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.filesize import decimal
 
 from taildiff.api.data import encode, open_store, open_vae
 from taildiff.api.progress import progress_bar
-from taildiff.cli.common import command_line, console, next_steps
+from taildiff.cli.common import command_line, next_steps, print_line
 from taildiff.log import log
 from taildiff.recipes.checks import OLTR_IMAGES
 from taildiff.spec import DataFacts
@@ -94,15 +95,15 @@ def resumable_progress(out: Path) -> "Iterator[Progress]":
 
 
 def _print_latents(lead: str, info: "LatentMeta", out: Path) -> None:
-    console.print(f"{lead}: {contents(info)}, in {out}", markup=False, soft_wrap=True)
-    console.print(vae_line(info), markup=False, soft_wrap=True)
+    print_line(f"{lead}: {contents(info)}, in {out}")
+    print_line(vae_line(info))
 
 
 def contents(info: "LatentMeta") -> str:
     """What latents hold: how many, of which shape, in how many bytes."""
     codec = info.codec
     shape = f"{codec.channels}×{codec.height}×{codec.width}"
-    return f"{info.rows:,} training images and their mirror images as latents of {shape}, {amount(info.moments_bytes)}"
+    return f"{info.rows:,} training images and their mirror images as latents of {shape}, {decimal(info.moments_bytes)}"
 
 
 def vae_line(info: "LatentMeta") -> str:
@@ -110,11 +111,3 @@ def vae_line(info: "LatentMeta") -> str:
     codec = info.codec
     shift = f", shift {codec.shift:g}" if codec.shift else ""
     return f"VAE: {codec.kind} {codec.source}, scaling {codec.scaling:g}{shift}, sha256 {codec.hash[:12]}"
-
-
-def amount(size: int) -> str:
-    """Bytes in a readable unit, such as `7.6 GB`."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size / 1e3:.1f} kB"

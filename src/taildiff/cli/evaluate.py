@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 
 from taildiff.api.evaluation import Evaluation, evaluate
 from taildiff.api.evaluation_request import Request, request
-from taildiff.cli.common import command_line, console, guidances, next_steps, numbers, parse_options
+from taildiff.cli.common import command_line, console, guidances, next_steps, numbers, parse_options, print_line
 from taildiff.errors import SpecError
 from taildiff.evaluation.overview import Overview, overview, overview_metrics
 from taildiff.spec import CHEAP, EvalSpec, SamplingSpec
@@ -78,7 +78,8 @@ def main(args: list[str]) -> int:
     fields = _fields(options)
     places = {name: getattr(options, name) for name in ("data", "step", "trained_on", "out", "vae")}
     if options.dry_run:
-        return _dry(request(options.run, fields, **places))
+        _dry(request(options.run, fields, **places))
+        return 0
     evaluation = evaluate(options.run, progress=True, **places, **fields)
     print_summary(evaluation)
     if evaluation.table.definition.source == "images":
@@ -88,15 +89,14 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _dry(wanted: Request) -> int:
+def _dry(wanted: Request) -> None:
     console.print_json(wanted.spec.model_dump_json())
     if wanted.of_images:
-        console.print(f"images: {wanted.source}; real images: {wanted.data}", markup=False, soft_wrap=True)
-        return 0
+        print_line(f"images: {wanted.source}; real images: {wanted.data}")
+        return
     store, spec = wanted.reference_of_run(), wanted.spec
     count = len(store.meta.class_names) * spec.per_class * len(spec.all_seeds)
-    console.print(f"{count} images at each of {len(spec.guidance)} guidances; real images: {store.root}", markup=False)
-    return 0
+    print_line(f"{count} images at each of {len(spec.guidance)} guidances; real images: {store.root}")
 
 
 def print_summary(evaluation: Evaluation) -> None:
@@ -111,8 +111,7 @@ def print_summary(evaluation: Evaluation) -> None:
     if rows and rows[0].value is not None:
         text = f"The classifier recognises {rows[0].value:.1%} of {rows[0].n_real} real images it never saw."
         console.print(text, highlight=False)
-    path = evaluation.folder / "table.csv"
-    console.print(f"\ntable:  {path}", markup=False, highlight=False, soft_wrap=True)
+    print_line(f"\ntable:  {evaluation.folder / 'table.csv'}")
 
 
 def _grid(shown: Overview) -> Grid:
@@ -140,7 +139,7 @@ def _fields(options: Evaluate) -> Any:
 
 def _integers(texts: tuple[str, ...]) -> list[int]:
     values = _numbers(texts)
-    if any(value != int(value) for value in values):
+    if not all(value.is_integer() for value in values):
         raise SpecError(f"--seeds are whole numbers such as 0,1,2, not {' '.join(texts)}")
     return [int(value) for value in values]
 

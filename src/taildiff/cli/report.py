@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from taildiff.api.results import report
-from taildiff.cli.common import command_line, console, next_steps, parse_options
+from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
 from taildiff.reporting.findings import claims
 from taildiff.reporting.load import Comparison, load
 from taildiff.reporting.summary import Summary, summarise
@@ -37,11 +37,8 @@ def main(args: Sequence[str]) -> int:
     metrics = [name.strip() for name in options.metrics.split(",") if name.strip()]
     out = report(*options.runs, out=options.out, title=options.title, metrics=metrics)
     comparison = load([RunDir(path) for path in options.runs])
-    summary = summarise(comparison, metrics)
-    console.print(summary_table(summary))
-    for claim in claims(summary):
-        console.print(f"• {claim}", markup=False, highlight=False)
-    console.print(f"\nreport: {out}", markup=False, highlight=False, soft_wrap=True)
+    print_summary(summarise(comparison, metrics))
+    print_line(f"\nreport: {out}")
     next_steps(*_next(comparison))
     return 0
 
@@ -52,6 +49,13 @@ def _next(comparison: Comparison) -> list[str]:
     return evaluations or [
         command_line("sample", first, "--per-class", 8, "--out", first.parent / f"{first.name}-images")
     ]
+
+
+def print_summary(summary: Summary) -> None:
+    """Print the table and the findings of a report."""
+    console.print(summary_table(summary))
+    for claim in claims(summary):
+        console.print(f"• {claim}", markup=False, highlight=False)
 
 
 def summary_table(summary: Summary) -> Table:

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from taildiff.api.sampling import requested_labels, sample
-from taildiff.cli.common import command_line, console, guidances, next_steps, parse_options
+from taildiff.cli.common import command_line, guidances, next_steps, parse_options, print_line
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import FileFormat
 from taildiff.spec import SamplingSpec
@@ -62,7 +62,7 @@ def main(args: list[str]) -> int:
         progress=True,
         **options.sampling.model_dump(),
     )
-    console.print(f"{count} images at guidance {guidance:g} in {out}", markup=False, highlight=False)
+    print_line(f"{count} images at guidance {guidance:g} in {out}")
     next_steps(command_line("evaluate", options.run), command_line("report", options.run))
     return 0
 
