@@ -147,3 +147,11 @@ def test_a_full_disk_is_reported_before_and_while_writing(tmp_path, monkeypatch)
     with pytest.raises(DataError, match=r"cannot write .*a: .*No space left"), open_array(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_reported_when_the_log_of_shards_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(resumable_array, "write_atomic", lambda path, _: path.symlink_to("/dev/full"))
+    with pytest.raises(DataError, match=r"cannot write .*a: .*No space left"), open_array(tmp_path / "a") as array:
+        array.commit()
+    assert not list(tmp_path.iterdir())

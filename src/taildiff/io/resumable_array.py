@@ -140,7 +140,7 @@ class ResumableArray:
         lines = [self.header.model_dump_json(), *(shard.model_dump_json() for shard in self.shards)]
         write_atomic(self.partial / SHARDS, "".join(f"{line}\n" for line in lines).encode())
         self._log: TextIO = (self.partial / SHARDS).open("a", encoding="utf-8")
-        undo.callback(self._log.close)
+        undo.callback(_close_quietly, self._log)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._keep = isinstance(error, self._kept_after) and bool(self.shards)
@@ -181,7 +181,8 @@ class ResumableArray:
     def finish(self) -> np.ndarray:
         """Close the array on the disk; returns it memory-mapped."""
         self._file.seek(0)
-        assert self._write_header() == self._header_bytes
+        size = self._write_header()
+        assert size == self._header_bytes
         _fsync(self._file)
         self._file.close()
         return np.load(self._path, mmap_mode="r")
@@ -215,7 +216,7 @@ def _crc(note: dict[str, Any], rows_crc: int) -> int:
     return zlib.crc32(json.dumps(note, sort_keys=True).encode(), rows_crc)
 
 
-def _close_quietly(file: BinaryIO) -> None:
+def _close_quietly(file: BinaryIO | TextIO) -> None:
     with suppress(OSError):  # a full disk fails again when the last bytes are flushed
         file.close()
 
