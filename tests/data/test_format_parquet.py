@@ -10,7 +10,7 @@ from PIL import Image
 
 from taildiff.data import prepare
 from taildiff.data.formats import parquet
-from taildiff.data.formats.parquet import Columns, find_hf, find_parquet
+from taildiff.data.formats.parquet import ColumnNames, find_hf, find_parquet
 from taildiff.data.images import decode
 from taildiff.errors import DataError
 
@@ -42,12 +42,12 @@ def test_the_error_without_the_extra_says_how_to_install_it(tmp_path, find, monk
 
 
 def test_columns_are_found_or_must_be_given(tmp_path):
-    assert Columns().pick(tmp_path, ["id", "label", "img"]) == ("img", "label")
-    assert Columns("id", "img").pick(tmp_path, ["id", "label", "img"]) == ("id", "img")
+    assert ColumnNames().pick(tmp_path, ["id", "label", "img"]) == ("img", "label")
+    assert ColumnNames("id", "img").pick(tmp_path, ["id", "label", "img"]) == ("id", "img")
     with pytest.raises(DataError, match=r"no column has a usual name; give --label-column\. Columns: image, y"):
-        Columns().pick(tmp_path, ["image", "y"])
+        ColumnNames().pick(tmp_path, ["image", "y"])
     with pytest.raises(DataError, match=r"no column 'x'\. Columns: image, y"):
-        Columns("x").pick(tmp_path, ["image", "y"])
+        ColumnNames("x").pick(tmp_path, ["image", "y"])
 
 
 @pytest.fixture
@@ -76,6 +76,14 @@ def test_files_of_bytes_and_their_splits(tmp_path, arrow):
     for start in (0, 6, 7, 8, 11, 12, 23, 24, 29, 30):
         rest = [decode(raw, 8, 3) for raw in source.pictures(start) if isinstance(raw, bytes)]
         np.testing.assert_array_equal(np.array(rest).reshape(-1, 8, 8, 3), PIXELS[start:])
+
+
+def test_files_may_name_the_column_of_images_differently(tmp_path, arrow):
+    write(arrow, tmp_path / "p" / "a.parquet", slice(0, 20), names=("image", "label"))
+    write(arrow, tmp_path / "p" / "b.parquet", slice(20, 30), names=("img", "target"))
+    store = prepare.prepare(find_parquet(tmp_path / "p"), tmp_path / "store", 8)
+    np.testing.assert_array_equal(store.images, PIXELS)
+    np.testing.assert_array_equal(store.labels, LABELS)
 
 
 def test_structs_text_labels_and_broken_rows(tmp_path, arrow):
@@ -109,7 +117,7 @@ def test_damaged_parquet(tmp_path, arrow):
     place = write(arrow, tmp_path / "a.parquet", compression=None)
     whole = place.read_bytes()
     place.write_bytes(whole[:-50])
-    with pytest.raises(DataError, match=r"a\.parquet is not a parquet file, or damaged"):
+    with pytest.raises(DataError, match=r"a\.parquet is damaged or not a parquet file"):
         prepare.prepare(find_parquet(place), tmp_path / "store", 8)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no parquet files"):

@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from taildiff.data.images import SUFFIXES
@@ -14,15 +13,32 @@ Entry = tuple[str, int, int]
 """Path, bytes and time (ns) of a file."""
 
 
-def images_below(folder: Path, prefix: str, others: Counter[str]) -> list[Entry]:
-    """All image files below a folder, unsorted; unsupported images are counted in `others`, by suffix."""
-    entries: list[Entry] = []
-    for entry in _walk(folder, prefix, ()):
-        if isinstance(entry, tuple):
-            entries.append(entry)
-        elif entry:
-            others[entry] += 1
-    return entries
+def images_below(
+    folder: Path | str, prefix: str, others: Counter[str], above: tuple[tuple[int, int], ...] = ()
+) -> list[Entry]:
+    """All image files below a folder, unsorted; unsupported images are counted in `others`, by suffix.
+
+    `above` identifies the folders on the way to this one, to detect a link that leads back.
+    """
+    status = Path(folder).stat()
+    if (here := (status.st_dev, status.st_ino)) in above:
+        raise DataError(f"{folder} is a link to a folder above it; remove the link")
+    images: list[Entry] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith(".") or name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                images += images_below(entry.path, f"{prefix}{name}/", others, (*above, here))
+            elif name.lower().endswith(SUFFIXES) and entry.is_file():
+                if "\n" in name or "\n" in prefix:
+                    raise DataError(f"{entry.path!r} has a line break in its name; rename it")
+                status = entry.stat()
+                images.append((f"{prefix}{name}", status.st_size, status.st_mtime_ns))
+            elif (suffix := os.path.splitext(name)[1].lower()) in OTHER_IMAGES:  # noqa: PTH122 (called a million times)
+                others[suffix] += 1
+    return images
 
 
 def skipped_note(others: Counter[str]) -> tuple[str, ...]:
@@ -33,29 +49,6 @@ def skipped_note(others: Counter[str]) -> tuple[str, ...]:
 def counted(others: Counter[str]) -> str:
     """Counts by suffix, such as `2 .gif, 1 .tif`."""
     return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(others.items()))
-
-
-def _walk(folder: Path | str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry | str]:
-    """Image files; for an unsupported image its suffix, for any other file an empty string."""
-    status = Path(folder).stat()
-    if (here := (status.st_dev, status.st_ino)) in above:
-        raise DataError(f"{folder} is a link to a folder above it; remove the link")
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if name.startswith(".") or name == "__MACOSX":
-                continue
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{name}/", (*above, here))
-                continue
-            if not name.lower().endswith(SUFFIXES) or not entry.is_file():
-                suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (called for each of a million files)
-                yield suffix if suffix in OTHER_IMAGES else ""
-                continue
-            if "\n" in name or "\n" in prefix:
-                raise DataError(f"{entry.path!r} has a line break in its name; rename it")
-            status = entry.stat()
-            yield f"{prefix}{name}", status.st_size, status.st_mtime_ns
 
 
 def some(names: list[str]) -> str:

@@ -86,8 +86,22 @@ def check_classes(place: object, class_names: Sequence[str], labels: np.ndarray,
         raise DataError(f"{place}: class '{empty}' has no training images; add some or remove the class")
 
 
-def classes_by_value(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and labels (int64) of classes without names: the values that occur, in order."""
+def pictures_of(counts: Sequence[int], read: Callable[[int, int], Iterable[Raw]]) -> Callable[[int], Iterator[Raw]]:
+    """`Source.pictures` of parts with these numbers of images; `read(part, start)` gives those of one part."""
+
+    def pictures(start: int) -> Iterator[Raw]:
+        for part, count in enumerate(counts):
+            if start < count:
+                yield from read(part, max(start, 0))
+            start -= count
+
+    return pictures
+
+
+def classes_by_value(values: np.ndarray, names: Path | None = None) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names and labels (int64): those in the file `names`, by value; without it the values that occur, in order."""
+    if names is not None:
+        return read_class_names(names), values
     unique, labels = np.unique(values, return_inverse=True)
     return tuple(str(value) for value in unique.tolist()), labels.reshape(-1).astype(np.int64)
 

@@ -8,7 +8,6 @@ import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +16,7 @@ import numpy as np
 
 from taildiff.data.formats.importer import Importer, Option
 from taildiff.data.formats.pickles import PickleRefusedError, read_pickle
-from taildiff.data.source import Found, Source, check_place, fingerprint_of
+from taildiff.data.source import Found, Source, check_place, fingerprint_of, pictures_of
 from taildiff.errors import DataError
 
 Labels = Annotated[Literal["fine", "coarse"], Option("The 100 fine classes, or the 20 coarse ones.", "fine|coarse")]
@@ -148,14 +147,7 @@ def _source(place: Path, content: dict[str, bytes], version: _Version, labels: s
     counts = [len(values) for _, values in parts]
     test = np.repeat(np.arange(len(parts)) == len(parts) - 1, counts)
     names = _names_python(place, content, version, coarse) if version.python else _names_text(content, version, coarse)
-    arrays = [pixels for pixels, _ in parts]
-
-    def pictures(start: int) -> Iterator[np.ndarray]:
-        for pixels in arrays:
-            for planes in pixels[max(start, 0) :]:
-                yield planes.reshape(3, 32, 32).transpose(1, 2, 0)
-            start -= len(pixels)
-
+    pictures = pictures_of(counts, lambda k, start: parts[k][0][start:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     complete = (sum(counts[:-1]), counts[-1]) == (50_000, 10_000)
     note = () if complete else (f"{sum(counts):,} images; the published CIFAR has 50,000 and 10,000",)
     values = np.concatenate([values for _, values in parts])

@@ -1,7 +1,7 @@
 """A folder of class folders, or of `train/` and `test/` that hold the same class folders."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -60,13 +60,9 @@ def _roots(source: Path, test: Path | None) -> tuple[Path, ...]:
         check_place(place)
     if test is not None:
         return source, test
-    splits = (source / "train", source / "test")
-    return splits if all(split.is_dir() for split in splits) and _are_splits(splits) else (source,)
-
-
-def _are_splits(folders: Sequence[Path]) -> bool:
-    """Whether `train` and `test` hold class folders; if they hold images, they are classes themselves."""
-    return all(_subfolders(folder) and not _has_images(folder) for folder in folders)
+    splits = (source / "train", source / "test")  # if they contain images directly, they are classes themselves
+    split = all(folder.is_dir() and _subfolders(folder) and not _has_images(folder) for folder in splits)
+    return splits if split else (source,)
 
 
 def _check_same(train: Path, names: tuple[str, ...], held_out: Path) -> None:

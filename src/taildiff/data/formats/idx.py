@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from taildiff.data.formats.importer import Importer, Names
-from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, read_class_names
+from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, pictures_of
 from taildiff.errors import DataError
 
 _NAME = re.compile(r"(?P<lead>.*?)(?P<part>train|t10k|test)[-.](?P<what>images|labels)[-.]idx[13][-.]ubyte(\.gz)?")
@@ -93,17 +93,11 @@ def _title(place: Path, images: Path) -> str:
 def _read(folder: Path, parts: list[_Part], names: Path | None) -> Source:
     columns = [_labels(part) for part in parts]
     values = np.concatenate(columns).astype(np.int64)
-    test = np.repeat([part.test for part in parts], [len(column) for column in columns])
-    class_names, labels = classes_by_value(values)
-    if names is not None:
-        class_names, labels = read_class_names(names), values
+    counts = [len(column) for column in columns]
+    test = np.repeat([part.test for part in parts], counts)
+    class_names, labels = classes_by_value(values, names)
     transposed = "emnist" in parts[0].images.name.lower()
-
-    def pictures(start: int) -> Iterator[np.ndarray]:
-        for part, column in zip(parts, columns, strict=True):
-            yield from _images(part.images, max(start, 0), transposed)
-            start -= len(column)
-
+    pictures = pictures_of(counts, lambda k, start: _images(parts[k].images, start, transposed))
     note = ("EMNIST stores transposed images; they were put upright",) if transposed else ()
     return Source(class_names, labels, test, pictures, channels=1, notes=note)
 
@@ -123,8 +117,6 @@ def _labels(part: _Part) -> np.ndarray:
 
 def _images(path: Path, start: int, transposed: bool) -> Iterator[np.ndarray]:
     count, height, width = _shape(path, 3)
-    if start >= count:
-        return
     with _opened(path) as file:
         try:
             file.seek(16 + start * height * width)

@@ -5,13 +5,12 @@ x_train, y_train, x_test, y_test                               (Keras)
 train_images, train_labels, val_images, …, test_images, …      (MedMNIST; val is for training)
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from taildiff.data.formats.importer import Importer, Names
-from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, read_class_names
+from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, pictures_of
 from taildiff.errors import DataError
 from taildiff.io.npz import ArrayHeader, NpzError, array_names, map_array, read_arrays, read_header
 
@@ -97,21 +96,14 @@ def _read(
         test = _column(place, "test")
         if test.dtype != np.bool_ or test.shape != values.shape:
             raise DataError(f"{place}: array `test` must be one bool per image; it is {test.dtype} {test.shape}")
-    class_names, labels = classes_by_value(values)
-    if names is not None:
-        class_names, labels = read_class_names(names), values
-    elif "class_names" in arrays:
+    if names is not None or "class_names" not in arrays:
+        class_names, labels = classes_by_value(values, names)
+    else:
         texts = _column(place, "class_names")
         if texts.dtype.kind != "U" or texts.ndim != 1:
             raise DataError(f"{place}: array `class_names` must be one text per class; it is {texts.dtype}")
         class_names, labels = tuple(texts.tolist()), values
-
-    def pictures(start: int) -> Iterator[np.ndarray]:
-        for (name, _, _), count in zip(parts, counts, strict=True):
-            if start < count:
-                yield from _images(place, name)[max(start, 0) :]
-            start -= count
-
+    pictures = pictures_of(counts, lambda k, start: _images(place, parts[k][0])[start:])
     return Source(class_names, labels, test, pictures, channels=3 if headers[0].shape[3:] == (3,) else 1)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from taildiff.data.formats.importer import Importer, Option
-from taildiff.data.source import Found, Raw, Source, check_place, classes_by_value, fingerprint
+from taildiff.data.source import Found, Raw, Source, check_place, classes_by_value, fingerprint, pictures_of
 from taildiff.errors import DataError
 
 _IMAGES, _LABELS = ("image", "img", "images"), ("label", "labels", "fine_label", "target", "class")
@@ -23,7 +23,7 @@ _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnNames:
     """Names of the columns; None stands for the first usual name that exists."""
 
     image: str | None = None
@@ -65,7 +65,7 @@ def find_parquet(place: Path, image_column: _ImageColumn = None, label_column: _
     files = [place] if place.is_file() else sorted(path for path in place.rglob("*.parquet") if path.is_file())
     if not files:
         raise DataError(f"{place} contains no parquet files")
-    columns = Columns(image_column, label_column)
+    columns = ColumnNames(image_column, label_column)
     return _found(place, files, columns, lambda: _read_parquet(place, files, columns))
 
 
@@ -79,7 +79,7 @@ def find_hf(place: Path, image_column: _ImageColumn = None, label_column: _Label
             f"{place} was not written by save_to_disk; for parquet files: taildiff data prepare parquet {place}"
         )
     files = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("cache-"))
-    columns = Columns(image_column, label_column)
+    columns = ColumnNames(image_column, label_column)
     return _found(place, files, columns, lambda: _read_hf(place, columns))
 
 
@@ -89,7 +89,7 @@ IMPORTERS = (
 )
 
 
-def _found(place: Path, files: Sequence[Path], columns: Columns, read: Callable[[], Source]) -> Found:
+def _found(place: Path, files: Sequence[Path], columns: ColumnNames, read: Callable[[], Source]) -> Found:
     entries = [(path, path.stat()) for path in files]
     return Found(
         source=str(place.resolve()),
@@ -110,17 +110,18 @@ def _held_out(place: Path, path: Path) -> bool:
     return "test" in words and "train" not in words
 
 
-def _read_parquet(place: Path, files: Sequence[Path], columns: Columns) -> Source:
+def _read_parquet(place: Path, files: Sequence[Path], columns: ColumnNames) -> Source:
     parquet, arrow = needs("pyarrow.parquet"), needs("pyarrow")
     files = sorted(files, key=lambda path: (_held_out(place, path), path))
     labels: list[np.ndarray] = []
     class_names: tuple[str, ...] | None = None
-    image = ""
+    images: list[str] = []
     for path in files:
         try:
             with parquet.ParquetFile(path) as file:
                 image, label = columns.pick(path, file.schema_arrow.names)
                 _check_kind(path, arrow, image, file.schema_arrow.field(image).type)
+                images.append(image)
                 class_names = class_names or _names_in(file.schema_arrow.metadata, label)
                 labels.append(_label_values(path, file.read(columns=[label]).column(0).to_pylist()))
         except (arrow.ArrowException, OSError) as error:
@@ -128,13 +129,7 @@ def _read_parquet(place: Path, files: Sequence[Path], columns: Columns) -> Sourc
     counts = [len(values) for values in labels]
     test = np.repeat([_held_out(place, path) for path in files], counts)
     names, values = _classes(place, np.concatenate(labels), class_names)
-
-    def pictures(start: int) -> Iterator[Raw]:
-        for path, count in zip(files, counts, strict=True):
-            if start < count:
-                yield from _stream_parquet(path, columns.image or image, max(start, 0))
-            start -= count
-
+    pictures = pictures_of(counts, lambda k, start: _stream_parquet(files[k], images[k], start))
     return Source(names, values, test, pictures)
 
 
@@ -199,7 +194,7 @@ def _short(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _read_hf(place: Path, columns: Columns) -> Source:
+def _read_hf(place: Path, columns: ColumnNames) -> Source:
     datasets = needs("datasets")
     try:
         loaded = datasets.load_from_disk(str(place))
@@ -220,15 +215,10 @@ def _read_hf(place: Path, columns: Columns) -> Source:
         class_names = class_names or getattr(part.features[label], "names", None)
         labels.append(_label_values(place, list(part[label])))
         streams.append(part.select_columns([image]).cast_column(image, datasets.Image(decode=False)))
+    counts = [len(values) for values in labels]
     names, values = _classes(place, np.concatenate(labels), tuple(class_names) if class_names else None)
-    test = np.repeat([name == "test" for name in parts], [len(values) for values in labels])
-
-    def pictures(start: int) -> Iterator[Raw]:
-        for part in streams:
-            if start < len(part):
-                yield from _stream_hf(place, part.select(range(max(start, 0), len(part))))
-            start -= len(part)
-
+    test = np.repeat([name == "test" for name in parts], counts)
+    pictures = pictures_of(counts, lambda k, start: _stream_hf(place, streams[k].select(range(start, counts[k]))))
     return Source(names, values, test, pictures)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from taildiff.data.formats.importer import Importer, Names, Option, Root
 from taildiff.data.formats.published import CutName, check_cut
-from taildiff.data.source import Found, Source, check_place, fingerprint, read_class_names, read_text
+from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint, read_text
 from taildiff.errors import DataError
 
 _PARTS = {"train": False, "test": True}
@@ -57,18 +57,13 @@ def find_list(train: Path, test: _Test = None, root: Root = None, names: Names =
         check_place(place)
     rows = list(read_list(train))
     rows += [Row(row.line, row.path, row.label, True) for row in read_list(test)] if test else []
-    ids = [int(row.label) for row in rows]
+    ids = np.array([int(row.label) for row in rows])
     notes = ()
     if expect is not None:
-        counts = Counter(value for value, row in zip(ids, rows, strict=True) if not row.test)
+        counts = Counter(int(row.label) for row in rows if not row.test)
         notes = (check_cut(expect, train, list(counts.values()), len(ids) - counts.total()),)
-    if names is not None:
-        class_names, labels, options = read_class_names(names), ids, f"names={names.resolve()}"
-    else:
-        unique = sorted(set(ids))
-        index = {value: label for label, value in enumerate(unique)}
-        class_names, labels, options = tuple(map(str, unique)), [index[value] for value in ids], ""
-    options = " ".join(filter(None, (options, f"test={test.resolve()}" if test else "")))
+    class_names, labels = classes_by_value(ids, names)
+    options = " ".join(f"{name}={file.resolve()}" for name, file in (("names", names), ("test", test)) if file)
     return _found(train, root or train.parent, rows, class_names, labels, options, notes)
 
 
@@ -127,7 +122,7 @@ def _found(
     root: Path,
     rows: Sequence[Row],
     class_names: tuple[str, ...],
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     options: str,
     notes: tuple[str, ...] = (),
 ) -> Found:
