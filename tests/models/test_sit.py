@@ -74,13 +74,9 @@ def test_rows_that_stop_cost_nothing_deeper():
 
 def test_taps_by_name_and_by_fraction():
     net = small(depth=12)
-    assert [net.block_of(tap) for tap in ("middle", "block.11", "depth.0.25", "depth.1", "depth.0")] == [
-        3,
-        11,
-        3,
-        11,
-        0,
-    ]
+    blocks = {"middle": 3, "block.11": 11, "depth.0.25": 3, "depth.1": 11, "depth.0": 0}
+    for tap, block in blocks.items():
+        assert net.place(tap) == f"block.{block}"
     assert net(*inputs(), ["depth.0.5"], full=1).features[0].shape == (4, 16, 24)
     for wrong in ("block.12", "down.0", "depth.2", "block.x"):
         with pytest.raises(SpecError, match="unknown tap"):

@@ -137,16 +137,12 @@ def codec(facts: DataFacts, source: str | None = None, device: str | torch.devic
         if source is not None:
             raise InputError(f"--vae {source} does not apply to a pixel-space run; remove it")
         return Pixels()
-    size = facts.height, facts.width
-    if source is not None:
-        vae = load_vae(source, size, device, facts.channels)
-    else:
-        try:
-            vae = load_vae(facts.codec.source, size, device, facts.channels)
-        except InputError as error:
-            raise type(error)(
-                f"the VAE of these latents cannot be loaded: {error}. If it has moved: --vae PATH"
-            ) from None
+    try:
+        vae = load_vae(source or facts.codec.source, (facts.height, facts.width), device, facts.channels)
+    except InputError as error:
+        if source is not None:
+            raise
+        raise type(error)(f"the VAE of these latents cannot be loaded: {error}. If it has moved: --vae PATH") from None
     if vae.facts.hash != facts.codec.hash:
         raise CheckpointError(
             f"{vae.facts.source} is another VAE (sha256 {vae.facts.hash[:12]}) than the one that made the latents "

@@ -69,18 +69,13 @@ class SiT(Denoiser):
 
     def place(self, tap: str) -> str:
         """See `Denoiser.place`."""
-        return f"block.{self.block_of(tap)}"
-
-    def block_of(self, tap: str) -> int:
-        """The number of the block whose output a tap is."""
         depth = len(self.blocks)
         if tap == "middle":
-            return depth // 4
-        if match := re.fullmatch(r"block\.(\d+)", tap):
-            if int(match[1]) < depth:
-                return int(match[1])
-        elif (match := re.fullmatch(r"depth\.(0?\.\d+|0|1)", tap)) is not None:
-            return min(int(float(match[1]) * depth), depth - 1)
+            return f"block.{depth // 4}"
+        if (match := re.fullmatch(r"block\.(\d+)", tap)) and int(match[1]) < depth:
+            return f"block.{int(match[1])}"
+        if match := re.fullmatch(r"depth\.(0?\.\d+|0|1)", tap):
+            return f"block.{min(int(float(match[1]) * depth), depth - 1)}"
         raise SpecError(unknown("tap", tap, [*self.tap_names, "depth.0.25"]))
 
     def forward(self, x_s: Tensor, s: Tensor, y: Tensor, taps: Sequence[str] = (), full: int | None = None) -> Output:
@@ -111,15 +106,14 @@ class SiT(Denoiser):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.x_embedder.proj.weight.flatten(1))
         if self.x_embedder.proj.bias is not None:
             nn.init.zeros_(self.x_embedder.proj.bias)
         for weight in (self.y_embedder.embedding_table.weight, *self.t_embedder.weights):
             nn.init.normal_(weight, std=0.02)
         starts = [block.adaLN_modulation[-1] for block in self.blocks if isinstance(block, Block)]
-        for last in (*starts, *self.final_layer.zeroed):
+        for last in (*starts, self.final_layer.linear, self.final_layer.adaLN_modulation[-1]):
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
 
@@ -200,10 +194,6 @@ class _Final(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, out)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-
-    @property
-    def zeroed(self) -> list[nn.Module]:
-        return [self.linear, self.adaLN_modulation[-1]]
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(c)[:, None].chunk(2, dim=-1)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -17,7 +16,7 @@ from taildiff.errors import CheckpointError
 from taildiff.io.atomic import write_atomic
 from taildiff.io.checksum import CHECKSUM, json_sha256
 from taildiff.run.info import FORMAT, check_format
-from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names
+from taildiff.spec import DataFacts, RunSpec, Spec, parse
 
 Tensors = dict[str, Tensor]
 
@@ -51,12 +50,11 @@ def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
     try:
         fields = json.loads(metadata["taildiff"])
         check_format(fields, path, CheckpointError)
-        meta = WeightsMeta.model_validate(fields)
+        meta = parse(WeightsMeta, fields)
     except CheckpointError:
         raise
-    except (ValueError, RecursionError) as error:  # also of pydantic
-        reason = explain(error, known=field_names(WeightsMeta)) if isinstance(error, ValidationError) else str(error)
-        raise CheckpointError(f"{path}: its metadata does not fit this version of taildiff: {reason}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its metadata does not fit this version of taildiff: {error}") from None
     if fields.pop(CHECKSUM, None) != content_hash(tensors, fields):
         raise CheckpointError(f"{path} is damaged: its checksum does not match its content")
     return tensors, meta
