@@ -82,6 +82,14 @@ class Copy:
         self.notes.append(f"{problem} They were skipped.")
         return Part()
 
+    def by_list(self, folder: str, flat: Iterable[Entry], file: Path, classes: Sequence[str]) -> Part:
+        """The held-out images `flat` of a folder, with the classes that `file` gives them."""
+        if file.is_file():
+            return by_truth(self, flat, read_truth(file, classes, self.dataset.classes), file)
+        return self.unlabelled(
+            f"{file} does not exist, and without it the images in {self.root / folder} have no classes."
+        )
+
     def found(
         self, train: Part, test: Part, readable: Mapping[str, str], key: Callable[[str], str | int] = str
     ) -> Found:
@@ -120,12 +128,14 @@ class Copy:
         return Part([entry for entry, _ in pairs], [name for _, name in pairs])
 
 
-def check_there(dataset: Dataset, place: Path) -> None:
-    """`DataError` with instructions unless `place` is a folder of images."""
+def open_copy(dataset: Dataset, place: Path, partial: bool, inner: Path | str = "") -> Copy:
+    """The copy in `place`, or in its folder `inner` if there is one; `DataError` with instructions for no folder."""
     if not place.is_dir():
         problem = "is a file; unpack the archive and give its folder" if place.exists() else "does not exist"
         raise missing(dataset, f"{place} {problem}.")
     check_place(place)
+    root = place / inner
+    return Copy(dataset, place, root if root.is_dir() else place, partial)
 
 
 def by_folder(entries: Iterable[Entry]) -> Part:

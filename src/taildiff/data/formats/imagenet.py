@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from taildiff.data.formats.benchmark import Copy, Part, by_folder, by_truth, check_there, read_truth, read_words
+from taildiff.data.formats.benchmark import Copy, Part, by_folder, by_truth, open_copy, read_words
 from taildiff.data.formats.importer import Importer, Option, Partial
 from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import Entry, some
@@ -50,13 +50,9 @@ def find_imagenet(place: Path, test: _Test = None, partial: Partial = False) -> 
     `test` is the file with the classes of the images in val/, if it has none of the usual names. `DataError` with
     instructions for an incomplete copy, unless `partial`.
     """
-    check_there(IMAGENET, place)
-    copy = Copy(IMAGENET, place, place / _KAGGLE if (place / _KAGGLE).is_dir() else place, partial)
+    copy = open_copy(IMAGENET, place, partial, _KAGGLE)
     train = copy.train("train", by_folder)
-    words: dict[str, str] = {}
-    for name in _WORDS:
-        if not words and (path := _beside(copy, name)):
-            words = read_words(path)
+    words = next(filter(None, (read_words(path) for name in _WORDS if (path := _beside(copy, name)))), {})
     classes = set(train.classes)
     if len(words) == IMAGENET.classes:
         if lacking := sorted(words.keys() - classes):
@@ -90,7 +86,7 @@ def _held_out(copy: Copy, classes: Sequence[str], labels: Path | None) -> Part:
         labels = next(filter(None, (_beside(copy, name) for name in _LISTS)), None)
     if labels is not None:
         _check_numbering(labels)
-        labelled = by_truth(copy, flat, read_truth(labels, classes, IMAGENET.classes), labels)
+        labelled = copy.by_list("val", flat, labels, classes)
     else:
         labelled = _by_devkit(copy, flat)
     return Part(part.entries + labelled.entries, part.classes + labelled.classes)

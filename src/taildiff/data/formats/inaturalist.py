@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from taildiff.data.formats.benchmark import Copy, Part, check_there
+from taildiff.data.formats.benchmark import Copy, Part, open_copy
 from taildiff.data.formats.importer import Importer, Partial
 from taildiff.data.formats.published import Dataset, missing
 from taildiff.data.listing import does_not, some
@@ -38,8 +38,7 @@ def find_inaturalist(place: Path, partial: Partial = False) -> Found:
 
     `DataError` with instructions for an incomplete copy, unless `partial`.
     """
-    check_there(INATURALIST2018, place)
-    copy = Copy(INATURALIST2018, place, place, partial)
+    copy = open_copy(INATURALIST2018, place, partial)
     for name in ("train2018.json", "val2018.json", "train_val2018"):
         if not (place / name).exists() and not (partial and name == "val2018.json"):
             raise missing(INATURALIST2018, f"{place / name} does not exist.")

@@ -9,7 +9,7 @@ Classes are named as in the first, `bakery-shop` for `/b/bakery/shop`; these nam
 from collections.abc import Iterable
 from pathlib import Path
 
-from taildiff.data.formats.benchmark import Copy, Part, by_truth, check_there, read_truth
+from taildiff.data.formats.benchmark import Copy, Part, open_copy
 from taildiff.data.formats.importer import Importer, Partial
 from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import Entry, some
@@ -43,9 +43,7 @@ def find_places(place: Path, partial: Partial = False) -> Found:
 
     `DataError` with instructions for an incomplete copy, unless `partial`.
     """
-    check_there(PLACES365, place)
-    inner = place / "places365_standard"
-    copy = Copy(PLACES365, place, inner if inner.is_dir() else place, partial)
+    copy = open_copy(PLACES365, place, partial, "places365_standard")
     folder, held_out = next((pair for pair in _TREES if (copy.root / pair[0]).is_dir()), _TREES[0])
     train = copy.train(folder, _by_path)
     classes = sorted(set(train.classes))
@@ -70,12 +68,7 @@ def _held_out(copy: Copy, folder: str, classes: list[str]) -> Part:
     flat = [entry for entry in entries if entry[0].count("/") == 1]
     if not flat:
         return _by_path(entries)
-    path = copy.root / "places365_val.txt"
-    if not path.is_file():
-        return copy.unlabelled(
-            f"{path} does not exist, and without it the images in {copy.root / folder} have no classes."
-        )
-    return by_truth(copy, flat, read_truth(path, classes, PLACES365.classes), path)
+    return copy.by_list(folder, flat, copy.root / "places365_val.txt", classes)
 
 
 def _by_path(entries: Iterable[Entry]) -> Part:

@@ -7,7 +7,7 @@ val/ may also be sorted into class folders. test/ has no labels and is ignored.
 
 from pathlib import Path
 
-from taildiff.data.formats.benchmark import Copy, Part, by_folder, by_truth, check_there, read_truth, read_words
+from taildiff.data.formats.benchmark import Copy, Part, by_folder, open_copy, read_words
 from taildiff.data.formats.importer import Importer, Partial
 from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import some
@@ -31,9 +31,7 @@ def find_tinyimagenet(place: Path, partial: Partial = False) -> Found:
 
     `DataError` with instructions for an incomplete copy, unless `partial`.
     """
-    check_there(TINYIMAGENET, place)
-    inner = place / "tiny-imagenet-200"
-    copy = Copy(TINYIMAGENET, place, inner if inner.is_dir() else place, partial)
+    copy = open_copy(TINYIMAGENET, place, partial, "tiny-imagenet-200")
     train = copy.train("train", by_folder)
     _check_wnids(copy, train)
     test = _held_out(copy)
@@ -59,9 +57,4 @@ def _held_out(copy: Copy) -> Part:
     flat = [entry for entry in entries if entry[0].startswith("val/images/") or entry[0].count("/") == 1]
     if not flat:
         return by_folder(entries)
-    path = copy.root / "val" / "val_annotations.txt"
-    if not path.is_file():
-        return copy.unlabelled(
-            f"{path} does not exist, and without it the images in {copy.root / 'val'} have no classes."
-        )
-    return by_truth(copy, flat, read_truth(path, (), TINYIMAGENET.classes), path)
+    return copy.by_list("val", flat, copy.root / "val" / "val_annotations.txt", ())
