@@ -7,6 +7,7 @@ z = (mean + std eps - shift) scaling, with the moments of the image or of its mi
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -53,22 +54,19 @@ def _in_order(array: np.ndarray, rows: np.ndarray, *more: np.ndarray) -> np.ndar
     return values
 
 
+@dataclass(frozen=True, eq=False)
 class Batches:
     """The batches of one run; each rank reads its own slice of the global batch."""
 
-    def __init__(
-        self,
-        store: Store | LatentStore,
-        split: Split,
-        order: Order,
-        batch_size: int,
-        flip: bool,
-        rows: slice,
-        pin: bool = False,
-    ):
-        """`pin`: use page-locked memory, from which a GPU copies while it computes."""
-        self.store, self.split, self.order = store, split, order
-        self.batch_size, self.flip, self.rows, self.pin = batch_size, flip, rows, pin
+    store: Store | LatentStore
+    split: Split
+    order: Order
+    batch_size: int
+    flip: bool
+    rows: slice
+    """Of the global batch."""
+    pin: bool = False
+    """Use page-locked memory, from which a GPU copies while it computes."""
 
     def read(self, step: int) -> Batch:
         """The batch of one step."""

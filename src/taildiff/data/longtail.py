@@ -36,8 +36,8 @@ def exponential_counts(
     """Images kept per class; 0 is possible. `n_max` is N/C by default; no class gets more than it has."""
     classes = len(available)
     peak = _peak(available, ratio, n_max)
-    wanted = [max(int(peak * ratio ** (k / (classes - 1))), min_per_class) for k in range(classes)]
-    return tuple(min(n, count) for n, count in zip(available, wanted, strict=True))
+    wanted = (peak * ratio ** (k / (classes - 1)) for k in range(classes))
+    return tuple(min(n, max(int(count), min_per_class)) for n, count in zip(available, wanted, strict=True))
 
 
 def step_counts(
@@ -207,22 +207,20 @@ class Split:
         """The split that `data` describes; `DataError` when it leaves a class empty."""
         train = store.train_index
         labels = store.labels[train]
-        classes = len(store.meta.class_names)
+        classes, floor = len(store.meta.class_names), data.min_per_class
         match data.tail:
             case "exp":
-                floor = data.min_per_class
                 kept = exponential(labels, data.ratio, data.tail_seed, min_per_class=floor, classes=classes)
-                tail = f"exp ratio={data.ratio:g} seed={data.tail_seed} min_per_class={data.min_per_class}"
+                tail = f"exp ratio={data.ratio:g} seed={data.tail_seed} min_per_class={floor}"
             case "step":
-                floor = data.min_per_class
                 kept = step(labels, data.ratio, data.step_share, data.tail_seed, min_per_class=floor, classes=classes)
                 tail = (
                     f"step ratio={data.ratio:g} share={data.step_share:g} seed={data.tail_seed} min_per_class={floor}"
                 )
             case "list":
                 assert data.list is not None
-                kept = np.searchsorted(train, listed(store, data.list, data.tail_seed, data.min_per_class))
-                tail = f"list {data.list} seed={data.tail_seed} min_per_class={data.min_per_class}"
+                kept = np.searchsorted(train, listed(store, data.list, data.tail_seed, floor))
+                tail = f"list {data.list} seed={data.tail_seed} min_per_class={floor}"
             case "natural":
                 kept = natural(labels)
                 tail = "natural"

@@ -3,6 +3,8 @@
 No state passes from batch to batch, so a resumed run and a run on other devices see the same images.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from taildiff.errors import DataError
@@ -24,7 +26,7 @@ class Order:
         if len(labels) == 0:
             raise DataError("there are no images to train on")
         self._size, self.seed = len(labels), seed
-        self._epochs: dict[int, np.ndarray] = {}
+        self._shuffle = lru_cache(2)(lambda epoch: stream(seed, "epoch", epoch).permutation(len(labels)))
         self._cdf: np.ndarray | None = None
         if law is not None:
             counts = np.bincount(labels, minlength=len(law))
@@ -51,13 +53,6 @@ class Order:
         return np.concatenate(
             [self._shuffle(number)[offset[epoch == number]] for number in range(int(epoch[0]), int(epoch[-1]) + 1)]
         )
-
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        if epoch not in self._epochs:
-            while len(self._epochs) >= 2:
-                del self._epochs[next(iter(self._epochs))]
-            self._epochs[epoch] = stream(self.seed, "epoch", epoch).permutation(self._size)
-        return self._epochs[epoch]
 
     def _by_law(self, cdf: np.ndarray, step: int, batch_size: int) -> np.ndarray:
         # Two numbers per slot, row by row: the draw of slot i is the same in a larger batch.
