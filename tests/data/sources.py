@@ -11,6 +11,13 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from taildiff.data.formats.folder import find_folder
+from taildiff.data.prepare import prepare
+
+
+def prepare_folder(source, out, size, test=None, **options):
+    return prepare(find_folder(source, test), out, size, **options)
+
 
 def pixels(n, *shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sources import prepare_folder
 
-from taildiff.data import prepare
 from taildiff.data.formats.folder import find_folder
 from taildiff.errors import DataError
 
@@ -51,18 +51,18 @@ def test_unsupported_images_are_counted_and_rejected_when_strict(tmp_path):
     root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
     for name in ("ant/x.gif", "ant/deep.GIF", "bee/y.tif", "bee/notes.txt", "bee/Thumbs.db"):
         (root / name).write_text("x")
-    store = prepare.folder(root, tmp_path / "store", 8)
+    store = prepare_folder(root, tmp_path / "store", 8)
     assert store.meta.notes == ("skipped 2 .gif, 1 .tif: only JPEG, PNG and WebP are supported; convert them",)
     with pytest.raises(DataError, match=r"skipped 2 \.gif, 1 \.tif.*or prepare without --strict"):
-        prepare.folder(root, tmp_path / "other", 8, strict=True)
+        prepare_folder(root, tmp_path / "other", 8, strict=True)
 
 
 def test_undecodable_names_are_kept_and_line_breaks_rejected(tmp_path):
     root = files(tmp_path / "p", "ant/a.png", "bee/b.png")
     (root / "bee" / "b.png").rename(root / "bee" / "\udcff.png")  # the byte ff on the disk
-    store = prepare.folder(root, tmp_path / "store", 8)
+    store = prepare_folder(root, tmp_path / "store", 8)
     assert store.names == ("ant/a.png", "bee/\udcff.png")
-    assert prepare.folder(root, tmp_path / "store", 8).meta == store.meta
+    assert prepare_folder(root, tmp_path / "store", 8).meta == store.meta
     (root / "ant" / "a.png").rename(root / "ant" / "a\nb.png")
     with pytest.raises(DataError, match=r"ant/a\\nb\.png' has a line break in its name"):
         find_folder(root)

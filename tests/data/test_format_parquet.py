@@ -120,7 +120,7 @@ def test_damaged_parquet(tmp_path, arrow):
     with pytest.raises(DataError, match=r"a\.parquet is damaged or not a parquet file"):
         prepare.prepare(find_parquet(place), tmp_path / "store", 8)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no parquet files"):
+    with pytest.raises(DataError, match="contains no parquet files"):
         find_parquet(tmp_path / "empty")
 
 

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from sources import prepare_folder
 
 from taildiff.data import prepare
 from taildiff.data.store import Store
@@ -19,13 +20,15 @@ from taildiff.io.staging import lock_of
 
 CODE = """
 import os, signal, sys
+from pathlib import Path
 from taildiff.data import prepare
+from taildiff.data.formats.folder import find_folder
 from taildiff.io import resumable_array
 prepare._CHUNK, resumable_array.SHARD_BYTES = 4, 8 * 192
 def tick(stage, done, total):
     if done >= int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
-prepare.folder(sys.argv[1], sys.argv[2], 8, progress=tick)
+prepare.prepare(find_folder(Path(sys.argv[1])), Path(sys.argv[2]), 8, progress=tick)
 """
 FILES = ("images.npy", "labels.npy", "test.npy", "names.txt", "store.json")
 
@@ -66,7 +69,7 @@ def stop_at(position):
 def starts(source, out, **options):
     """Where a preparation begins, and its store."""
     seen = []
-    store = prepare.folder(source, out, 8, progress=lambda _stage, done, _total: seen.append(done), **options)
+    store = prepare_folder(source, out, 8, progress=lambda _stage, done, _total: seen.append(done), **options)
     return seen[0], store
 
 
@@ -79,7 +82,7 @@ def names(folder):
 
 
 def test_the_result_after_many_kills_is_the_same(photos, tmp_path):
-    whole = prepare.folder(photos, tmp_path / "whole", 8)
+    whole = prepare_folder(photos, tmp_path / "whole", 8)
     assert whole.meta.count == 58
     assert whole.meta.skipped_names == (
         "ant/03.png: not a JPEG, PNG or WebP image",
@@ -97,25 +100,25 @@ def test_the_result_after_many_kills_is_the_same(photos, tmp_path):
 
 
 def test_ctrl_c_is_resumed_and_the_old_store_stays(photos, tmp_path):
-    old = prepare.folder(photos, tmp_path / "store", 9).meta
+    old = prepare_folder(photos, tmp_path / "store", 9).meta
     with pytest.raises(KeyboardInterrupt):
-        prepare.folder(photos, tmp_path / "store", 8, progress=stop_at(30), overwrite=True)
+        prepare_folder(photos, tmp_path / "store", 8, progress=stop_at(30), overwrite=True)
     assert Store.open(tmp_path / "store").meta == old
     begun, store = starts(photos, tmp_path / "store", overwrite=True)
     assert (begun, store.meta.height) == (28, 8)
-    prepare.folder(photos, tmp_path / "whole", 8)
+    prepare_folder(photos, tmp_path / "whole", 8)
     assert same(tmp_path / "whole", tmp_path / "store")
 
 
 def test_stopping_before_the_first_shard_leaves_nothing(photos, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        prepare.folder(photos, tmp_path / "store", 8, progress=stop_at(4))
+        prepare_folder(photos, tmp_path / "store", 8, progress=stop_at(4))
     assert names(tmp_path) == ["photos"]
 
 
 def interrupted(photos, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        prepare.folder(photos, tmp_path / "store", 8, progress=stop_at(40))
+        prepare_folder(photos, tmp_path / "store", 8, progress=stop_at(40))
     return tmp_path / ".store.partial"
 
 
@@ -128,11 +131,11 @@ def test_another_source_size_or_time_begins_again(photos, tmp_path):
         change()
         begun, store = starts(photos, tmp_path / "store")
         assert begun == 0
-        prepare.folder(photos, tmp_path / "whole", 8, overwrite=True)
+        prepare_folder(photos, tmp_path / "whole", 8, overwrite=True)
         assert same(store.root, tmp_path / "whole")
         shutil.rmtree(tmp_path / "store")
     interrupted(photos, tmp_path)
-    assert prepare.folder(photos, tmp_path / "store", 16).meta.height == 16
+    assert prepare_folder(photos, tmp_path / "store", 16).meta.height == 16
 
 
 @pytest.mark.parametrize("damage", ["a bit", "cut images", "cut log", "no log", "text", "no images"])
@@ -156,14 +159,14 @@ def test_what_a_crash_of_the_machine_leaves_is_checked(photos, tmp_path, damage)
             images.unlink()
     begun, _ = starts(photos, tmp_path / "store")
     assert begun == {"a bit": 20, "cut images": 20, "cut log": 28}.get(damage, 0)
-    prepare.folder(photos, tmp_path / "whole", 8)
+    prepare_folder(photos, tmp_path / "whole", 8)
     assert same(tmp_path / "whole", tmp_path / "store")
 
 
 def test_an_error_leaves_nothing(photos, tmp_path):
     interrupted(photos, tmp_path)
     with pytest.raises(DataError, match=r"broken image ant/03\.png"):
-        prepare.folder(photos, tmp_path / "store", 8, strict=True)
+        prepare_folder(photos, tmp_path / "store", 8, strict=True)
     assert names(tmp_path) == ["photos"]
 
 
@@ -172,18 +175,18 @@ def test_two_at_once_are_refused_until_the_first_ends(photos, tmp_path):
         locked(lock_of(tmp_path / "store"), RuntimeError),
         pytest.raises(DataError, match="store is being written by process"),
     ):
-        prepare.folder(photos, tmp_path / "store", 8)
+        prepare_folder(photos, tmp_path / "store", 8)
     assert names(tmp_path) == ["photos"]
     code = "import sys, os, signal; from pathlib import Path; from taildiff.io.lock import locked\n"
     code += "with locked(Path(sys.argv[1]), RuntimeError): os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", code, lock_of(tmp_path / "store")], check=False)
     assert names(tmp_path) == [".store.lock", "photos"]
-    assert prepare.folder(photos, tmp_path / "store", 8).meta.count == 58
+    assert prepare_folder(photos, tmp_path / "store", 8).meta.count == 58
     assert names(tmp_path) == ["photos", "store"]
 
 
 def test_the_order_of_the_images_is_the_names(photos, tmp_path):
-    store = prepare.folder(photos, tmp_path / "store", 8)
+    store = prepare_folder(photos, tmp_path / "store", 8)
     assert store.names is not None
     assert store.names[:4] == ("ant/00.png", "ant/01.png", "ant/02.png", "ant/04.png")
     assert [name.split("/")[0] for name in store.names] == [store.meta.class_names[k] for k in store.labels]
@@ -195,5 +198,5 @@ def test_the_order_of_the_images_is_the_names(photos, tmp_path):
 def test_too_little_space_is_reported_before_writing(photos, tmp_path, monkeypatch):
     monkeypatch.setattr("taildiff.io.staging.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9})())
     with pytest.raises(DataError, match=r"needs 0\.0 GB, but .* has 0\.0 GB left"):
-        prepare.folder(photos, tmp_path / "store", 8)
+        prepare_folder(photos, tmp_path / "store", 8)
     assert names(tmp_path) == ["photos"]

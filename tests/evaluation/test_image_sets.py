@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from taildiff.data.prepare import mnist5k
+from taildiff.data.formats.digits import find_digits
+from taildiff.data.prepare import prepare
 from taildiff.errors import DataError, InputError
 from taildiff.evaluation import classifier_network
 from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
@@ -25,7 +26,7 @@ FOLDERS = tuple("0123456789")
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """uint8 (10, 2N, 28, 28): real digits by class."""
-    store = mnist5k(tmp_path_factory.mktemp("mnist") / "store")
+    store = prepare(find_digits(), tmp_path_factory.mktemp("mnist") / "store")
     return np.stack([store.images[store.labels == label][: 2 * N, ..., 0] for label in range(10)])
 
 

@@ -16,6 +16,7 @@ from taildiff import build
 from taildiff.data import prepare
 from taildiff.data.encode import encode
 from taildiff.data.formats.cifar import find_cifar10
+from taildiff.data.formats.folder import find_folder
 from taildiff.data.formats.idx import find_idx
 from taildiff.data.formats.imagenet import find_imagenet
 from taildiff.data.formats.inaturalist import find_inaturalist
@@ -165,7 +166,7 @@ def of_photos(folder: Path, out: Path) -> list[Subject]:
 
     def read() -> Any:
         shutil.rmtree(out, ignore_errors=True)
-        store = prepare.folder(folder, out, 8)
+        store = prepare.prepare(find_folder(folder), out, 8)
         skipped = store.meta.skipped_names
         assert store.meta.count + store.meta.skipped in (5, 6)  # 5 if the file is missing
         assert all(" " in line for line in skipped)  # file and reason

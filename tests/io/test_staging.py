@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from taildiff.data.prepare import mnist5k
+from taildiff.data.formats.digits import find_digits
+from taildiff.data.prepare import prepare
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.io import staging
@@ -69,10 +70,10 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path):
 
 def test_preparing_the_same_again_finds_the_store_that_was_put_aside(tmp_path: Path):
     out = tmp_path / "mnist"
-    made = mnist5k(out)
+    made = prepare(find_digits(), out)
     out.rename(tmp_path / f".mnist.{_dead_process()}.old")
     before = made.meta
-    assert mnist5k(out).meta == before
+    assert prepare(find_digits(), out).meta == before
     assert names(tmp_path) == ["mnist"]
 
 

