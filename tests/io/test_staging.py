@@ -88,7 +88,7 @@ def test_other_processes_and_other_names_are_left_alone(tmp_path: Path):
 
 
 def test_a_replacement_that_fails_leaves_the_old(tmp_path: Path):
-    target, new = tmp_path / "store", staging.partial(tmp_path / "store")
+    target, new = tmp_path / "store", staging.lasting_partial(tmp_path / "store")
     (target / "old one").mkdir(parents=True)
     with pytest.raises(FileNotFoundError):
         staging.replace(new, target)

@@ -16,8 +16,6 @@ from taildiff.errors import DataError
 
 Raw = Path | bytes | np.ndarray
 """An image: a file, the bytes of one, or uint8 (H, W) or (H, W, C)."""
-OTHER_SIZE = 32
-"""Default pixels per side where the images of a source have different sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +56,8 @@ class Found:
     roots: tuple[Path, ...]
     """Folders that the store must be outside of."""
     read: Callable[[], Source]
-    size: int = OTHER_SIZE
-    """Default pixels per side."""
+    size: int = 32
+    """Default pixels per side; 32 where the images have different sizes."""
     options: str = ""
     """Everything else that the images depend on."""
 

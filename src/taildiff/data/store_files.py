@@ -16,7 +16,6 @@ from taildiff.spec import CodecFacts, Spec, parse, read_json
 
 FORMAT = 1
 """Of store.json and of latents.json."""
-AGAIN = "prepare it again: taildiff data prepare … --overwrite"
 MOMENTS = "moments.npy"
 S = TypeVar("S", bound=Spec)
 
@@ -30,7 +29,7 @@ class Kind(NamedTuple):
     """How to make it again."""
 
 
-STORE = Kind("store.json", AGAIN)
+STORE = Kind("store.json", "prepare it again: taildiff data prepare … --overwrite")
 LATENTS = Kind("latents.json", "encode the store again: taildiff data encode … --overwrite")
 Size = Annotated[int, Field(ge=1)]
 
