@@ -232,5 +232,5 @@ def test_the_reference_of_a_listed_cut_is_the_whole_store(run, tmp_path):
     text = run("show", tmp_path / "s", "--tail", "list", "--list", tmp_path / "lt.txt")
     assert "cut to 36" in text
     assert "Balanced reference: all 91 training images, 22 or more per class" in text
-    assert reference_index(Store.open(tmp_path / "s"), "train").balanced
+    assert not reference_index(Store.open(tmp_path / "s"), "train").note
     assert len(reference_index(Store.open(tmp_path / "s"), "train").index) == 3 * 22

@@ -16,11 +16,12 @@ from taildiff.data.store import Store
 from taildiff.errors import DataError, InputError
 from taildiff.evaluation import classifier_network
 from taildiff.evaluation.extractors import dinov2, effnet, extractor, inception
-from taildiff.evaluation.extractors.base import Preparation, in_batches
+from taildiff.evaluation.extractors.base import Preparation
 from taildiff.evaluation.extractors.dinov2 import load_dinov2
 from taildiff.evaluation.extractors.effnet import load_effnet_lite0
 from taildiff.evaluation.extractors.files import cache_dir
 from taildiff.evaluation.extractors.inception import load_inception
+from taildiff.evaluation.images import in_batches
 from taildiff.io.checksum import file_sha256
 
 SHAPE = (8, 8, 1)

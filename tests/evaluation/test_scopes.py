@@ -28,7 +28,6 @@ def test_every_prefix_has_the_classes_as_evenly_as_possible(values: list[int]):
 def test_a_nearly_balanced_column_is_cut_to_equal_numbers(tmp_path: Path):
     store = make_store(tmp_path / "s", (30, 24, 20), (9, 3, 9))
     found = reference_index(store, "train")
-    assert found.balanced
     assert not found.note
     assert np.bincount(store.labels[found.index]).tolist() == [20, 20, 20]
     assert not store.test[found.index].any()
@@ -41,7 +40,6 @@ def test_a_nearly_balanced_column_is_cut_to_equal_numbers(tmp_path: Path):
 def test_an_unbalanced_column_is_used_whole(tmp_path: Path):
     store = make_store(tmp_path / "s", (30, 24, 20), (9, 3, 9))
     found = reference_index(store, "test")
-    assert not found.balanced
     assert "no balanced reference" in found.note
     assert sorted(found.index.tolist()) == store.test_index.tolist()
 

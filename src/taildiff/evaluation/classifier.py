@@ -15,7 +15,8 @@ from scipy.special import softmax
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
-from taildiff.evaluation.images import ImageSequence
+from taildiff.evaluation.cache import cache_key
+from taildiff.evaluation.images import Images, ImageSequence, in_batches
 from taildiff.io.atomic import write_atomic
 from taildiff.log import Progress, silent
 
@@ -50,14 +51,12 @@ class DomainClassifier:
 
     def features(self, images: ImageSequence, progress: Progress = silent) -> NDArray[np.float32]:
         """Features (N, D) of 8-bit images (N, H, W, C)."""
-        result = np.empty((len(images), self.dim), dtype=np.float32)
-        for start in range(0, len(images), 256):
-            part = slice(start, min(start + 256, len(images)))
+
+        def forward(part: Images) -> NDArray[np.float32]:
             with torch.inference_mode():
-                x = classifier_network.to_tensor(images[part], self.device)
-                result[part] = self.network.body(x).float().cpu().numpy()
-            progress("features", part.stop, len(images))
-        return result
+                return self.network.body(classifier_network.to_tensor(part, self.device)).float().cpu().numpy()
+
+        return in_batches(images, self.dim, 256, forward, progress)
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Class scores (N, C) of its own features (N, D)."""
@@ -75,8 +74,7 @@ class DomainClassifier:
 
 def domain_hash(store_hash: str, seed: int = 0) -> str:
     """Identity of a domain classifier: its images, its training, the seed."""
-    values = [store_hash, classifier_network.VERSION, classifier_network.DIM, seed]
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
+    return cache_key(store_hash, classifier_network.VERSION, classifier_network.DIM, seed)[:12]
 
 
 def domain_classifier(
@@ -121,15 +119,13 @@ def _fit(
         network, store.images, labels, np.flatnonzero(~test), seed, progress, "training the classifier", device
     )
     if test.any():
-        predicted = np.full(len(labels), -1)
-        predicted[test] = classifier_network.predict(network, store.images, np.flatnonzero(test), device)
-        kind, counted = "test", test
+        kind, truth = "test", labels[test]
+        predicted = classifier_network.predict(network, store.images, np.flatnonzero(test), device)
     else:
+        kind, truth = "cross-fitted", labels
         predicted = classifier_network.cross_fitted(store.images, labels, classes, seed, progress, device)
-        kind, counted = "cross-fitted", np.ones(len(labels), dtype=bool)
-    correct = np.bincount(labels[counted & (predicted == labels)], minlength=classes)
-    total = np.bincount(labels[counted], minlength=classes)
-    return ClassifierAccuracy(kind, tuple(correct.tolist()), tuple(total.tolist()))
+    correct, total = (np.bincount(part, minlength=classes).tolist() for part in (truth[predicted == truth], truth))
+    return ClassifierAccuracy(kind, tuple(correct), tuple(total))
 
 
 def _pack(network: classifier_network.Network, key: str, accuracy: ClassifierAccuracy) -> bytes:

@@ -31,7 +31,7 @@ from taildiff.log import Progress, silent
 from taildiff.run.info import MAY_CHANGE, changed
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.sampling.generate import TrainedModel, generate, image_array, load_model
-from taildiff.spec import DataFacts, EvalSpec
+from taildiff.spec import DataFacts, EvalSpec, SamplingSpec
 
 Labels = NDArray[np.int64]
 VERSION = 3  # raise it with every change that changes numbers
@@ -149,13 +149,13 @@ class _Sampled:
         labels = np.repeat(np.arange(self.model.facts.classes), self.spec.per_class)
         sampling = self.spec.sampling.model_copy(update={"seed": seed})
         key = cache_key(self.model.weights_hash, sampling.model_dump(mode="json"), guidance, self.spec.per_class)
-        return GeneratedSet(guidance, seed, labels, key, partial(self._images, guidance, seed, labels, key))
+        return GeneratedSet(guidance, seed, labels, key, partial(self._images, guidance, sampling, labels, key))
 
-    def _images(self, guidance: float, seed: int, labels: Labels, key: str) -> Images:
+    def _images(self, guidance: float, sampling: SamplingSpec, labels: Labels, key: str) -> Images:
         """Images (N, H, W, C), those of this folder or another evaluation where they exist."""
         path = self.folder.images(guidance)
-        if seed != self.spec.all_seeds[0]:
-            path = path.with_name(f"{path.stem}-seed{seed}{path.suffix}")
+        if sampling.seed != self.spec.all_seeds[0]:
+            path = path.with_name(f"{path.stem}-seed{sampling.seed}{path.suffix}")
         images = read_images(path, key, labels)
         if images is not None:
             return images
@@ -164,7 +164,6 @@ class _Sampled:
             if images is not None:
                 _write_images(path, images, labels, key)
                 return images
-        sampling = self.spec.sampling.model_copy(update={"seed": seed})
         with image_array(path, self.model.facts, len(labels), key) as array:
             images = generate(self.model, labels, sampling, guidance, progress=self.progress, array=array)
             _write_images(path, images, labels, key)

@@ -9,15 +9,16 @@ from taildiff.data.longtail import NEARLY_EQUAL
 from taildiff.data.store import Store
 from taildiff.errors import InputError
 from taildiff.evaluation import checks
-from taildiff.evaluation.cache import cache_key, cached_features
+from taildiff.evaluation.cache import cache_key
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.extractors.base import Extractor
 from taildiff.evaluation.image_sources import ImageSource
 from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write, to_row
-from taildiff.evaluation.reference import extractor_info, load_reference
+from taildiff.evaluation.reference import cached_image_features, extractor_info, load_reference
 from taildiff.evaluation.scopes import Scope
 from taildiff.evaluation.scores import Number
 from taildiff.evaluation.table import Definition, ExtractorInfo, Table
+from taildiff.evaluation.utility import first
 from taildiff.log import Progress, silent
 from taildiff.metrics import GaussianStatistics, frechet_from_statistics
 from taildiff.run.layout import EvalDir
@@ -126,11 +127,8 @@ def _write_statistics(
     home: EvaluationsDir,
     progress: Progress,
 ) -> None:
-    def make() -> NDArray[np.float32]:
-        images = source.store.images
-        return network.features(images, lambda _, done, total: progress("features of the images", done, total))
-
-    features = cached_features(home.cache, cache_key(network.hash, definition.weights_hash), make)
+    images, name, stage = source.store.images, definition.weights_hash, "features of the images"
+    features = cached_image_features(home.cache, network, images, name, progress, stage)
     enough = len(features) > network.dim
     value = frechet_from_statistics(real, GaussianStatistics.of(features)) if enough else None
     row = to_row(definition, None, None, Scope("all", ()), Number("frechet", value, real.n, len(features)))
@@ -161,4 +159,4 @@ def _select(source: ImageSource, classes: int, per_class: int) -> NDArray[np.int
     if per_class > least:
         raise InputError(f"{source.name} has only {least} images of a class; use --per-class {least} or less")
     n = per_class or (least if most <= NEARLY_EQUAL * least else most)
-    return np.sort(np.concatenate([np.flatnonzero(source.labels == label)[:n] for label in range(classes)]))
+    return first(source.labels, np.full(classes, n))

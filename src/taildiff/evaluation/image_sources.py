@@ -52,16 +52,6 @@ class ImageSource:
         raise DataError(f"{self.name} has colour images, the reference has grey ones; choose another --data")
 
 
-@dataclass(frozen=True)
-class _Headers:
-    """Facts from the headers of a folder's first images."""
-
-    sides: tuple[int, ...]
-    """Distinct shorter sides, in pixels."""
-    deep: bool
-    """Whether any has more than 8 bits per channel."""
-
-
 def is_npz(path: Path) -> bool:
     """Whether `path` is a numpy archive of several arrays."""
     return path.is_file() and path.suffix == ".npz"
@@ -102,14 +92,14 @@ def to_store(
         return Store.open(path), ()
     if is_npz(path):
         return _of_npz(path, cache, size, tuple(class_names))
-    source, headers = find_folder(path), _read_headers(path)
-    side = size or (min(headers.sides[0], _LARGEST) if headers.sides else source.size)
+    source, (sides, deep) = find_folder(path), _read_headers(path)
+    side = size or (min(sides[0], _LARGEST) if sides else source.size)
     store = prepare(source, cache / f"images-{cache_key(source.fingerprint, side)[:16]}", side, progress=progress)
     notes: list[str] = []
-    if resized := [other for other in headers.sides if other != side]:
+    if resized := [other for other in sides if other != side]:
         sizes = f"{resized[0]} to {resized[-1]}" if len(resized) > 1 else f"{resized[0]}"
         notes.append(_resized_note(path, f"{sizes} pixels per side", side))
-    if headers.deep:
+    if deep:
         notes.append(f"{path}: images with more than 8 bits per channel were rounded to 8")
     if store.meta.skipped:
         notes.append(f"{path}: {store.meta.skipped} broken images were skipped")
@@ -139,7 +129,8 @@ def _resized_note(path: Path, before: str, after: int) -> str:
     )
 
 
-def _read_headers(root: Path) -> _Headers:
+def _read_headers(root: Path) -> tuple[list[int], bool]:
+    """The shorter sides of each class's first images, and whether any has more than 8 bits per channel."""
     sides: set[int] = set()
     deep = False
     for folder in sorted({file.parent for file in root.rglob("*") if file.suffix.lower() in SUFFIXES}):
@@ -151,7 +142,7 @@ def _read_headers(root: Path) -> _Headers:
                     deep |= image.mode.startswith(("I", "F"))
             except (OSError, ValueError):
                 continue  # preparing the store reports it
-    return _Headers(tuple(sorted(sides)), deep)
+    return sorted(sides), deep
 
 
 def _of_npz(path: Path, cache: Path, size: int | None, class_names: tuple[str, ...]) -> tuple[Store, tuple[str, ...]]:

@@ -1,10 +1,14 @@
 """Sequences of images: arrays, or views that read a part at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from taildiff.errors import DataError
+from taildiff.log import Progress, silent
 
 Images = NDArray[np.uint8]  # (N, H, W, C)
 Rows = slice | NDArray[np.intp]
@@ -66,3 +70,24 @@ class ConcatenatedImages:
         images[in_first] = self.first[index[in_first]]
         images[~in_first] = self.second[index[~in_first] - len(self.first)]
         return images
+
+
+def in_batches(
+    images: ImageSequence,
+    dim: int,
+    size: int,
+    forward: Callable[[Images], NDArray[np.float32]],
+    progress: Progress = silent,
+) -> NDArray[np.float32]:
+    """Features (N, dim), `size` images at a time; `DataError` if `forward` gives a wrong shape or non-finite values."""
+    result = np.empty((len(images), dim), dtype=np.float32)
+    for start in range(0, len(images), size):
+        stop = min(start + size, len(images))
+        part = forward(images[start:stop])
+        if part.shape != (stop - start, dim):
+            raise DataError(f"the extractor returned {part.shape} for {stop - start} images, not {(stop - start, dim)}")
+        if not np.isfinite(part).all():
+            raise DataError("the extractor returned non-finite features: it does not suit these images")
+        result[start:stop] = part
+        progress("features", stop, len(images))
+    return result

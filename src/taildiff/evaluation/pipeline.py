@@ -80,8 +80,6 @@ class GeneratedSet:
 
 def finished(folder: EvalDir, definition: Definition) -> bool:
     """Whether the folder has an undamaged table of exactly this definition, weights included."""
-    if not folder.table_json.is_file():
-        return False
     try:
         return Table.read(folder).definition == definition
     except RunError:

@@ -41,9 +41,9 @@ class Reference:
 
     def pool(self, folder: Path, images: Images, labels: Labels, name: str, progress: Progress, stage: str) -> Pool:
         """Features of generated images with the classifier's predictions, cached in `folder` under their `name`."""
-        features = own = _features(folder, self.extractor, images, name, progress, stage)
+        features = own = cached_image_features(folder, self.extractor, images, name, progress, stage)
         if self.extractor is not self.classifier:
-            own = _features(folder, self.classifier, images, name, progress, f"{stage}, for the classifier")
+            own = cached_image_features(folder, self.classifier, images, name, progress, f"{stage}, for the classifier")
         return Pool.interleaved(features, labels, self.classifier.predict(own))
 
 
@@ -71,7 +71,7 @@ def load_reference(
         in_order = np.sort(chosen)  # a mapped file is read from front to back
         name = cache_key(store.meta.hash, in_order.tolist())
         images, stage = SelectedImages(store.images, in_order), f"features of the {kind} images"
-        features = _features(store.cache_dir, by, images, name, progress, stage)
+        features = cached_image_features(store.cache_dir, by, images, name, progress, stage)
         return Pool(features[np.searchsorted(in_order, chosen)], np.asarray(store.labels)[chosen])
 
     train = holdout = None
@@ -91,14 +91,15 @@ def _held_out(store: Store, trained: NDArray[np.intp]) -> NDArray[np.intp]:
     """Real images that were not trained on, equally many per class; none where a class has none."""
     labels = np.asarray(store.labels)
     rest = np.setdiff1d(np.arange(len(labels)), trained)
-    rest = rest[interleave(labels[rest])] if len(rest) else rest
-    classes = len(store.meta.class_names)
-    return rest[: int(np.bincount(labels[rest], minlength=classes).min()) * classes] if len(rest) else rest
+    counts = np.bincount(labels[rest], minlength=len(store.meta.class_names))
+    return rest[interleave(labels[rest])][: counts.min() * len(counts)] if len(rest) else rest
 
 
-def _features(
+def cached_image_features(
     folder: Path, by: Extractor, images: ImageSequence, name: str, progress: Progress, stage: str
 ) -> NDArray[np.float32]:
+    """Features (N, D) of the images that `name` identifies, cached in `folder`; progress is of `stage`."""
+
     def make() -> NDArray[np.float32]:
         return by.features(images, lambda _, done, total: progress(stage, done, total))
 

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,9 +31,8 @@ def write_replicates(folder: EvalDir, rows: Sequence[Row], replicates: Sequence[
     for place, values in enumerate(replicates):
         if values is not None:
             table[place] = values
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, replicates=table, rows=np.array(_hash(rows)))
-    write_atomic(_path(folder), buffer.getvalue())
+    key = np.array(_hash(rows))
+    write_atomic(_path(folder), lambda file: np.savez_compressed(file, replicates=table, rows=key))
 
 
 def read_replicates(folder: EvalDir, rows: Sequence[Row]) -> dict[Key, Floats]:

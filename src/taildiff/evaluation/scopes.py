@@ -52,10 +52,8 @@ class ReferenceIndex:
 
     index: NDArray[np.intp]
     """Positions in the store, interleaved by class."""
-    balanced: bool
-    """The same number of each class."""
-    note: str
-    """A warning for the table; may be empty."""
+    note: str = ""
+    """A warning for the table; empty where each class has the same number."""
 
 
 def reference_index(store: Store, column: Literal["train", "test", "all"]) -> ReferenceIndex:
@@ -75,9 +73,9 @@ def reference_index(store: Store, column: Literal["train", "test", "all"]) -> Re
     index = index[interleave(labels)]
     least, most = int(counts.min()), int(counts.max())
     if most <= NEARLY_EQUAL * least:
-        return ReferenceIndex(index[: least * len(counts)], True, "")
+        return ReferenceIndex(index[: least * len(counts)])
     note = f"no balanced reference; all {len(index)} real images are used ({least} to {most} per class, see n_real)"
-    return ReferenceIndex(index, False, note)
+    return ReferenceIndex(index, note)
 
 
 def interleave(labels: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -4,8 +4,6 @@ Sizes change as in Pillow (antialiased, bicubic with a = -0.5, 8 bits; Parmar et
 much another resize moves a Fréchet distance); value ranges change afterwards.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
@@ -16,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from taildiff.errors import DataError
-from taildiff.evaluation.images import Images, ImageSequence
+from taildiff.evaluation.cache import cache_key
+from taildiff.evaluation.images import Images, ImageSequence, in_batches
 from taildiff.log import Progress, silent
 
 Resize = Literal["bicubic", "bilinear"]
@@ -65,7 +63,7 @@ class Extractor(Protocol):
 
 def extractor_hash(*values: object) -> str:
     """Twelve hexadecimal digits that identify an extractor."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return cache_key(*values)[:12]
 
 
 @dataclass(frozen=True)
@@ -134,24 +132,3 @@ class NetworkExtractor:
             return None
         with torch.inference_mode():
             return self.head(torch.from_numpy(features).to(self.device)).softmax(dim=1).cpu().numpy()
-
-
-def in_batches(
-    images: ImageSequence,
-    dim: int,
-    size: int,
-    forward: Callable[[Images], NDArray[np.float32]],
-    progress: Progress = silent,
-) -> NDArray[np.float32]:
-    """Features (N, dim), `size` images at a time; `DataError` if `forward` gives a wrong shape or non-finite values."""
-    result = np.empty((len(images), dim), dtype=np.float32)
-    for start in range(0, len(images), size):
-        stop = min(start + size, len(images))
-        part = forward(images[start:stop])
-        if part.shape != (stop - start, dim):
-            raise DataError(f"the extractor returned {part.shape} for {stop - start} images, not {(stop - start, dim)}")
-        if not np.isfinite(part).all():
-            raise DataError("the extractor returned non-finite features: it does not suit these images")
-        result[start:stop] = part
-        progress("features", stop, len(images))
-    return result

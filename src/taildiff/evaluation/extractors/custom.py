@@ -24,9 +24,8 @@ from taildiff.evaluation.extractors.base import (
     Preparation,
     Resize,
     extractor_hash,
-    in_batches,
 )
-from taildiff.evaluation.images import Images, ImageSequence
+from taildiff.evaluation.images import Images, ImageSequence, in_batches
 from taildiff.io.checksum import file_sha256
 from taildiff.log import Progress, silent
 

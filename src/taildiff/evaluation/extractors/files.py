@@ -3,7 +3,7 @@
 import os
 import tempfile
 import urllib.request
-from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 from taildiff.errors import InputError
@@ -29,21 +29,15 @@ def fetch(url: str, path: Path, sha256: str, advice: str, progress: Progress = s
         raise InputError(f"{path.parent} cannot be written ({error}). {advice}") from None
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as out:
-            _copy(url, out.write, progress)
+        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+            total, done = int(response.headers.get("Content-Length") or 0), 0
+            while block := response.read(_BLOCK):
+                done += out.write(block)
+                progress("downloading the extractor", done, max(total, done))
         if (actual := file_sha256(temporary)) != sha256:
             raise InputError(f"{url} returned a file with sha256 {actual}, expected {sha256}; discarded. {advice}")
         temporary.replace(path)
-    except OSError as error:  # urllib's errors are OSErrors
+    except (OSError, HTTPException) as error:  # a server that ends a chunk early raises the second
         raise InputError(f"{url} could not be downloaded ({error}). {advice}") from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _copy(url: str, write: Callable[[bytes], object], progress: Progress) -> None:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
-        total, done = int(response.headers.get("Content-Length") or 0), 0
-        while block := response.read(_BLOCK):
-            write(block)
-            done += len(block)
-            progress("downloading the extractor", done, max(total, done))
