@@ -19,10 +19,10 @@ from taildiff.data.longtail import FEWEST_REAL
 from taildiff.evaluation.scopes import Pool
 from taildiff.metrics.influence import Contributions, of_frechet, of_kernel, of_share
 from taildiff.metrics.intervals import bootstrap, percentiles, wilson
+from taildiff.metrics.points import Floats
 from taildiff.metrics.prd import CLUSTERS
 from taildiff.spec.metrics import METRICS, MetricName, families
 
-Floats = NDArray[np.float64]
 DENSITY_K = 5
 """Neighbours in density and coverage, as in their paper."""
 
@@ -179,21 +179,14 @@ def _share(
     metric: MetricName, counted: NDArray[np.bool_], pool: Pool, n_real: int, key: int, n_generated: int | None = None
 ) -> Number:
     """Wilson's interval, which is right near 0 and 1 too; replicates for differences."""
-    value = float(counted.mean())
-    interval = wilson(value, len(counted))
+    value, n = float(counted.mean()), len(pool) if n_generated is None else n_generated
     replicates = value + bootstrap(of_share(counted), pool.labels, key)
-    n = len(pool) if n_generated is None else n_generated
-    return Number(metric, value, n_real, n, interval.low, interval.high, replicates)
+    return replace(share(metric, value, len(counted), n_real, n), replicates=replicates)
 
 
 def _smooth(metric: MetricName, value: float, moved: Contributions, sample: Sample) -> Number:
-    replicates = np.full(1, value)
-    for contributions, pool, key in (
-        (moved.real, sample.real, sample.real_key),
-        (moved.generated, sample.generated, sample.generated_key),
-    ):
-        if contributions is not None:
-            replicates = replicates + bootstrap(contributions, pool.labels, key)
+    replicates = value + bootstrap(moved.real, sample.real.labels, sample.real_key)
+    replicates += bootstrap(moved.generated, sample.generated.labels, sample.generated_key)
     return bootstrapped(metric, value, len(sample.real), len(sample.generated), replicates)
 
 

@@ -26,9 +26,9 @@ from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
 from taildiff.evaluation.images import ConcatenatedImages, ImageSequence, SelectedImages
 from taildiff.evaluation.scopes import Scope
-from taildiff.evaluation.scores import Number
+from taildiff.evaluation.scores import Number, share
 from taildiff.log import Progress, silent
-from taildiff.metrics.intervals import Z95, Interval, wilson
+from taildiff.metrics.intervals import Z95, Interval
 
 Labels = NDArray[np.int64]  # (N,)
 TrainingSet = Literal["real", "completed", "generated"]
@@ -41,30 +41,6 @@ class Labelled:
 
     images: ImageSequence
     labels: Labels
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of the held-out real images of some classes that is recognised; None where there are too few of them."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n_test: int
-    n_train_real: int
-    """Real training images of these classes."""
-    n_train_generated: int
-    """Generated ones."""
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Accuracy of `completed` minus that of `real`, with a paired 95 % interval: both see the same test images."""
-
-    value: float
-    low: float
-    high: float
-    n_test: int
 
 
 @dataclass(frozen=True)
@@ -87,40 +63,30 @@ class UtilityResult:
     completed: Trained
     generated: Trained
     test_labels: Labels
-    target: int
-    """Images per class after completing."""
-    steps: int
-    """Each classifier's."""
-    notes: tuple[str, ...] = ()
 
-    def accuracy(self, trained_on: TrainingSet, classes: Sequence[int]) -> Accuracy:
-        """Over the test images of some classes, with Wilson's interval; no value below 20 of them."""
+    def accuracy(self, trained_on: TrainingSet, classes: Sequence[int]) -> Number:
+        """Share of the test images of some classes that is recognised; no value for fewer than `FEWEST_REAL`."""
         trained = {"real": self.real, "completed": self.completed, "generated": self.generated}[trained_on]
         right = trained.right[np.isin(self.test_labels, classes)]
-        n = len(right)
-        seen = (sum(trained.real[c] for c in classes), sum(trained.generated[c] for c in classes))
+        name, n, n_generated = f"utility_{trained_on}", len(right), sum(trained.generated[c] for c in classes)
         if n < FEWEST_REAL:
-            return Accuracy(None, None, None, n, *seen)
-        interval = wilson(float(right.mean()), n)
-        return Accuracy(float(right.mean()), interval.low, interval.high, n, *seen)
+            return Number(name, None, n, n_generated)
+        return share(name, float(right.mean()), n, n, n_generated)
 
-    def gain(self, classes: Sequence[int]) -> Gain | None:
-        """What completing adds on some classes; None where there are too few test images."""
+    def gain(self, classes: Sequence[int]) -> Number:
+        """Accuracy of `completed` minus that of `real`; the interval is paired, as both see the same test images."""
         member = np.isin(self.test_labels, classes)
-        if member.sum() < FEWEST_REAL:
-            return None
         before, after = self.real.right[member], self.completed.right[member]
-        interval = _paired(int((after & ~before).sum()), int((before & ~after).sum()), len(before))
-        return Gain(float(after.mean() - before.mean()), interval.low, interval.high, len(before))
+        n, n_generated = len(before), sum(self.completed.generated[c] for c in classes)
+        if n < FEWEST_REAL:
+            return Number("utility_gain", None, n, n_generated)
+        interval = _paired(int((after & ~before).sum()), int((before & ~after).sum()), n)
+        value = float(after.mean() - before.mean())
+        return Number("utility_gain", value, n, n_generated, interval.low, interval.high)
 
-    def numbers(self, classes: Sequence[int]) -> Iterator[Number]:
+    def numbers(self, classes: Sequence[int]) -> list[Number]:
         """The metrics of the family `utility` over some classes."""
-        for kind in TRAINING_SETS:
-            a = self.accuracy(kind, classes)
-            yield Number(f"utility_{kind}", a.value, a.n_test, a.n_train_generated, a.low, a.high)
-        completed, gain = self.accuracy("completed", classes), self.gain(classes)
-        value, low, high = (gain.value, gain.low, gain.high) if gain else (None, None, None)
-        yield Number("utility_gain", value, completed.n_test, completed.n_train_generated, low, high)
+        return [*(self.accuracy(kind, classes) for kind in TRAINING_SETS), self.gain(classes)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +144,7 @@ def utility(
     """
     for kind, part in (("real", real), ("generated", generated), ("held-out", test)):
         _check(kind, part, real.images.shape, classes)
-    have_real, have = (np.bincount(part.labels, minlength=classes) for part in (real, generated))
+    have_real = np.bincount(real.labels, minlength=classes)
     target, count = to or int(have_real.max()), len(real.labels)
     pool = Labelled(ConcatenatedImages(real.images, generated.images), np.concatenate([real.labels, generated.labels]))
     wanted = np.maximum(target - have_real, 0)
@@ -201,9 +167,6 @@ def utility(
         completed=train("completed"),
         generated=train("generated"),
         test_labels=np.asarray(test.labels),
-        target=target,
-        steps=steps,
-        notes=shortfall(have_real.tolist(), have.tolist(), target),
     )
 
 

@@ -33,9 +33,7 @@ def intra_class_diversity(features: Features, labels: Features | None = None, ch
     The Vendi score depends on n: compare only equal numbers per class.
     """
     array = points(features, "features", at_least=2)
-    if labels is None:
-        return Diversity(_mean_distance(array, chunk), _vendi(array))
-    classes = as_array(labels)
+    classes = np.zeros(len(array)) if labels is None else as_array(labels)
     if classes.shape != (len(array),):
         raise InputError(f"{len(array)} features have labels of shape {classes.shape}; give one label per feature")
     parts = [array[classes == label] for label in np.unique(classes)]

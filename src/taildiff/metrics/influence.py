@@ -16,18 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.metrics.frechet import GaussianStatistics
+from taildiff.metrics.points import Floats
 
-Floats = NDArray[np.float64]
 _ROWS = 1024
 _SINGULAR = 1e-10  # relative to the largest variance
 
 
 @dataclass(frozen=True)
 class Contributions:
-    """Influence of the real (N,) and generated (M,) images, each with mean 0; None if the value ignores that set."""
+    """Influence of the real (N,) and generated (M,) images, each with mean 0."""
 
-    real: Floats | None
-    generated: Floats | None
+    real: Floats
+    generated: Floats
 
 
 def of_share(counted: NDArray[np.bool_] | Floats) -> Floats:

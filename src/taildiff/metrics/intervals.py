@@ -12,13 +12,12 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from taildiff.metrics.points import Floats
 from taildiff.rng import stream
 
 Z95 = 1.959963984540054
 REPLICATES = 1000
 _AT_ONCE = 2**22  # random numbers in memory
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
