@@ -13,7 +13,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from taildiff.diffusion import timing
 from taildiff.diffusion.prediction import Prediction, target
 from taildiff.errors import InputError
 
@@ -113,15 +112,17 @@ class Flow:
     prediction: Prediction = "velocity"
 
     def __init__(self, times: str = "uniform"):
-        self._draw = {"uniform": timing.uniform, "logit-normal": timing.logit_normal}[times]
+        self._logit_normal = {"uniform": False, "logit-normal": True}[times]
 
     def coefficients(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """(1 - s, s)."""
         return 1 - s, s
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Uniform or logit-normal."""
-        return self._draw(n, generator)
+        """S ~ U[0, 1) (SiT's default), or logit-normal: sigmoid of N(0, 1) (Esser et al. 2024, sec. 3.1)."""
+        if self._logit_normal:
+            return torch.randn(n, generator=generator, device=generator.device).sigmoid()
+        return torch.rand(n, generator=generator, device=generator.device)
 
     def times(self, steps: int) -> Times:
         """Evenly spaced from 1 down to the clean prediction."""

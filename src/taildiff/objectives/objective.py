@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from taildiff.data.batches import Batch
 from taildiff.diffusion.process import Noised, Process, noise
 from taildiff.models.denoiser import Denoiser
-from taildiff.objectives.views import Given, Null, Selection, View, labels_of, rows_of, select
+from taildiff.objectives.views import Null, Selection, View, labels_of, rows_of, select
 from taildiff.rng import seed_of
 
 
@@ -103,7 +103,7 @@ class Step:
 
     def labels(self, view: View, null_label: int) -> Tensor:
         """A view's labels for all rows, (B,)."""
-        u = self.uniform(view.uniform) if not isinstance(view, Given) and view.uniform else None
+        u = self.uniform(view.uniform) if view.uniform else None
         return labels_of(view, self.batch.y, self.draws.dropped, null_label, u)
 
     def selection(self, view: View) -> Selection | None:
@@ -189,7 +189,7 @@ class Objective(nn.Module):
         self.views = tuple(dict.fromkeys([*predicted, *(need.view for need in needs)]))
         self.taps = tuple(dict.fromkeys(need.tap for need in needs if need.tap is not None))
         self.needs = tuple(needs)
-        of_views = (view.uniform for view in self.views if not isinstance(view, Given) and view.uniform)
+        of_views = (view.uniform for view in self.views if view.uniform)
         of_terms = (purpose for _, term in terms for purpose in term.uniforms)
         self.purposes = tuple(dict.fromkeys([*of_views, *of_terms, *self.target.uniforms]))
 

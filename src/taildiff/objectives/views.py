@@ -17,6 +17,9 @@ from taildiff.losses.noise_weight import noise_weight
 class Given:
     """The batch's labels; where a label was dropped, the null label."""
 
+    uniform: str = ""
+    """The purpose of the random number that a view needs; empty where it needs none."""
+
 
 @dataclass(frozen=True)
 class Null:
