@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from taildiff.distributed import launcher
 from taildiff.errors import OtherRankError, RunError, SpecError, TaildiffError
-from taildiff.losses.pairwise import gathered
 from taildiff.memory import keep_freed_memory
 
 
@@ -83,17 +82,9 @@ class Engine:
         """Accumulate gradients without averaging; the next backward pass outside averages the sum."""
         return self._fabric.no_backward_sync(module, enabled)  # pyright: ignore[reportArgumentType]
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """The rows (n, …) of all processes, in rank order."""
-        return gathered(rows)[0]
-
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; the same answer in each."""
-        if self._fabric.world_size == 1:
-            return flag
-        flags = self._fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum")
-        assert isinstance(flags, Tensor)
-        return bool(flags > 0)
+        return self.max(float(flag)) > 0
 
     def max(self, value: float) -> float:
         """The largest value of all processes, the same in each; NaN is not allowed."""

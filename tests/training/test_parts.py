@@ -10,14 +10,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from taildiff.data.longtail import Groups
 from taildiff.spec import OptimizerSpec
-from taildiff.training.ema import averaged, warmed_up
+from taildiff.training.ema import MovingAverage, warmed_up
 from taildiff.training.schedule import learning_rate
 from taildiff.training.tracking import Tracker
 
 
 def test_ema_follows_its_recursion_with_warm_up():
     model = nn.Linear(3, 2)
-    ema = averaged(model, decay=0.5)
+    ema = MovingAverage(model, decay=0.5)
     expected = None
     for n in range(6):
         with torch.no_grad():
@@ -33,7 +33,7 @@ def test_ema_follows_its_recursion_with_warm_up():
 def test_the_average_never_waits_for_the_device():
     """On the meta device, reading a value raises; on a GPU it would stall every step."""
     model = nn.Linear(3, 2)
-    ema = averaged(model, decay=0.5).to("meta")
+    ema = MovingAverage(model, decay=0.5).to("meta")
     model.to("meta")
     for _ in range(3):
         ema.update_parameters(model)
@@ -47,7 +47,7 @@ def test_the_average_equals_torchs_bit_for_bit():
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5))
-    ours, theirs = averaged(model, 0.9), AveragedModel(model, multi_avg_fn=average)
+    ours, theirs = MovingAverage(model, 0.9), AveragedModel(model, multi_avg_fn=average)
     for _ in range(4):
         with torch.no_grad():
             for p in (*model.parameters(), model[1].running_mean):

@@ -9,9 +9,7 @@ A folder is written under a temporary name, synced to the disk and renamed, so t
 """
 
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from taildiff.errors import CheckpointError, SpecError
-from taildiff.io.atomic import fsync_dir, write_json
+from taildiff.io.atomic import fsync_dir, write_atomic, write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, file_sha256, with_checksum
 from taildiff.run.info import FORMAT, check_format
 from taildiff.run.layout import RunDir
@@ -124,10 +122,7 @@ def _write(folder: Path, position: Position, trainable: Trainable) -> None:
     files: dict[str, FileMeta] = {}
     for name, tensors in trainable.tensors().items():
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-        with (folder / f"{name}.safetensors").open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_atomic(folder / f"{name}.safetensors", data)
         files[name] = FileMeta(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
     values = position.model_copy(update={"files": files}).model_dump(exclude={CHECKSUM})
     write_json(folder / "state.json", with_checksum(values))
@@ -173,9 +168,9 @@ def read_position(folder: Path) -> Position:
     return position
 
 
-def newest(run: RunDir) -> Iterator[Path]:
+def newest(run: RunDir) -> list[Path]:
     """The checkpoint folders, newest first."""
-    yield from (run.state(step) for step in reversed(run.checkpoint_steps()))
+    return [run.state(step) for step in reversed(run.checkpoint_steps())]
 
 
 def tidy(run: RunDir) -> None:

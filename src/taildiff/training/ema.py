@@ -7,26 +7,22 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of `model` that `update_parameters` moves towards it; the first update copies."""
-    return _Averaged(model, decay)
-
-
 def warmed_up(decay: float, updates: int) -> float:
     """The decay of the next update."""
     return min(decay, (1 + updates) / (10 + updates))
 
 
-class _Averaged(AveragedModel):
-    """Counts its updates on the CPU: torch's class reads the count from the GPU three times per update, and each read
-    waits for the GPU.
+class MovingAverage(AveragedModel):
+    """A copy of `model` that `update_parameters` moves towards it; the first update copies.
+
+    Counts its updates on the CPU: torch's class reads the count from the GPU three times per update, waiting each time.
     """
 
     def __init__(self, model: nn.Module, decay: float):
         super().__init__(model)
         self._decay = decay
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_Averaged":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "MovingAverage":
         count = self.n_averaged
         super()._apply(fn, recurse)
         self.n_averaged = count
@@ -34,6 +30,7 @@ class _Averaged(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
+        """Move the average towards `model`."""
         updates = int(self.n_averaged)
         averages: list[Tensor] = list(self.module.parameters())
         current: list[Tensor] = list(model.parameters())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -48,7 +49,7 @@ class Interrupts:
             yield self
         finally:
             for kind, handler in previous:
-                signal.signal(kind, handler)
+                signal.signal(kind, handler or signal.SIG_DFL)  # None for a handler that Python did not install
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
         self.caught = number
@@ -92,12 +93,12 @@ def train(t: Training) -> Outcome:
             t.progress(f"training {spec.recipe}", step, steps)
 
             # logging, stopping, saving, sample grids
-            if step % spec.every.log == 0 or step == last:
-                t.tracker.write(step, step * spec.batch_size, seconds, lr, t.skipped)
             if step < steps:
                 outcome = _interrupted(t, step, interrupts, time.monotonic() - started)
-            if outcome or step == last or (spec.every.save and step % spec.every.save == 0):
+            saving = outcome or step == last or (spec.every.save and step % spec.every.save == 0)
+            if saving or step % spec.every.log == 0:
                 t.tracker.write(step, step * spec.batch_size, seconds, lr, t.skipped)
+            if saving:
                 save(t, step, seconds)
             if outcome:
                 return outcome
@@ -125,7 +126,7 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
     batch = Batch(*(tensor.to(engine.device, non_blocking=True) for tensor in batch))
     draws = t.objective.draw(spec.batch_size, batch.x.shape[1:], Streams(spec.seed, step, engine.device))
     draws = draws.rows(engine.rows(spec.batch_size))
-    with torch.random.fork_rng(devices=_cuda(engine)):
+    with torch.random.fork_rng(devices=[engine.device] if engine.device.type == "cuda" else []):
         torch.random.manual_seed(seed_of(spec.seed, "dropout", step, engine.rank))
         loss = _backward(t, batch, draws)
     limit = float("inf") if spec.optimizer.clip is None else spec.optimizer.clip
@@ -163,10 +164,6 @@ def _skip(t: Training, step: int, cause: str) -> None:
         raise NonFiniteError(_nonfinite_message(t, step, cause))
     t.tracker.add_skipped()
     log.warning(f"skipped step {step + 1}: {cause}; skipped so far: {t.skipped}")
-
-
-def _cuda(engine: Engine) -> list[torch.device]:
-    return [engine.device] if engine.device.type == "cuda" else []
 
 
 def _nonfinite_message(t: Training, step: int, cause: str) -> str:
@@ -209,11 +206,9 @@ def draw_grid(t: Training, step: int) -> None:
     if t.codec is None:
         return
     spec, facts = t.request.spec, t.request.store.facts
-    classes = facts.classes
-    shown = sorted({round(i * (classes - 1) / min(9, classes - 1)) for i in range(min(10, classes))})
-    labels = torch.tensor(shown).repeat_interleave(8).numpy()
+    shown = np.linspace(0, facts.classes - 1, min(10, facts.classes)).round().astype(np.int64)
     denoiser = t.trainable.ema.module.eval()
     model = TrainedModel(denoiser, t.objective.process, facts, spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
     most = spec.path.timesteps if isinstance(spec.path, DDPMSpec) else SamplingSpec().steps
-    images = generate(model, labels, SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
+    images = generate(model, np.repeat(shown, 8), SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
     write_png(t.request.run.sample_grid(step), grid(images, columns=8))

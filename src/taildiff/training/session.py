@@ -21,7 +21,7 @@ from taildiff.models.codec import Codec, codec
 from taildiff.run.layout import RunDir
 from taildiff.spec import DataFacts, RunSpec, parse
 from taildiff.training.checkpoint import Trainable, prune
-from taildiff.training.ema import averaged
+from taildiff.training.ema import MovingAverage
 from taildiff.training.environment import describe
 from taildiff.training.initialise import initialise
 from taildiff.training.loop import Training, save_weights, train
@@ -111,7 +111,7 @@ def open_training(request: TrainingRequest, engine: Engine, progress: Progress =
     batches = Batches(store, split, order, spec.batch_size, spec.data.flip, rows, pin=gpu)
     learner = initialise(spec, store.facts, split.counts, None if run.checkpoint_steps() else request.start_from)
     objective = learner.objective
-    ema = averaged(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
+    ema = MovingAverage(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
     if spec.compile:
         compile_in_place(learner.denoiser, engine.device)  # the objective's draws and tables stay outside
         log.info("compiling the network in the first step, which takes a while")

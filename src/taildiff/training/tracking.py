@@ -23,6 +23,7 @@ import torch
 
 from taildiff.data.longtail import Groups
 from taildiff.engine import Engine
+from taildiff.losses.pairwise import gathered
 from taildiff.objectives.objective import Draws, StepLoss
 from taildiff.training.skip_steps import Skipped
 
@@ -54,9 +55,7 @@ class Tracker:
         self._clear()
 
     def _clear(self) -> None:
-        self._values: list[torch.Tensor] = []
-        self._levels: list[torch.Tensor] = []
-        self._labels: list[torch.Tensor] = []
+        self._steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._norms: list[float] = []
         self._skipped = False
 
@@ -66,14 +65,12 @@ class Tracker:
 
     def add(self, per_sample: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, grad_norm: float) -> None:
         """Add one step: (B, terms), (B,), (B,); they stay on their device until a line is written."""
-        self._values.append(per_sample.float())
-        self._levels.append(s)
-        self._labels.append(labels)
+        self._steps.append((per_sample.float(), s, labels))
         self._norms.append(grad_norm)
 
     def write(self, step: int, images: int, seconds: float, lr: float, skipped: Skipped = NOTHING) -> None:
         """Append a line about all steps since the last one, if there were any."""
-        if not self._values and not self._skipped:
+        if not self._steps and not self._skipped:
             return
         values, quarter, group = self._collected()
         means = [float(v.mean()) if len(v) else math.nan for v in values]
@@ -102,11 +99,10 @@ class Tracker:
 
     def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values (terms, n), quarters of the noise level (n,) and class groups (n,) of all ranks."""
-        if not self._values:
+        if not self._steps:
             return np.empty((len(self.names), 0)), np.empty(0, int), np.empty(0, int)
-        collected = (self._values, self._levels, self._labels)
-        gather = self._engine.gather if self._engine else lambda rows: rows
-        values, levels, labels = (gather(torch.cat(rows)).cpu().numpy() for rows in collected)
+        columns = zip(*self._steps, strict=True)
+        values, levels, labels = (gathered(torch.cat(rows))[0].cpu().numpy() for rows in columns)
         quarter = np.minimum((levels * QUARTERS).astype(int), QUARTERS - 1)
         return values.T, quarter, self._group_of[labels]
 
