@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Spec
+from taildiff.spec.base import Count, Positive, Spec
 
 
 class CodecFacts(Spec):
@@ -17,13 +17,13 @@ class CodecFacts(Spec):
     """Its class in diffusers."""
     hash: str
     """sha256 of its parameters and of the config fields that affect its output."""
-    channels: Annotated[int, Field(ge=1)]
+    channels: Count
     """Channels of a latent."""
-    height: Annotated[int, Field(ge=1)]
+    height: Count
     """Height of a latent."""
-    width: Annotated[int, Field(ge=1)]
+    width: Count
     """Width of a latent."""
-    scaling: Annotated[float, Field(gt=0)]
+    scaling: Positive
     shift: float = 0.0
 
 

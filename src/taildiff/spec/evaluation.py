@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Spec
+from taildiff.spec.base import Count, Spec
 from taildiff.spec.metrics import CHEAP, RequestedMetric
 from taildiff.spec.sampling import SamplingSpec
 
@@ -24,7 +24,7 @@ class EvalSpec(Spec):
     """Sampling seeds to average over; default: that of `sampling` alone."""
     reference: Literal["train", "test", "all"] = "train"
     """The real images of the store to compare with (of the whole store, never of the long-tailed cut)."""
-    k: Annotated[int, Field(ge=1)] = 3
+    k: Count = 3
     """Neighbours in precision and recall."""
     utility: bool = False
     """Also train classifiers on real, completed and generated images and test them on held-out real ones."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Spec
+from taildiff.spec.base import Count, Spec
 
 
 class UNetSpec(Spec):
@@ -13,7 +13,7 @@ class UNetSpec(Spec):
     kind: Literal["unet"] = "unet"
     channels: Annotated[tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...], Field(min_length=1)] = (16, 32, 64)
     """Channels per level, from full resolution down; each level halves the size."""
-    blocks: Annotated[int, Field(ge=1)] = 1
+    blocks: Count = 1
     """Residual blocks per level."""
     attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Levels with self-attention (0 is full resolution); the middle block always has it."""
@@ -32,12 +32,12 @@ class SiTSpec(Spec):
     """SiT or DiT: a transformer on patches. Depth/width/heads: S 12/384/6, B 12/768/12, L 24/1024/16, XL 28/1152/16."""
 
     kind: Literal["sit"] = "sit"
-    depth: Annotated[int, Field(ge=1)] = 12
+    depth: Count = 12
     """Number of blocks."""
     width: Annotated[int, Field(ge=8, multiple_of=4)] = 384
     """Token dimension."""
-    heads: Annotated[int, Field(ge=1)] = 6
-    patch: Annotated[int, Field(ge=1)] = 2
+    heads: Count = 6
+    patch: Count = 2
     """Side of a patch in pixels of the image or latent."""
     learn_sigma: bool = False
     """Double the output channels and ignore the second half, as official checkpoints do."""

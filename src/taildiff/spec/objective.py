@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from taildiff.spec.base import Fraction, NoiseWeight, Positive, Spec, Weight
+from taildiff.spec.base import Count, Fraction, NoiseWeight, Positive, Spec, Weight
 
 
 class LabelDropSpec(Spec):
@@ -147,7 +147,7 @@ class CORALSpec(TermSpec):
     """Weight per sample (paper), or the mean weight of the batch times 0.1 (release)."""
     tap: str = "middle"
     """Layer that gives the features."""
-    head: Annotated[int, Field(ge=1)] = 128
+    head: Count = 128
     """Dimension of the projection."""
     gather: bool = False
     """Compare with the samples of all ranks."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Beta, Spec
+from taildiff.spec.base import Beta, Count, Positive, Spec
 from taildiff.spec.data import DataSpec
 from taildiff.spec.model import ModelSpec, UNetSpec
 from taildiff.spec.objective import ObjectiveSpec
@@ -14,14 +14,14 @@ from taildiff.spec.process import FlowSpec, PathSpec
 class OptimizerSpec(Spec):
     """Adam with decoupled weight decay (AdamW; equal to Adam at weight decay 0)."""
 
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Positive = 1e-3
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate after the warm-up; `cosine` falls to 0 at the last step."""
-    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    clip: Positive | None = 1.0
     """Maximum gradient norm; None disables clipping."""
 
 
@@ -35,13 +35,13 @@ class EMASpec(Spec):
 class IntervalSpec(Spec):
     """Intervals in steps; 0 is never."""
 
-    log: Annotated[int, Field(ge=1)] = 10
+    log: Count = 10
     """Steps between lines of metrics.jsonl."""
     samples: Annotated[int, Field(ge=0)] = 0
     """Steps between sample grids."""
     save: Annotated[int, Field(ge=0)] = 1000
     """Steps between checkpoints; one is always written when training ends or is stopped."""
-    keep: Annotated[int, Field(ge=1)] = 2
+    keep: Count = 2
     """Number of checkpoints to keep."""
 
 
@@ -52,15 +52,15 @@ class RunSpec(Spec):
     """Recipe that the run started from."""
     seed: int = 0
     """Seed of every random number of the run."""
-    steps: Annotated[int, Field(ge=1)] = 1000
+    steps: Count = 1000
     """Training steps."""
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Count = 64
     """Images per step, over all devices."""
-    accumulate: Annotated[int, Field(ge=1)] = 1
+    accumulate: Count = 1
     """Micro-batches per device (gradient accumulation)."""
-    devices: Annotated[int, Field(ge=1)] = 1
+    devices: Count = 1
     """GPUs per node, or processes on a CPU."""
-    nodes: Annotated[int, Field(ge=1)] = 1
+    nodes: Count = 1
     """Machines, started by torchrun or SLURM (docs/scaling.md)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """float32 throughout, or bf16 products inside the network."""

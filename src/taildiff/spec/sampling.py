@@ -1,10 +1,8 @@
 """Sampling from a trained model."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from taildiff.spec.base import Spec
+from taildiff.spec.base import Count, Spec
 
 SamplerName = Literal["ancestral", "ddim", "euler", "heun"]
 """The samplers; `build.sampler` makes them."""
@@ -15,7 +13,7 @@ class SamplingSpec(Spec):
 
     sampler: SamplerName = "heun"
     """ancestral: DDPM's random steps; ddim and euler: the same step; heun: second order, two network calls per step."""
-    steps: Annotated[int, Field(ge=1)] = 20
+    steps: Count = 20
     seed: int = 0
     weights: Literal["ema", "raw"] = "ema"
     """EMA weights, or the raw weights of the last step."""
