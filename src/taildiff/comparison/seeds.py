@@ -57,7 +57,7 @@ class _Setting:
     seeds: tuple[int, ...]
     rows: tuple[dict[Key, Row], ...]
 
-    def known(self, key: Key) -> dict[int, Row]:
+    def measured(self, key: Key) -> dict[int, Row]:
         """The rows of one number by seed, where they have a value."""
         by_seed = ((seed, rows.get(key)) for seed, rows in zip(self.seeds, self.rows, strict=True))
         return {seed: row for seed, row in by_seed if row is not None and row.value is not None}
@@ -180,13 +180,12 @@ def _setting(name: str, group: Sequence[_Run], subjects: Sequence[Subject], at: 
 
 def _line(key: Key, settings: Sequence[_Setting]) -> Line | None:
     """One number of all settings; None where fewer than two have it (a single setting shows all its numbers)."""
-    known = [setting.known(key) for setting in settings]
-    if sum(map(bool, known)) < min(2, len(settings)):
+    measured = [setting.measured(key) for setting in settings]
+    if sum(map(bool, measured)) < min(2, len(settings)):
         return None
-    values = [{seed: row.value for seed, row in rows.items() if row.value is not None} for rows in known]
-    means = [
-        _mean(s.name, list(rows.values()), list(v.values())) for s, rows, v in zip(settings, known, values, strict=True)
-    ]
+    values = [{seed: row.value for seed, row in rows.items() if row.value is not None} for rows in measured]
+    names = [setting.name for setting in settings]
+    means = [_mean(*each) for each in zip(names, measured, values, strict=True)]
     best = best_of(key[0], means)
     cells = [
         Cell(row, place in best, _difference(values[0], values[place]) if place else None, len(values[place]))
@@ -195,19 +194,19 @@ def _line(key: Key, settings: Sequence[_Setting]) -> Line | None:
     return Line(*key, tuple(cells))
 
 
-def _mean(name: str, rows: Sequence[Row], values: Sequence[float]) -> Row | None:
+def _mean(name: str, rows: dict[int, Row], values: dict[int, float]) -> Row | None:
     """The mean of the rows of all seeds, with the smallest image counts among them."""
     if not rows:
         return None
-    spread = student(values)
-    return rows[0].model_copy(
+    spread = student(list(values.values()))
+    return next(iter(rows.values())).model_copy(
         update={
             "run": name,
-            "value": mean(values),
+            "value": mean(values.values()),
             "low": spread.low if spread else None,
             "high": spread.high if spread else None,
-            "n_real": min(row.n_real for row in rows),
-            "n_generated": min(row.n_generated for row in rows),
+            "n_real": min(row.n_real for row in rows.values()),
+            "n_generated": min(row.n_generated for row in rows.values()),
         }
     )
 

@@ -146,8 +146,8 @@ def shown_metrics(runs: Sequence[RunData], metrics: Sequence[str] = ()) -> tuple
     for name in metrics:
         if name not in (*HEADLINE, *measured, "all"):
             raise InputError(_not_measured(name))
-    asked = measured if "all" in metrics else metrics
-    extra = [name for name in measured if name not in ON_REQUEST or name in asked]
+    requested = measured if "all" in metrics else metrics
+    extra = [name for name in measured if name not in ON_REQUEST or name in requested]
     return tuple(dict.fromkeys((*HEADLINE, *extra)))
 
 
