@@ -1,7 +1,7 @@
 """Replace a folder by a finished one, and clean up after a process that was killed while it did so.
 
-A process that holds `.NAME.lock` works in `.NAME.partial` beside the target, and a later one may continue there; while
-folders are swapped, the old one is `.NAME.PID.old`. Older versions worked in `.NAME.PID.partial`, which is swept.
+A process works in `.NAME.PID.partial` beside the target, or, holding `.NAME.lock`, in `.NAME.partial`, which a later
+process may continue; while folders are swapped, the old one is `.NAME.PID.old`.
 """
 
 import os
@@ -14,6 +14,11 @@ from typing import Literal
 
 from taildiff.errors import DataError
 from taildiff.io.atomic import fsync_dir
+
+
+def partial(target: Path) -> Path:
+    """Where this process prepares `target` without a lock; not made here."""
+    return target.absolute().with_name(f".{target.absolute().name}.{os.getpid()}.partial")
 
 
 def lasting_partial(target: Path) -> Path:
@@ -47,7 +52,7 @@ def check_space(out: Path, name: str, needed: int) -> None:
 
 def replace(new: Path, target: Path) -> None:
     """Put folder `new` at `target`; the old one is renamed first, since a rename cannot replace a full folder."""
-    old = target.absolute().with_name(f".{target.absolute().name}.{os.getpid()}.old")
+    old = partial(target).with_suffix(".old")
     if target.exists():
         target.rename(old)
     try:
