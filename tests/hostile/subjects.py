@@ -34,7 +34,7 @@ from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_weights
 from taildiff.spec import CodecFacts, RunSpec, parse, read_json
 from taildiff.training.checkpoint import FILES, Trainable, load_checkpoint
-from taildiff.training.ema import averaged
+from taildiff.training.ema import MovingAverage
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def of_run(run: RunDir, spec: RunSpec, store: Store) -> list[Subject]:
     state, split = run.state(run.checkpoint_steps()[-1]), Split.load(run.split)
     weights = run.weights(run.weight_steps()[-1])
     learner = build.learner(spec, store.facts, split.counts)
-    trainable = Trainable(learner, averaged(learner.denoiser, 0.9), torch.optim.AdamW(learner.parameters()))
+    trainable = Trainable(learner, MovingAverage(learner.denoiser, 0.9), torch.optim.AdamW(learner.parameters()))
 
     def checkpoint() -> Any:
         position = load_checkpoint(state, trainable)
