@@ -1,7 +1,7 @@
 """Draw the pictures of the README from the runs of `make demo`: python docs/pictures.py [--runs runs/demo].
 
 rare-classes.png    samples of the four rarest digits, plain above CCUA, with the number of training images
-report.png          the top of report.html, where a Chromium browser is installed
+report.png          the samples in report.html, where a Chromium browser is installed
 """
 
 import argparse
@@ -48,15 +48,15 @@ def rare_classes(runs: Path, guidance: float = 2.0) -> None:
 
 
 def report(runs: Path) -> None:
-    """The first screen of the report."""
+    """The samples of the report, class by class."""
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         print("no Chromium browser: report.png is left as it is")
         return
     target = IMAGES / "report.png"
     with tempfile.TemporaryDirectory() as profile:
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1100,1250"]
-        page = (runs / "report.html").resolve().as_uri()
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1100,900"]
+        page = (runs / "report.html").resolve().as_uri() + "#samples"
         command = [browser, *options, f"--user-data-dir={profile}", f"--screenshot={target}", page]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
