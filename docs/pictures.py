@@ -23,6 +23,7 @@ from taildiff.run.layout import RunDir
 IMAGES = Path(__file__).parent / "images"
 METHODS = ("plain", "ccua")
 CLASSES, PER_CLASS = 4, 20
+ONLY_SAMPLES = "header, nav, footer, main > :not(:has(#samples)):not(#samples) { display: none }"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -54,10 +55,14 @@ def report(runs: Path) -> None:
         print("no Chromium browser: report.png is left as it is")
         return
     target = IMAGES / "report.png"
-    with tempfile.TemporaryDirectory() as profile:
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1100,900"]
-        page = (runs / "report.html").resolve().as_uri() + "#samples"
-        command = [browser, *options, f"--user-data-dir={profile}", f"--screenshot={target}", page]
+    text = (
+        (runs / "report.html").read_text(encoding="utf-8").replace("</head>", f"<style>{ONLY_SAMPLES}</style></head>")
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "samples.html")
+        page.write_text(text, encoding="utf-8")
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1100,640"]
+        command = [browser, *options, f"--user-data-dir={folder}", f"--screenshot={target}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
