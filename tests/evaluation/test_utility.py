@@ -37,6 +37,13 @@ def test_each_is_trained_on_what_it_is_named_after():
     assert (every.n_real, every.n_generated) == (75, 52)
 
 
+def test_all_train_for_the_same_steps(monkeypatch: pytest.MonkeyPatch):
+    train, steps = classifier_network.train, []
+    monkeypatch.setattr(classifier_network, "train", lambda *args: (steps.append(args[-1]), train(*args)))
+    measured()
+    assert steps == [40, 40, 40]
+
+
 def test_good_images_help_the_rare_class_and_mislabelled_ones_hurt():
     good, bad = measured(), measured(wrong=True)
     for kind in ("completed", "generated"):
