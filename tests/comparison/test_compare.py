@@ -30,7 +30,7 @@ def replicate(run: RunDir, key: int) -> None:
 
 def redefined(run: RunDir, to: Path | None = None, **changes: Any) -> None:
     """Write the evaluation of a fake run as if it had been another one."""
-    (folder,) = run.evaluations()
+    folder = next(run.evaluations())
     table = Table.read(folder)
     values = table.definition.model_dump()
     spec, sampling = values["spec"], values["spec"]["sampling"]
@@ -99,13 +99,17 @@ def test_missing_evaluations_and_repeated_paths_are_refused(tmp_path: Path, runs
 
 
 @pytest.mark.parametrize("at", ["steps", "images", "time"])
-def test_equal_training_is_found_or_the_message_says_what_to_evaluate(tmp_path: Path, at):
+def test_the_evaluation_nearest_to_equal_training_is_taken_and_a_far_one_is_named(tmp_path: Path, at):
     short, long = make_run(tmp_path / "short", steps=600), make_run(tmp_path / "long", steps=900)
-    with pytest.raises(RunError, match=r"long has no evaluation near .* --step N"):
-        choose([short.root, long.root], at)
-    redefined(long, step=620)
-    chosen = choose([short.root, long.root], at)
-    assert compare(chosen).names == ("short (step 600)", "long (step 620)")
+    far = compare(choose([short.root, long.root], at))
+    assert far.names == ("short (step 600)", "long (step 900)")
+    assert any("long has no evaluation near" in note and "step 900" in note for note in far.notes)
+    redefined(long, long.evaluation("newest").root, step=700)
+    redefined(long, long.evaluation("nearest").root, step=620)
+    redefined(long, long.evaluation("too early").root, step=500)
+    near = compare(choose([short.root, long.root], at))
+    assert near.names == ("short (step 600)", "long (step 620)")
+    assert not any("no evaluation near" in note for note in near.notes)
 
 
 def test_csv_markdown_and_latex_have_the_same_numbers(runs: tuple[RunDir, RunDir]):

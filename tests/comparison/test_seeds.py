@@ -201,12 +201,39 @@ def test_mistakes_say_what_to_do(tmp_path: Path, six: list[Path]):
     with pytest.raises(RunError, match=r"plain-0 and plain-1 are equal, with the same seed 0"):
         compare_seeds(six)
     changed(RunDir(six[1]), seed=1)
-    redefined(RunDir(six[1]), step=590)
-    with pytest.raises(RunError, match=r"different steps \(plain-0: 600, plain-1: 590, plain-2: 600\): add --at steps"):
-        compare_seeds(six)
-    assert compare_seeds(six, "steps").names == ("plain (steps 590–600)", "ccua (step 600)")
     with pytest.raises(RunError, match="given twice"):
         compare_seeds([six[0], six[0]])
+
+
+def test_seeds_stopped_by_time_are_one_column_at_equal_time(six: list[Path]):
+    """As --max-time leaves them: 590 steps in 118 s beside 600 in 120 s; ccua takes 0.3 s a step, so 180 s."""
+    redefined(RunDir(six[1]), step=590)
+    for path in six[3:]:
+        redefined(RunDir(path), RunDir(path).evaluation("earlier").root, step=400)
+    compared = compare_seeds(six)
+    assert compared.names == ("plain (steps 590–600)", "ccua (step 400)")
+    assert compared.seeds == (3, 3)
+    assert numbers(frechet(compared).cells[0])[0] == pytest.approx(8.1)
+    (note,) = [note for note in compared.notes if "unequal steps" in note]
+    assert note == (
+        "unequal steps, compared at equal training time: plain (steps 590–600) spans 1.7%, 118 to 120 seconds of "
+        "training"
+    )
+    assert compare_seeds(six, "steps").names == ("plain (steps 590–600)", "ccua (step 600)")
+    assert compare_seeds(six[:3]).names == ("plain (steps 590–600)",)
+
+
+def test_a_seed_far_from_the_others_is_compared_with_a_note(six: list[Path]):
+    redefined(RunDir(six[1]), step=300)
+    compared = compare_seeds(six[:3])
+    assert compared.names == ("plain (steps 300–600)",)
+    assert any("spans 100.0%, 60 to 120 seconds of training" in note for note in compared.notes)
+    (far, _) = [note for note in compared.notes if "no evaluation near 60 seconds of training" in note]
+    assert far.startswith("plain-0 has no evaluation near 60 seconds of training: the nearest is of step 600, at 120")
+    weights = RunDir(six[0]).weights(310)
+    weights.parent.mkdir()
+    weights.touch()
+    assert any(note.endswith(f"taildiff evaluate {six[0]} --step 310") for note in compare_seeds(six[:3]).notes)
 
 
 def test_runs_that_differ_only_in_the_seed_are_found(tmp_path: Path, six: list[Path]):

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from taildiff.comparison.compare import At, ComparisonTable, choose
+from taildiff.comparison.compare import ComparisonTable, choose
 from taildiff.comparison.compare import compare as compare_subjects
+from taildiff.comparison.equal_training import At
 from taildiff.comparison.render import renderer
 from taildiff.comparison.seeds import compare_seeds
 from taildiff.errors import RunError
@@ -22,8 +23,10 @@ def compare(
 
     Args:
         *evaluated: two or more runs, folders or npz files that have been evaluated, or folders of evaluations.
-        at: compare runs at equal training `time`, `steps` or `images` instead of their newest evaluations.
-        over_seeds: one column for runs that differ only in the seed: mean ± Student's 95 % interval.
+        at: compare runs at equal training `time`, `steps` or `images` instead of their newest evaluations: of each run
+            the evaluation nearest to the longest training that all have reached, with a note beyond 10 %.
+        over_seeds: one column for runs that differ only in the seed: mean ± Student's 95 % interval. Where their steps
+            differ, as after `max_time`, all runs are compared at equal training time.
         out: write the table here: .csv, .md or .tex.
 
     Raises:

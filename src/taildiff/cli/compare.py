@@ -26,9 +26,10 @@ class Compare:
     evaluated: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="A B …")]
     """Evaluated runs, folders or npz files of images, or folders of evaluations."""
     at: Literal["time", "steps", "images"] | None = None
-    """Compare runs at equal training time, steps or images instead of their newest evaluations."""
+    """Compare runs at equal training time, steps or images, by the nearest evaluations, instead of by their newest."""
     over_seeds: bool = False
-    """One column for runs that differ only in the seed: mean ± Student's 95 % interval over training seeds."""
+    """One column for runs that differ only in the seed: mean ± Student's 95 % interval over training seeds. Runs of
+    unequal steps (--max-time) are compared at equal training time."""
     out: Path | None = None
     """Write the whole table: .csv, .md or .tex."""
     classes: bool = False

@@ -8,18 +8,15 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
+from taildiff.comparison.equal_training import CLOSE, At, Training, amount, uneven
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import key_of, read_replicates
 from taildiff.evaluation.table import Group, Row, Table
 from taildiff.metrics.intervals import Interval, percentiles
-from taildiff.run.layout import EvalDir, RunDir, seconds_at
+from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import METRICS, MetricName
-
-At = Literal["time", "steps", "images"]
-CLOSE = 0.1
-"""Relative difference of training steps, images or seconds up to which they count as equal."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +26,8 @@ class Subject:
     name: str
     folder: EvalDir
     table: Table
-    position: float | None = None
-    """Training steps, images or seconds of its weights, where evaluations of equal training are compared."""
+    training: Training | None = None
+    """Of its weights, where evaluations of equal training are compared."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +97,9 @@ def found_at(path: Path) -> list[EvalDir]:
 
 
 def choose(paths: Sequence[Path], at: At | None = None) -> list[Subject]:
-    """The newest evaluation of each path by a definition that all share; with `at`, at equal training.
+    """The newest evaluation of each path by a definition that all share; with `at`, the one nearest to equal training.
 
-    Raises `RunError` where a path has no evaluation, where no definition is shared (naming what differs), and where no
-    evaluated weights had similar training.
+    Raises `RunError` where a path has no evaluation and where no definition is shared (naming what differs).
     """
     evaluated = [
         [Subject(name, f, Table.read(f)) for f in _evaluated(p)] for p, name in zip(paths, names_of(paths), strict=True)
@@ -114,7 +110,7 @@ def choose(paths: Sequence[Path], at: At | None = None) -> list[Subject]:
         chosen = [subject]
         for others in evaluated[1:]:
             same = [other for other in reversed(others) if not differing(subject.table, other.table)]
-            chosen += sorted(same, key=lambda other: _swept(other) != _swept(subject))[:1]
+            chosen += sorted(same, key=lambda other: (_far(other), _swept(other) != _swept(subject)))[:1]
         if len(chosen) == len(paths):
             return chosen
     newest = [subjects[-1] for subjects in evaluated]
@@ -164,6 +160,7 @@ def compare(subjects: Sequence[Subject]) -> ComparisonTable:
 def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
     """Warnings about reading their numbers side by side."""
     notes = list(dict.fromkeys(note for subject in subjects for note in subject.table.notes))
+    notes += [note for s in subjects if s.training is not None and (note := uneven(s.name, s.training))]
     if {subject.table.definition.source for subject in subjects} == {"images", "run"}:
         notes.append("the sampling of the existing images is not known: differences may be due to guidance")
     if len({_swept(subject) for subject in subjects}) > 1:
@@ -203,36 +200,26 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _at_equal(paths: Sequence[Path], evaluated: Sequence[list[Subject]], at: At) -> list[list[Subject]]:
-    """The evaluations of each run near the longest training that all have reached."""
-    placed = [[_placed(RunDir(path), s, at) for s in of_run] for path, of_run in zip(paths, evaluated, strict=True)]
-    reached = min(max(s.position or 0.0 for s in of_run) for of_run in placed)
-    near = [[s for s in of_run if abs((s.position or 0.0) - reached) <= CLOSE * reached] for of_run in placed]
-    for path, of_run, kept in zip(paths, placed, near, strict=True):
-        if not kept:
-            have = ", ".join(f"{s.position:g}" for s in of_run)
-            steps = ", ".join(map(str, RunDir(path).weight_steps()))
-            raise RunError(
-                f"{path} has no evaluation near {reached:g} {_UNITS[at]} (it has {have}). Evaluate such weights: "
-                f"taildiff evaluate {path} --step N, where N is one of {steps}"
-            )
-    return near
+    """The evaluations of each run, ending with those nearest to the longest training that all have reached."""
+    runs = [RunDir(path) for path in paths]
+    for run, of_run in zip(runs, evaluated, strict=True):
+        if not run.exists():
+            raise RunError(f"--at {at} compares runs, and {of_run[0].name} is not a run")
+    steps = [[subject.table.definition.step for subject in of_run] for of_run in evaluated]
+    amounts = [[amount(run, step, at) for step in own] for run, own in zip(runs, steps, strict=True)]
+    wanted = min(map(max, amounts))
+    placed = [
+        [
+            replace(subject, training=Training(run, at, step, reached, wanted))
+            for subject, step, reached in zip(*of_run, strict=True)
+        ]
+        for run, *of_run in zip(runs, evaluated, steps, amounts, strict=True)
+    ]
+    return [sorted(of_run, key=lambda s: s.training.apart if s.training else 0.0, reverse=True) for of_run in placed]
 
 
-_UNITS: dict[At, str] = {"time": "seconds of training", "steps": "steps", "images": "training images"}
-
-
-def _placed(run: RunDir, subject: Subject, at: At) -> Subject:
-    if not run.exists():
-        raise RunError(f"--at {at} compares runs, and {subject.name} is not a run")
-    step = subject.table.definition.step
-    match at:
-        case "steps":
-            position = float(step)
-        case "images":
-            position = float(step * run.info().spec.batch_size)
-        case "time":
-            position = seconds_at(run.metrics, step)
-    return replace(subject, position=position)
+def _far(subject: Subject) -> bool:
+    return subject.training is not None and subject.training.apart > CLOSE
 
 
 def _swept(subject: Subject) -> tuple[float, ...]:
@@ -240,7 +227,7 @@ def _swept(subject: Subject) -> tuple[float, ...]:
 
 
 def _named(subject: Subject) -> str:
-    return subject.name if subject.position is None else f"{subject.name} (step {subject.table.definition.step})"
+    return subject.name if subject.training is None else f"{subject.name} (step {subject.training.step})"
 
 
 def _short(value: str) -> str:

@@ -4,18 +4,20 @@ Such runs are one setting. Its values v_1 … v_n are shown as their mean and St
 mean ± t(n-1, 0.975) s / sqrt(n). A difference of two settings with the same seeds is paired, since runs of equal seed
 draw the same images and noise (`rng.py`): the same formula over the n differences. Otherwise it is
 Welch's (1947): squared error s_a²/n_a + s_b²/n_b, with the degrees of freedom of Satterthwaite (1946).
+
+Runs that were stopped by time have unequal steps: they, and the runs that they are compared with, are then compared at
+equal training time, which the table says.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
 from math import sqrt
 from pathlib import Path
 from statistics import mean, variance  # exact: the order of the runs changes no digit
 
 from taildiff.comparison.compare import (
-    At,
     Cell,
     ComparisonTable,
     Difference,
@@ -26,6 +28,7 @@ from taildiff.comparison.compare import (
     names_of,
     notes_of,
 )
+from taildiff.comparison.equal_training import At
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import Key, key_of
 from taildiff.evaluation.table import Row
@@ -56,6 +59,12 @@ class _Setting:
     name: str
     seeds: tuple[int, ...]
     rows: tuple[dict[Key, Row], ...]
+    subjects: tuple[Subject, ...]
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The lowest and highest step of its weights."""
+        return _ends([subject.table.definition.step for subject in self.subjects])
 
     def measured(self, key: Key) -> dict[int, Row]:
         """The rows of one number by seed, where they have a value."""
@@ -66,22 +75,22 @@ class _Setting:
 def compare_seeds(paths: Sequence[Path], at: At | None = None) -> ComparisonTable:
     """One column per setting: means over the seeds of its runs, with Student's intervals.
 
-    Raises `RunError` for images, a seed given twice, weights of different steps (without `at`), and like `choose`.
+    Weights of one setting that have different steps are compared at equal training time, unless `at` names another
+    measure. Raises `RunError` for images, a seed given twice, and like `choose`.
     """
     groups = _grouped(paths, names_of(paths))
     for group in groups:
         _check_seeds(group)
-    subjects = dict(zip(paths, choose(paths, at), strict=True))
-    settings = [
-        _setting(name, group, [subjects[run.path] for run in group], at)
-        for name, group in zip(_names(groups), groups, strict=True)
-    ]
+    settings = _settings(paths, groups, at)
+    if at is None and any(low < high for low, high in (setting.steps for setting in settings)):
+        settings = _settings(paths, groups, "time")
     keys = dict.fromkeys(key for rows in settings[0].rows for key in rows if METRICS[key[0]].option)
     lines = [line for key in keys if (line := _line(key, settings)) is not None]
     if not lines:
         raise RunError("nothing to compare: no two settings have a number at the same guidance and class")
-    notes = (*notes_of(list(subjects.values())), *_notes(settings, lines))
-    is_fid = subjects[paths[0]].table.definition.extractor.is_fid
+    subjects = [subject for setting in settings for subject in setting.subjects]
+    notes = (*notes_of(subjects), *_notes(settings, lines))
+    is_fid = subjects[0].table.definition.extractor.is_fid
     return ComparisonTable(
         tuple(s.name for s in settings), tuple(lines), notes, is_fid, tuple(len(s.seeds) for s in settings)
     )
@@ -163,19 +172,25 @@ def _check_seeds(group: Sequence[_Run]) -> None:
             )
 
 
-def _setting(name: str, group: Sequence[_Run], subjects: Sequence[Subject], at: At | None) -> _Setting:
-    steps = [subject.table.definition.step for subject in subjects]
-    if at is None and len(set(steps)) > 1:
-        have = ", ".join(f"{run.name}: {step}" for run, step in zip(group, steps, strict=True))
-        raise RunError(
-            f"runs of one setting were evaluated at different steps ({have}): add --at steps, or evaluate all at one "
-            "step with taildiff evaluate RUN --step N"
-        )
-    if at is not None:
-        low, high = min(steps), max(steps)
-        name += f" (step {low})" if low == high else f" (steps {low}–{high})"
+def _settings(paths: Sequence[Path], groups: Sequence[Sequence[_Run]], at: At | None) -> list[_Setting]:
+    subjects = dict(zip(paths, choose(paths, at), strict=True))
+    return [
+        _setting(name, group, [subjects[run.path] for run in group])
+        for name, group in zip(_names(groups), groups, strict=True)
+    ]
+
+
+def _setting(name: str, group: Sequence[_Run], subjects: Sequence[Subject]) -> _Setting:
     rows = tuple({key_of(row): row for row in subject.table.rows} for subject in subjects)
-    return _Setting(name, tuple(run.seed for run in group), rows)
+    setting = _Setting(name, tuple(run.seed for run in group), rows, tuple(subjects))
+    if subjects[0].training is None:
+        return setting
+    low, high = setting.steps
+    return replace(setting, name=f"{name} (step {low})" if low == high else f"{name} (steps {low}–{high})")
+
+
+def _ends(steps: Sequence[int]) -> tuple[int, int]:
+    return min(steps), max(steps)
 
 
 def _line(key: Key, settings: Sequence[_Setting]) -> Line | None:
@@ -234,6 +249,7 @@ def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:
     ):
         if chosen:
             notes.append(f"difference to {first.name} {words}: {', '.join(chosen)}")
+    notes += _unequal_steps(settings)
     if alone := [s.name for s in settings if len(s.seeds) == 1]:
         notes.append(
             f"only one run, so no interval: {', '.join(alone)}. Train more seeds: taildiff train RECIPE --seed N"
@@ -242,6 +258,19 @@ def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:
     if any(tuple(cell.seeds for cell in line.cells) != complete for line in lines):
         notes.append("n counts the seeds where some lack the number; such differences are unpaired")
     return notes
+
+
+def _unequal_steps(settings: Sequence[_Setting]) -> list[str]:
+    """How far the steps and the training of the runs of one setting spread."""
+    spreads: list[str] = []
+    measure = ""
+    for setting in settings:
+        (low, high), training = setting.steps, [s.training for s in setting.subjects if s.training]
+        if low < high:
+            least, most = (end(training, key=lambda each: each.amount) for end in (min, max))
+            spreads.append(f"{setting.name} spans {(high - low) / low:.1%}, {least.amount:.4g} to {most.text}")
+            measure = least.at
+    return [f"unequal steps, compared at equal training {measure}: {'; '.join(spreads)}"] if spreads else []
 
 
 def _names(groups: Sequence[Sequence[_Run]]) -> list[str]:
