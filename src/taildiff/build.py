@@ -69,6 +69,8 @@ def denoiser(spec: ModelSpec, facts: DataFacts) -> Denoiser:
                 blocks=spec.blocks,
                 attention=spec.attention,
                 dropout=spec.dropout,
+                group_channels=spec.group_channels,
+                zero_init=spec.zero_init,
             )
         case SiTSpec():
             return SiT(

@@ -11,6 +11,7 @@ from taildiff.diffusion.samplers.ancestral import Ancestral
 from taildiff.diffusion.samplers.base import ImageNoise, predictor, trajectory
 from taildiff.diffusion.samplers.ddim import DDIM
 from taildiff.diffusion.samplers.heun import Heun
+from taildiff.rng import stream
 from taildiff.testing import check_sampler, exact_gaussian
 
 PROCESSES = {"ddpm": DDPM, "flow": Flow}
@@ -101,8 +102,8 @@ def test_guidance_is_one_batched_call_and_linear():
 
 
 def test_image_noise_does_not_depend_on_the_batch():
-    together = ImageNoise([1, 2, 3], (1, 4, 4))
-    alone = ImageNoise([2], (1, 4, 4))
+    together = ImageNoise([stream(seed, "image") for seed in (1, 2, 3)], (1, 4, 4))
+    alone = ImageNoise([stream(2, "image")], (1, 4, 4))
     for _ in range(3):
         assert torch.equal(together()[1], alone()[0])
 

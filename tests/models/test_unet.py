@@ -84,3 +84,38 @@ def test_a_size_that_does_not_divide_is_explained():
         build.denoiser(UNetSpec(), facts)
     with pytest.raises(ValueError, match=r"attention is at level 3, but channels has only levels 0\.\.2"):
         UNetSpec(attention=(3,))
+
+
+@pytest.mark.parametrize(
+    ("channels", "at_least", "groups"),
+    [
+        ((16, 32, 64), 4, 4),
+        ((16, 32, 64), 1, 16),
+        ((32, 64, 64), 4, 8),
+        ((24, 48), 4, 4),
+        ((8,), 16, 1),
+        ((128, 256, 256, 256), 4, 32),
+        ((128, 256, 256, 256), 1, 32),
+    ],
+)
+def test_groups_hold_several_channels(channels, at_least, groups):
+    net = UNet((16, 16), 3, 2, channels, 1, group_channels=at_least)
+    assert {m.num_groups for m in net.modules() if isinstance(m, torch.nn.GroupNorm)} == {groups}
+
+
+def test_the_network_starts_near_zero():
+    """Each block passes its input on (up to its shortcut), and the prediction is near 0; every weight is trained."""
+    zero, default = small(zero_init=True), small(zero_init=False)
+    x, s, y = inputs()
+    assert zero.predict(x, s, y).abs().max() < 1e-4 < default.predict(x, s, y).abs().max()
+    block = zero.net.down_blocks[0].resnets[0]
+    h = torch.randn(2, 8, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(block(h, torch.randn(2, 32, dtype=torch.float64)), h, atol=1e-4, rtol=0)
+    attention = zero.net.mid_block.attentions[0]
+    h = torch.randn(2, 16, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(attention(h), h, atol=1e-4, rtol=0)
+    changed = {
+        name for (name, a), b in zip(zero.named_parameters(), default.parameters(), strict=True) if (a != b).any()
+    }
+    tails = ("conv2.weight", "conv2.bias", "to_out.0.weight", "to_out.0.bias", "conv_out.weight", "conv_out.bias")
+    assert {name for name, _ in zero.named_parameters() if name.endswith(tails)} == changed

@@ -7,6 +7,7 @@ import torch
 from taildiff import build
 from taildiff.data.batches import Batch
 from taildiff.diffusion.process import DDPM, Flow, noise
+from taildiff.diffusion.random_tensors import RandomTensors
 from taildiff.errors import SpecError
 from taildiff.losses.contrastive import unsupervised_contrastive
 from taildiff.losses.noise_weight import noise_weight
@@ -185,7 +186,7 @@ def test_draws_depend_on_seed_and_step_only():
 
 def test_label_drop_policies():
     def rate(policy):
-        return [policy.draw(16, torch.Generator().manual_seed(i)) for i in range(400)]
+        return [policy.draw(16, RandomTensors(i, "drop")) for i in range(400)]
 
     per_sample = torch.stack(rate(LabelDrop(0.1)))
     assert per_sample.float().mean().item() == pytest.approx(0.1, abs=0.02)
@@ -193,7 +194,7 @@ def test_label_drop_policies():
     per_batch = torch.stack(rate(LabelDrop(0.1, per_batch=True)))
     assert ((per_batch.sum(1) == 0) | (per_batch.sum(1) == 16)).all()
     assert per_batch.float().mean().item() == pytest.approx(0.1, abs=0.05)
-    assert not LabelDrop(0.0).draw(1000, torch.Generator()).any()
+    assert not LabelDrop(0.0).draw(1000, RandomTensors(0, "drop")).any()
 
 
 def test_repulsion_survives_half_precision_and_flat_features():

@@ -1,6 +1,6 @@
 """Run files written by commit 8e4bf6a load and resume; other formats are refused in one line.
 
-run_of_8e4bf6a.zip holds a store, a run that commit stopped after step 2 of 4, and the metrics of an undisturbed one.
+run_of_8e4bf6a.zip holds a store and two runs that commit stopped after step 2 of 4: a transformer and a U-Net.
 """
 
 import json
@@ -15,7 +15,10 @@ from taildiff.data.store import Store
 from taildiff.errors import CheckpointError, RunError
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_tensors, read_weights
+from taildiff.sampling.generate import load_model
+from taildiff.spec import RunSpec, UNetSpec
 from taildiff.training.checkpoint import read_position
+from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 
 
@@ -40,18 +43,55 @@ def test_files_of_8e4bf6a_load(old_run: RunDir):
         assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
-def test_a_run_of_8e4bf6a_resumes(old_run: RunDir):
-    store = Store.open(old_run.root.parent / "store")
-    assert run_training(old_run, old_run.info().spec, store).step == 4
-    resumed, whole = lines(old_run.metrics), lines(old_run.root.parent / "whole.jsonl")
-    assert [line["step"] for line in resumed] == [1, 2, 3, 4]
-    for ours, theirs in zip(resumed, whole, strict=True):
-        assert ours.keys() == theirs.keys()
-        assert ours["terms"] == pytest.approx(theirs["terms"], rel=1e-5)
+@pytest.fixture
+def old_unet(old_run: RunDir) -> RunDir:
+    return RunDir(old_run.root.parent / "unet")
+
+
+def today(spec: RunSpec) -> RunSpec:
+    """The same run with the network that this version starts."""
+    assert isinstance(spec.model, UNetSpec)
+    return spec.model_copy(update={"model": UNetSpec(channels=spec.model.channels)})
+
+
+@pytest.mark.parametrize("name", ["run", "unet"])
+def test_a_run_of_8e4bf6a_resumes(old_run: RunDir, old_unet: RunDir, name: str, caplog: pytest.LogCaptureFixture):
+    """By the spec that its recipe has today, which asks for another U-Net; more than once."""
+    run = old_run if name == "run" else old_unet
+    store, spec = Store.open(old_run.root.parent / "store"), run.info().spec
+    asked = spec if name == "run" else today(spec)
+    before = lines(run.metrics)
+    assert run_training(run, asked, store, StopRule(step=3)).step == 3
+    assert "was started by an older version" in caplog.text
+    assert (run.info().format, run.info().spec) == (2, spec)
+    assert run_training(run, asked, store).step == 4
+    after = lines(run.metrics)
+    assert [line["step"] for line in after] == [1, 2, 3, 4]
+    assert after[:2] == before
+    assert all(line.keys() == before[0].keys() for line in after)
+
+
+def test_the_network_of_8e4bf6a_predicts_the_same(old_unet: RunDir):
+    """Its normalisation groups are part of what the weights mean: 8 groups of one channel, today 2 of 4."""
+    model = load_model(old_unet)
+    assert isinstance(model.spec.model, UNetSpec)
+    assert (model.spec.model.group_channels, model.spec.model.zero_init) == (1, False)
+    x = torch.linspace(-1, 1, 128).reshape(2, 1, 8, 8)
+    out = model.denoiser.predict(x, torch.tensor([0.3, 0.8]), torch.tensor([0, model.denoiser.null_label]))
+    assert out.flatten()[:4].tolist() == pytest.approx([-0.082793, 0.210214, -0.087204, 0.074472], abs=1e-5)
+
+
+def test_other_groups_are_refused(old_run: RunDir, old_unet: RunDir):
+    store, spec = Store.open(old_run.root.parent / "store"), today(old_unet.info().spec)
+    wider = spec.model_copy(update={"model": UNetSpec(channels=(16,))})
+    with pytest.raises(RunError, match=r"model\.channels: \[8\] -> \[16\]"):
+        run_training(old_unet, wider, store)
+    with pytest.raises(CheckpointError, match=r'"group_channels":1,.* and this run is .*"group_channels":4,'):
+        run_training(RunDir(old_run.root.parent / "new"), spec, store, start_from=old_unet.weights(2))
 
 
 def test_another_format_is_refused_in_one_line(old_run: RunDir):
-    reason = "has format 1, and this version of taildiff reads 2: train again"
+    reason = "has format 1, and this version of taildiff reads 2 and 3: train again"
     for path, key in ((old_run.spec, "facts"), (old_run.state(2) / "state.json", "sha256")):
         values = json.loads(path.read_text())
         del values[key]  # further misfits do not lengthen the message

@@ -18,7 +18,7 @@ from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Split
 from taildiff.data.order import Order
 from taildiff.data.store import Store
-from taildiff.rng import seed_of
+from taildiff.diffusion.random_tensors import RandomTensors
 from taildiff.spec import CodecFacts
 
 
@@ -87,8 +87,7 @@ class Batches:
 
     def _noise(self, step: int, shape: tuple[int, ...]) -> Tensor:
         """The rank's rows of the global batch's noise, which does not depend on the number of processes."""
-        generator = torch.Generator().manual_seed(seed_of(self.order.seed, "latent", step))
-        return torch.randn(self.batch_size, *shape, generator=generator)[self.rows]
+        return RandomTensors(self.order.seed, "latent", step).normal(self.batch_size, *shape)[self.rows]
 
     @contextmanager
     def ahead(self, start: int, stop: int) -> Iterator[Iterator[Batch]]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from taildiff.diffusion.prediction import Prediction, target
+from taildiff.diffusion.random_tensors import RandomTensors
 from taildiff.errors import InputError
 
 Times = Sequence[float | None]
@@ -44,8 +45,8 @@ class Process(Protocol):
         """(alpha, sigma) at noise levels s, each of the shape of s."""
         ...
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Noise levels for training, (n,) float32 on the generator's device."""
+    def draw(self, n: int, random: RandomTensors) -> Tensor:
+        """Noise levels for training, (n,) float32."""
         ...
 
     def times(self, steps: int) -> Times:
@@ -87,10 +88,9 @@ class DDPM:
             self._copies[device] = self.alpha_bar.to(device)
         return self._copies[device]
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw(self, n: int, random: RandomTensors) -> Tensor:
         """Uniform over the grid."""
-        t = torch.randint(self.timesteps, (n,), generator=generator, device=generator.device)
-        return t.float() / self.timesteps
+        return random.integers(self.timesteps, n).float() / self.timesteps
 
     def times(self, steps: int, end: str = "data") -> Times:
         """`data`: from T-1 down to the clean prediction; `grid`: as in the DDIM of the CCUA release.
@@ -118,11 +118,11 @@ class Flow:
         """(1 - s, s)."""
         return 1 - s, s
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw(self, n: int, random: RandomTensors) -> Tensor:
         """S ~ U[0, 1) (SiT's default), or logit-normal: sigmoid of N(0, 1) (Esser et al. 2024, sec. 3.1)."""
         if self._logit_normal:
-            return torch.randn(n, generator=generator, device=generator.device).sigmoid()
-        return torch.rand(n, generator=generator, device=generator.device)
+            return random.normal(n).sigmoid()
+        return random.uniform(n)
 
     def times(self, steps: int) -> Times:
         """Evenly spaced from 1 down to the clean prediction."""

@@ -2,14 +2,19 @@
 
 The forward pass is written out block by block, because UNet2DModel.forward can neither return inner activations nor
 stop early; parameters have the names of UNet2DModel. The noise level is embedded as 1000 s in float32.
+
+The network starts near zero, as DDPM's releases do: a gain of 1e-5 on the last convolution, on the second one of each
+residual block and on the attention's output. diffusers alone starts with torch's default for all of them.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from taildiff.errors import SpecError
 from taildiff.models.denoiser import Denoiser, Output
@@ -27,6 +32,8 @@ class UNet(Denoiser):
         blocks: int,
         attention: Sequence[int] = (),
         dropout: float = 0.0,
+        group_channels: int = 4,
+        zero_init: bool = True,
     ):
         super().__init__()
         levels = len(channels)
@@ -49,11 +56,21 @@ class UNet(Denoiser):
             block_out_channels=tuple(channels),
             down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
             up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
-            norm_num_groups=math.gcd(32, *channels),
+            norm_num_groups=_groups(channels, group_channels),
             attention_head_dim=None,  # one head
             dropout=dropout,
             num_class_embeds=classes + 1,
         )
+        if zero_init:
+            self._zero_init()
+
+    def _zero_init(self) -> None:
+        """Scale the layers that add to a residual path, and the last one, by 1e-5; their biases become 0."""
+        last = [m.conv2 for m in self.net.modules() if isinstance(m, ResnetBlock2D)]
+        last += [m.to_out[0] for m in self.net.modules() if isinstance(m, Attention)]  # pyright: ignore[reportOptionalSubscript]
+        for layer in [*last, self.net.conv_out]:
+            layer.weight.data.mul_(1e-5)
+            nn.init.zeros_(layer.bias)
 
     def width(self, tap: str) -> int:
         """See `Denoiser.width`."""
@@ -85,3 +102,9 @@ class UNet(Denoiser):
                 return recorder.output()
             h, embedding, *skips = recorder.keep(h, embedding, *skips)
         return recorder.output(net.conv_out(net.conv_act(net.conv_norm_out(h))))
+
+
+def _groups(channels: Sequence[int], at_least: int) -> int:
+    """GroupNorm groups: the most, up to 32, that divide every level's channels and hold `at_least` channels each."""
+    common = math.gcd(32, *channels)
+    return max((g for g in range(1, common + 1) if common % g == 0 and min(channels) // g >= at_least), default=1)

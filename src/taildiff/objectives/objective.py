@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from taildiff.data.batches import Batch
 from taildiff.diffusion.process import Noised, Process, noise
+from taildiff.diffusion.random_tensors import RandomTensors
 from taildiff.models.denoiser import Denoiser
 from taildiff.objectives.views import Null, Selection, View, labels_of, rows_of, select
-from taildiff.rng import seed_of
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Need:
 
 @dataclass(frozen=True)
 class Streams:
-    """The random generators of one step, one per purpose, so that no term shifts the numbers of another."""
+    """The random streams of one step, one per purpose, so that no term shifts the numbers of another."""
 
     seed: int
     step: int
     device: torch.device | str = "cpu"
 
-    def __call__(self, purpose: str) -> torch.Generator:
-        """A fresh generator; the same purpose always gives the same numbers."""
-        return torch.Generator(self.device).manual_seed(seed_of(self.seed, purpose, self.step))
+    def __call__(self, purpose: str) -> RandomTensors:
+        """A fresh stream; the same purpose always gives the same numbers."""
+        return RandomTensors(self.seed, purpose, self.step, device=self.device)
 
 
 class Draws(NamedTuple):
@@ -70,9 +70,9 @@ class LabelDrop:
     p: float
     per_batch: bool = False
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw(self, n: int, random: RandomTensors) -> Tensor:
         """(n,) bool."""
-        coins = torch.rand(n, generator=generator, device=generator.device) < self.p
+        coins = random.uniform(n) < self.p
         return coins[:1].expand(n) if self.per_batch else coins
 
 
@@ -193,20 +193,15 @@ class Objective(nn.Module):
         of_terms = (purpose for _, term in terms for purpose in term.uniforms)
         self.purposes = tuple(dict.fromkeys([*of_views, *of_terms, *self.target.uniforms]))
 
-    def draw(self, batch_size: int, image_shape: Sequence[int], streams: Callable[[str], torch.Generator]) -> Draws:
+    def draw(self, batch_size: int, image_shape: Sequence[int], streams: Callable[[str], RandomTensors]) -> Draws:
         """All random numbers for the global batch; image_shape (C, H, W). Numbers depend on their purpose only."""
-
-        def uniform(purpose: str) -> Tensor:
-            generator = streams(purpose)
-            return torch.rand(batch_size, generator=generator, device=generator.device)
-
-        generator = streams("noise")
-        columns = [uniform(purpose) for purpose in self.purposes]
+        eps = streams("noise").normal(batch_size, *image_shape)
+        columns = [streams(purpose).uniform(batch_size) for purpose in self.purposes]
         return Draws(
             s=self.process.draw(batch_size, streams("level")),
-            eps=torch.randn(batch_size, *image_shape, generator=generator, device=generator.device),
+            eps=eps,
             dropped=self.drop.draw(batch_size, streams("drop")),
-            uniforms=torch.stack(columns, 1) if columns else torch.empty(batch_size, 0, device=generator.device),
+            uniforms=torch.stack(columns, 1) if columns else eps.new_empty(batch_size, 0),
         )
 
     def forward(self, denoiser: Denoiser, batch: Batch, draws: Draws) -> StepLoss:

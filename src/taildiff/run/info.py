@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -15,8 +15,12 @@ MAY_CHANGE = ("every.", "devices", "nodes", "compile", "skip_nonfinite", "model.
 
 `skip_nonfinite` may, because it does not change the steps before the limit is reached.
 """
-FORMAT = 2
+FORMAT = 3
 """The format of run.json, state.json and weights files."""
+Format = Literal[2, 3]
+"""Formats that can be read."""
+_BEFORE_3 = {"unet": {"group_channels": 1, "zero_init": False}}
+"""Fields of the networks that format 2 lacked, at the values that they had."""
 
 
 def changed(old: RunSpec, new: RunSpec, free: Sequence[str] = MAY_CHANGE) -> list[tuple[str, Any, Any]]:
@@ -49,7 +53,7 @@ class Hardware(_Info):
 class RunInfo(_Info):
     """run.json; the attributes are its keys."""
 
-    format: Literal[2] = FORMAT
+    format: Format = FORMAT
     spec: RunSpec
     facts: DataFacts
     store: StoreRef
@@ -69,8 +73,26 @@ class RunInfo(_Info):
 def check_format(values: Any, path: Path, error: type[RunError] = RunError) -> None:
     """`error` where a file was written in another format."""
     version = values.get("format", FORMAT) if isinstance(values, dict) else FORMAT
-    if version != FORMAT:
-        raise error(f"{path} has format {version!r:.40}, and this version of taildiff reads {FORMAT}: train again")
+    if version not in get_args(Format):
+        known = " and ".join(map(str, get_args(Format)))
+        raise error(f"{path} has format {version!r:.40}, and this version of taildiff reads {known}: train again")
+
+
+def upgraded(values: Any) -> Any:
+    """A file's values; in those of format 2, fields added since have the values that they had then."""
+    match values:
+        case {"format": 2, "spec": {"model": {"kind": str(kind)} as model} as spec} if kind in _BEFORE_3:
+            return {**values, "spec": {**spec, "model": {**_BEFORE_3[kind], **model}}}
+        case _:
+            return values
+
+
+def as_started(spec: RunSpec, info: RunInfo) -> RunSpec:
+    """The spec to resume a run with: fields that the format of its run.json lacked keep the values that they had."""
+    kind = spec.model.kind
+    if info.format == FORMAT or kind not in _BEFORE_3 or info.spec.model.kind != kind:
+        return spec
+    return spec.model_copy(update={"model": spec.model.model_copy(update=_BEFORE_3[kind])})
 
 
 def add_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +105,7 @@ def read_run_info(path: Path) -> RunInfo:
     try:
         values = read_json(path)
         check_format(values, path)
-        info = RunInfo.model_validate(values)
+        info = RunInfo.model_validate(upgraded(values))
     except SpecError as error:
         raise RunError(str(error)) from None
     except ValidationError as error:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +15,7 @@ from torch import Tensor
 from taildiff.errors import CheckpointError
 from taildiff.io.atomic import write_atomic
 from taildiff.io.checksum import CHECKSUM, json_sha256
-from taildiff.run.info import FORMAT, check_format
+from taildiff.run.info import FORMAT, Format, check_format, upgraded
 from taildiff.spec import DataFacts, RunSpec, Spec, parse
 
 Tensors = dict[str, Tensor]
@@ -24,7 +24,7 @@ Tensors = dict[str, Tensor]
 class WeightsMeta(Spec):
     """The metadata of a weights file."""
 
-    format: Literal[2] = FORMAT
+    format: Format = FORMAT
     kind: str
     """`ema` or `raw`."""
     step: int
@@ -50,7 +50,7 @@ def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
     try:
         fields = json.loads(metadata["taildiff"])
         check_format(fields, path, CheckpointError)
-        meta = parse(WeightsMeta, fields)
+        meta = parse(WeightsMeta, upgraded(fields))
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as error:

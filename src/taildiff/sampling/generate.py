@@ -28,7 +28,7 @@ from taildiff.log import Progress, silent
 from taildiff.memory import keep_freed_memory
 from taildiff.models.codec import Codec, codec
 from taildiff.models.denoiser import Denoiser
-from taildiff.rng import seed_of
+from taildiff.rng import stream
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import Tensors, WeightsMeta, read_weights
 from taildiff.spec import DataFacts, RunSpec, SamplingSpec
@@ -164,15 +164,19 @@ def batches(
     if not 0 <= guidance < float("inf"):
         raise SpecError(f"guidance {guidance:g} is not a number from 0 up")
     batch_size = batch_size or max(1, min(256, _BATCH_PIXELS // (model.facts.height * model.facts.width)))
-    seeds = image_seeds(labels, sampling.seed)
+    ranks = ranks_of(labels)
     for first in range(start, len(labels), batch_size):
         rows = slice(first, min(first + batch_size, len(labels)))
-        yield rows, _steps(model, labels[rows], seeds[rows], sampling, guidance)
+        yield rows, _steps(model, labels[rows], ranks[rows], sampling, guidance)
 
 
 @torch.inference_mode()
 def _steps(
-    model: TrainedModel, labels: NDArray[np.int64], seeds: list[int], sampling: SamplingSpec, guidance: float
+    model: TrainedModel,
+    labels: NDArray[np.int64],
+    ranks: NDArray[np.int64],
+    sampling: SamplingSpec,
+    guidance: float,
 ) -> Iterator[Tensor]:
     facts, denoiser = model.facts, model.denoiser
     device = next(denoiser.parameters()).device
@@ -180,7 +184,8 @@ def _steps(
     predict = predictor(
         network, model.process, torch.from_numpy(labels).to(device), sampling.clip and facts.codec is None
     )
-    noise = ImageNoise(seeds, facts.shape, device)
+    streams = [stream(sampling.seed, "image", *each) for each in zip(labels.tolist(), ranks.tolist(), strict=True)]
+    noise = ImageNoise(streams, facts.shape, device)
     yield from trajectory(build.sampler(sampling, model.process), model.process.times(sampling.steps), predict, noise)
 
 
@@ -190,12 +195,10 @@ def decoded(model: TrainedModel, x: Tensor) -> Tensor:
     return model.codec.decode(x)
 
 
-def image_seeds(labels: np.ndarray, seed: int) -> list[int]:
-    """One seed an image, from (seed, label, rank among the images of that label)."""
-    seen: dict[int, int] = {}
-    seeds: list[int] = []
-    for label in labels.tolist():
-        rank = seen.get(label, 0)
-        seen[label] = rank + 1
-        seeds.append(seed_of(seed, "image", label, rank))
-    return seeds
+def ranks_of(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each image's rank (N,) among those of its label (N,), from 0 up, in order."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(labels), np.int64)
+    ranks[order] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return ranks

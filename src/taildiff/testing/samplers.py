@@ -10,6 +10,7 @@ from taildiff.diffusion.guidance import Network
 from taildiff.diffusion.prediction import target
 from taildiff.diffusion.process import DDPM, Flow, Process
 from taildiff.diffusion.samplers.base import ImageNoise, Predict, Sampler, predictor, trajectory
+from taildiff.rng import stream
 from taildiff.testing.base import close, require
 
 
@@ -86,7 +87,7 @@ def _check_steps(name: str, sampler: Sampler, process: Process) -> None:
 
 def _check_independence(name: str, make: Callable[[Process], Sampler], process: Process) -> None:
     def images(seeds: list[int], labels: list[int]) -> Tensor:
-        draw = ImageNoise(seeds, (1, 4, 4))
+        draw = ImageNoise([stream(seed, "image") for seed in seeds], (1, 4, 4))
         predict = _predict(process, torch.tensor(labels))
         *_, x = trajectory(make(process), process.times(12), predict, lambda: draw().double())
         return x

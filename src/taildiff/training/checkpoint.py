@@ -12,7 +12,6 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import Field
@@ -23,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from taildiff.errors import CheckpointError, SpecError
 from taildiff.io.atomic import fsync_dir, write_atomic, write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, file_sha256, with_checksum
-from taildiff.run.info import FORMAT, check_format
+from taildiff.run.info import FORMAT, Format, check_format
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_tensors
 from taildiff.spec import Spec, parse, read_json
@@ -42,7 +41,7 @@ class FileMeta(Spec):
 class Position(Spec):
     """How far a run has come."""
 
-    format: Literal[2] = FORMAT
+    format: Format = FORMAT
     step: int = 0
     """Steps done."""
     images: int = 0

@@ -10,7 +10,7 @@ from taildiff.errors import CheckpointError
 from taildiff.models.convert import load_foreign, read_foreign
 from taildiff.objectives.objective import Learner
 from taildiff.rng import seed_of
-from taildiff.run.info import changed
+from taildiff.run.info import MAY_CHANGE, changed
 from taildiff.run.weights import Tensors, is_taildiff_file, read_weights
 from taildiff.spec import DataFacts, RunSpec
 
@@ -31,7 +31,8 @@ def _read_start(path: Path, spec: RunSpec, facts: DataFacts) -> Tensors:
         return read_foreign(path)
     tensors, meta = read_weights(path)
     same_kind = meta.facts.shape == facts.shape and bool(meta.facts.codec) == bool(facts.codec)
-    if not same_kind or any(name.startswith("model.") for name, _, _ in changed(meta.spec, spec)):
+    free = [*MAY_CHANGE, "model.zero_init"]
+    if not same_kind or any(name.startswith("model.") for name, _, _ in changed(meta.spec, spec, free)):
         raise CheckpointError(
             f"--from {path} does not fit this network and data: it holds {_shape(meta.spec, meta.facts)}, "
             f"and this run is {_shape(spec, facts)}"

@@ -1,5 +1,6 @@
 """Resume a run: only with the settings and data it was started with, from its newest intact checkpoint."""
 
+from dataclasses import replace
 from typing import Any
 
 from taildiff.data.latents import LatentStore
@@ -7,11 +8,24 @@ from taildiff.engine import Engine
 from taildiff.errors import CheckpointError, RunError
 from taildiff.io.atomic import write_json
 from taildiff.log import log
-from taildiff.run.info import MAY_CHANGE, RunInfo, add_checksum, changed
+from taildiff.run.info import FORMAT, MAY_CHANGE, RunInfo, add_checksum, as_started, changed
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
 from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, set_aside, tidy
 from taildiff.training.request import TrainingRequest
+
+
+def for_existing_run(request: TrainingRequest) -> TrainingRequest:
+    """The request, with the network of the run where an older version started it; says what that changes."""
+    if not (request.run.exists() and request.run.checkpoint_steps()):
+        return request
+    info = request.run.info()
+    if info.format != FORMAT:
+        log.warning(
+            f"{request.run.root} was started by an older version of taildiff: its network stays as it is, "
+            "but the random numbers from here on are others than that version would have drawn"
+        )
+    return replace(request, spec=as_started(request.spec, info))
 
 
 def check_resumable(request: TrainingRequest) -> RunInfo | None:
@@ -54,7 +68,7 @@ def write_run_info(request: TrainingRequest, info: dict[str, Any], existing: Run
     start_from = str(request.start_from) if request.start_from else None
     if existing is not None:
         start_from = start_from or existing.start_from
-        info = info | {"created": existing.created, "command": list(existing.command)}
+        info |= {"format": existing.format, "created": existing.created, "command": list(existing.command)}
     request.run.root.mkdir(parents=True, exist_ok=True)
     request.split.save(request.run.split)
     write_json(request.run.spec, add_checksum(info | {"start_from": start_from}))

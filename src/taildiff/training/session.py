@@ -26,7 +26,7 @@ from taildiff.training.environment import describe
 from taildiff.training.initialise import initialise
 from taildiff.training.loop import Training, save_weights, train
 from taildiff.training.request import Outcome, StopRule, TrainingRequest
-from taildiff.training.resume import check_resumable, resume, write_run_info
+from taildiff.training.resume import check_resumable, for_existing_run, resume, write_run_info
 from taildiff.training.tracking import Tracker
 
 
@@ -48,7 +48,7 @@ def run_training(
     request = TrainingRequest(run, fit_to_launcher(spec), store, stop, start_from, tuple(command or ()))
     engine = Engine(request.spec.devices, request.spec.nodes)
     with engine.report_once():
-        outcome = _run(request, engine, progress if engine.is_rank_zero else silent)
+        outcome = _run(for_existing_run(request), engine, progress if engine.is_rank_zero else silent)
         engine.shutdown()
     return replace(outcome, is_rank_zero=engine.is_rank_zero)
 

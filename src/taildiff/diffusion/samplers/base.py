@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,15 +63,17 @@ def trajectory(sampler: Sampler, times: Times, predict: Predict, noise: Noise) -
 
 
 class ImageNoise:
-    """One noise generator per image, so that no image depends on the others in its batch.
+    """One noise stream per image (`rng.stream`), so that no image depends on the others in its batch.
 
-    `seeds`: one per image. Noise is drawn on the CPU, so it is the same on every device.
+    Noise is drawn on the CPU, so it is the same on every device.
     """
 
-    def __init__(self, seeds: Sequence[int], shape: tuple[int, ...], device: torch.device | str = "cpu"):
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.shape, self.device = shape, device
+    def __init__(
+        self, streams: Sequence[np.random.Generator], shape: tuple[int, ...], device: torch.device | str = "cpu"
+    ):
+        self.streams, self.shape, self.device = streams, shape, device
 
     def __call__(self) -> Tensor:
         """The next noise for every image, (B, *shape)."""
-        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)
+        noise = np.stack([each.standard_normal(self.shape, np.float32) for each in self.streams])
+        return torch.from_numpy(noise).to(self.device)
