@@ -1,8 +1,8 @@
 """Random streams: every random number is a pure function of (seed, purpose, position), never of earlier draws.
 
 This makes runs resume bit for bit and methods comparable: an objective that draws an additional number does not shift
-the others. A stream is Philox-4x64 (Salmon et al. 2011), a counter-based generator whose 128-bit key is a hash of all of
-(seed, purpose, position): no two of them share a stream. torch's own CPU generator takes 32 bits of its seed.
+the others. A stream is Philox-4x64 (Salmon et al. 2011), a counter-based generator whose 128-bit key is a hash of
+(seed, purpose, position), so that no two of them share a stream. torch's own CPU generator takes 32 bits of its seed.
 """
 
 from hashlib import blake2b
