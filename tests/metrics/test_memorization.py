@@ -46,10 +46,18 @@ def test_any_block_size_and_order_gives_the_definition(seed, n, m, chunk, grid):
     np.testing.assert_allclose(result.generated, distances.min(axis=1)[order], atol=1e-12)
 
 
-def test_a_holdout_inside_the_training_set_gives_no_ratio():
+def test_leaked_holdout_images_are_left_out_of_the_threshold():
+    clean = memorization(TRAIN[:50], TRAIN, HOLDOUT)
+    leaking = memorization(TRAIN[:50], TRAIN, np.concatenate([TRAIN[:3], HOLDOUT]))
+    assert (leaking.threshold, leaking.copied, leaking.ratio) == (clean.threshold, 1.0, clean.ratio)
+    assert leaking.leaked.tolist() == [0, 1, 2]
+    assert clean.leaked.tolist() == []
+
+
+def test_a_holdout_inside_the_training_set_gives_no_threshold():
     result = memorization(NEW, TRAIN, TRAIN[:20])
-    assert np.isnan(result.ratio)
-    assert (result.threshold, result.copied) == (0, 0)
+    assert np.isnan([result.threshold, result.copied, result.ratio]).all()
+    assert len(result.leaked) == 20
 
 
 def test_unusable_features_are_refused():

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from taildiff.errors import InputError
 from taildiff.metrics import (
     GaussianStatistics,
+    PrecisionRecall,
     density_coverage,
     frechet_distance,
     frechet_from_statistics,
+    neighbourhoods,
     precision_recall,
 )
 
@@ -27,20 +29,31 @@ def normal(seed: int, n: int, dim: int, mean: float = 0.0, scale: float = 1.0) -
 
 
 def dense(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[float, float, float, float]:
-    """Precision, recall, density, coverage by the definition: every distance from its difference."""
+    """Precision, recall, density, coverage by the definition: every distance from its difference.
+
+    Exact copies count once in radii, generated ones as far as the set has no fewer different points than the real one.
+    """
 
     def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return ((a[:, None] - b[None]) ** 2).sum(axis=2)
 
-    def radii(a: np.ndarray) -> np.ndarray:
-        return np.sort(distances(a, a) + np.diag(np.full(len(a), np.inf)), axis=1)[:, k - 1]
+    def radius(point: np.ndarray, different: np.ndarray, weights: np.ndarray) -> float:
+        """Of the smallest ball with k neighbours in it, or 0."""
+        squared = ((different - point) ** 2).sum(axis=1)
+        inside = [weights[squared <= size].sum() - 1 for size in np.sort(squared)]
+        return next((size for size, n in zip(np.sort(squared), inside, strict=True) if n >= k - 1e-9), 0.0)
 
+    different, copies = np.unique(generated, axis=0, return_counts=True)
+    once, first = np.unique(real, axis=0, return_index=True)
+    missing, extra = max(0, min(len(generated), len(once)) - len(different)), len(generated) - len(different)
+    weights = 1 + (copies - 1) * missing / max(extra, 1)
     cross = distances(real, generated)
-    in_real, in_generated = cross < radii(real)[:, None], cross < radii(generated)[None]
+    in_real = cross < np.array([radius(x, once, np.ones(len(once))) for x in real])[:, None]
+    in_generated = cross < np.array([radius(x, different, weights) for x in generated])[None]
     return (
         in_real.any(0).mean(),
         in_generated.any(1).mean(),
-        in_real.sum() / (k * len(generated)),
+        in_real[first].sum() / (k * len(generated)),
         in_real.any(1).mean(),
     )
 
@@ -161,6 +174,30 @@ def test_copies_are_inside_and_equal_points_have_empty_balls():
     same = np.full((50, 16), 0.1)
     result = precision_recall(same, same)
     assert (result.precision, result.recall) == (0, 0)  # radius 0, and inside is strict
+
+
+def test_copies_count_once_in_radii():
+    """A training set oversampled by copying files scores as without the copies."""
+    real, generated = normal(0, 40, 4), normal(1, 40, 4)
+    expected = precision_recall(real, generated), density_coverage(real, generated)
+    assert expected[0].recall > 0.8
+    for a, b in ((4, 4), (4, 1), (1, 4), (2, 5)):
+        copies = np.repeat(real, a, axis=0), np.repeat(generated, b, axis=0)
+        assert (precision_recall(*copies), density_coverage(*copies)) == expected
+        near = neighbourhoods(*copies)
+        assert (near.n_real, near.n_generated) == (40, 40)
+    few = np.repeat(normal(0, 6, 4), 4, axis=0)
+    assert precision_recall(few, few) == PrecisionRecall(1, 1)
+    negative_zero = np.array([[0.0, 1], [-0.0, 1], [0, 1], [0, 2], [0, 3]])
+    assert neighbourhoods(negative_zero, negative_zero, k=1).n_real == 3
+
+
+def test_a_generator_that_repeats_its_images_is_not_pardoned():
+    real, many = normal(0, 200, 4), normal(1, 200, 4)
+    shares = [precision_recall(real, np.repeat(many[:n], 200 // n, axis=0)).recall for n in (200, 100, 50, 10)]
+    assert shares[0] > 0.85
+    assert shares == sorted(shares, reverse=True)
+    assert shares[2:] == [0, 0]
 
 
 def test_collapsed_modes_lower_recall_not_precision():

@@ -87,6 +87,19 @@ def _ends(counts: Sequence[int]) -> str:
 
 def neighbours(k: int, rows: Sequence[Row]) -> Iterator[str]:
     """With k near n each ball covers everything."""
-    sizes = [row.n_generated for row in rows if row.metric == "recall" and row.value is not None]
+    sizes = [min(row.n_real, row.n_generated) for row in rows if row.metric == "recall" and row.value is not None]
     if sizes and k > 0.1 * min(sizes):
         yield f"k = {k} neighbours of only {min(sizes)} images: precision and recall come out too high"
+
+
+def copies(rows: Sequence[Row], real: Sequence[int], generated: Sequence[int]) -> Iterator[str]:
+    """Exact copies, which neighbourhoods count once; the numbers of images are per class."""
+    of_class = {row.class_name: row for row in rows if row.metric in ("recall", "coverage") and row.group == "class"}
+    found: dict[str, list[str]] = {"real": [], "generated": []}
+    for row, n in zip(of_class.values(), map(min, real, generated), strict=False):
+        for kind, different in (("real", row.n_real), ("generated", row.n_generated)):
+            if 0 < different < n:
+                found[kind].append(f"{row.class_name} {different} of {n}")
+    parts = [f"{kind}: {', '.join(names[:5])}{' …' * (len(names) > 5)}" for kind, names in found.items() if names]
+    if parts:
+        yield f"exact copies count once as neighbours; different images, {'; '.join(parts)}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
@@ -79,15 +80,22 @@ def in_batches(
     forward: Callable[[Images], NDArray[np.float32]],
     progress: Progress = silent,
 ) -> NDArray[np.float32]:
-    """Features (N, dim), `size` images at a time; `DataError` if `forward` gives a wrong shape or non-finite values."""
+    """Features (N, dim), `size` images at a time; `DataError` if `forward` gives a wrong shape or non-finite values.
+
+    Exact copies have exactly equal features, however `forward` rounds in batches of different sizes.
+    """
+    seen: dict[bytes, int] = {}
     result = np.empty((len(images), dim), dtype=np.float32)
     for start in range(0, len(images), size):
         stop = min(start + size, len(images))
-        part = forward(images[start:stop])
+        batch = images[start:stop]
+        part = forward(batch)
         if part.shape != (stop - start, dim):
             raise DataError(f"the extractor returned {part.shape} for {stop - start} images, not {(stop - start, dim)}")
         if not np.isfinite(part).all():
             raise DataError("the extractor returned non-finite features: it does not suit these images")
         result[start:stop] = part
+        for row, image in enumerate(batch, start):
+            result[row] = result[seen.setdefault(blake2b(image.tobytes(), digest_size=16).digest(), row)]
         progress("features", stop, len(images))
     return result

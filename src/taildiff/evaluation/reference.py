@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from taildiff.data.copies import same_content
 from taildiff.data.store import Store
 from taildiff.evaluation.cache import cache_key, cached_features
 from taildiff.evaluation.classifier import DomainClassifier, domain_classifier, domain_hash
@@ -75,24 +76,44 @@ def load_reference(
         return Pool(features[np.searchsorted(in_order, chosen)], np.asarray(store.labels)[chosen])
 
     train = holdout = None
+    leaks: tuple[str, ...] = ()
     if "training images" in needed(spec.metrics) and trained is not None:
         train = pool(trained, "training")
-        rest = _held_out(store, trained)
+        rest, leaks = _held_out(store, trained)
         holdout = pool(rest, "hold-out") if len(rest) else None
     real = pool(index.index, "real")
-    notes = (*classifier.notes, *(by.notes if by is not classifier else ()), *([index.note] if index.note else []))
+    notes = (
+        *classifier.notes,
+        *(by.notes if by is not classifier else ()),
+        *([index.note] if index.note else []),
+        *leaks,
+    )
     trained_key = "" if trained is None else cache_key(np.sort(trained).tolist())
     real_key = cache_key(np.sort(index.index).tolist())
     key = cache_key(store.meta.hash, spec.reference, real_key, by.hash, classifier.hash, trained_key)
     return Reference(by, classifier, real, key, train, holdout, notes, utility)
 
 
-def _held_out(store: Store, trained: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Real images that were not trained on, equally many per class; none where a class has none."""
-    labels = np.asarray(store.labels)
+def _held_out(store: Store, trained: NDArray[np.intp]) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """Real images that were not trained on, equally many per class, none where a class has none; and notes.
+
+    Copies of training images are left out and named.
+    """
+    labels, content = np.asarray(store.labels), same_content(store)
     rest = np.setdiff1d(np.arange(len(labels)), trained)
+    leaked = np.isin(content[rest], content[trained])
+    notes = (_leaks(store, rest[leaked]),) if leaked.any() else ()
+    rest = rest[~leaked]
     counts = np.bincount(labels[rest], minlength=len(store.meta.class_names))
-    return rest[interleave(labels[rest])][: counts.min() * len(counts)] if len(rest) else rest
+    rest = rest[interleave(labels[rest])][: counts.min() * len(counts)] if len(rest) else rest
+    return rest, notes
+
+
+def _leaks(store: Store, leaked: NDArray[np.intp]) -> str:
+    names = [store.names[i] if store.names else f"image {i}" for i in leaked[:5].tolist()]
+    more = " …" if len(leaked) > 5 else ""
+    what = "1 held-out image is a copy" if len(leaked) == 1 else f"{len(leaked)} held-out images are copies"
+    return f"{what} of a training image and left out where `memorized` looks for new ones: {', '.join(names)}{more}"
 
 
 def cached_image_features(

@@ -3,6 +3,7 @@
 - Accuracy: all generated images. Fréchet distance: all real and all generated ones; needs more of each than
   dimensions, else it mostly measures how few images there were. Kernel distance: all of both.
 - Precision, recall, density, coverage, PRD: equally many real and generated images, since they depend on both counts.
+  In neighbourhoods exact copies count once (`metrics/neighbours.py`), and so they do in the numbers of images.
 - Diversity and Vendi score: generated images, the mean over the scope's classes.
 - Memorised: share of generated images nearer to a training image than any held-out real image of the scope is.
 - A scope with fewer than `FEWEST_REAL` real images has no values.
@@ -119,9 +120,12 @@ def _neighbours(sample: Sample) -> Iterator[Number]:
     if n <= sample.k:
         yield from (Number("precision", None, n, n), Number("recall", None, n, n))
         return
-    balls = metrics.neighbourhoods(real.features, generated.features, sample.k)
-    yield _share("precision", balls.balls > 0, generated, n, sample.generated_key)
-    yield _share("recall", balls.reached, real, n, sample.real_key, n)
+    near = metrics.neighbourhoods(real.features, generated.features, sample.k)
+    if near.n_real <= sample.k:
+        yield from (Number(name, None, near.n_real, near.n_generated) for name in ("precision", "recall"))
+        return
+    yield _different(_share("precision", near.balls > 0, generated, n, sample.generated_key), near)
+    yield _different(_share("recall", near.reached, real, n, sample.real_key, n), near)
 
 
 def _balls(sample: Sample) -> Iterator[Number]:
@@ -130,10 +134,18 @@ def _balls(sample: Sample) -> Iterator[Number]:
         yield from (Number("density", None, n, n), Number("coverage", None, n, n))
         return
     near = metrics.neighbourhoods(real.features, generated.features, DENSITY_K)
+    if near.n_real <= DENSITY_K:
+        yield from (Number(name, None, near.n_real, near.n_generated) for name in ("density", "coverage"))
+        return
     value = near.density_coverage.density
     replicates = value + bootstrap(of_share(near.balls / DENSITY_K), generated.labels, sample.generated_key)
-    yield bootstrapped("density", value, n, n, replicates)
-    yield _share("coverage", near.covered, real, n, sample.real_key, n)
+    yield _different(bootstrapped("density", value, n, n, replicates), near)
+    yield _different(_share("coverage", near.covered, real, n, sample.real_key, n), near)
+
+
+def _different(number: Number, near: metrics.Neighbourhoods) -> Number:
+    """The number with its numbers of different images: exact copies count once."""
+    return replace(number, n_real=near.n_real, n_generated=near.n_generated)
 
 
 def _prd(sample: Sample) -> Iterator[Number]:
@@ -159,6 +171,9 @@ def _memorized(sample: Sample) -> Iterator[Number]:
         yield Number("memorized", None, len(holdout or ()), len(generated))
         return
     distances = metrics.memorization(generated.features, train.features, holdout.features)
+    if np.isnan(distances.threshold):  # every hold-out image is a copy of a training image
+        yield Number("memorized", None, 0, len(generated))
+        return
     copied = distances.generated < distances.threshold
     yield _share("memorized", copied, generated, len(holdout), sample.generated_key)
 

@@ -7,6 +7,7 @@ distance 0, and results do not depend on the block size.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from taildiff.metrics.points import Floats
 
 CHUNK = 1024  # points per side of a block; at D = 2048 two blocks of points and one of distances take 40 MiB
 _CLOSE = 1e-12  # relative to |a|^2 + |b|^2: far above the rounding of the product form, far below any true difference
+_ROUNDING = 1e-9  # of sums of weights
 _NEAR = 1e-6  # below this, the root of a product-form distance has too few digits
 
 
@@ -85,15 +87,54 @@ def blocks_within(points: NDArray[Any], chunk: int = CHUNK) -> Iterator[Block]:
         yield block
 
 
-def radii(points: NDArray[Any], k: int, chunk: int = CHUNK) -> Floats:
-    """Squared distance of each point (N,) to its k-th nearest neighbour, itself excluded; N > k."""
-    nearest = np.full((len(points), k), np.inf)
+def radii(points: NDArray[Any], k: int, chunk: int = CHUNK, weights: Floats | None = None) -> Floats:
+    """Squared distance of each point (N,) to its k-th nearest neighbour, itself excluded; 0 where it has fewer.
+
+    A point of weight w (N,), at least 1, counts as w neighbours of another one and as w - 1 of itself.
+    """
+    weights = np.ones(len(points)) if weights is None else weights
+    nearest, weight = np.full((len(points), k), np.inf), np.ones((len(points), k))
     for block in blocks_within(points, chunk):
         sides = (block,) if block.rows == block.columns else (block, block.transposed)
         for side in sides:
-            merged = np.concatenate([nearest[side.rows], side.nearest(k)[0]], axis=1)
-            nearest[side.rows] = np.partition(merged, k - 1, axis=1)[:, :k]
-    return nearest.max(axis=1)
+            squared, columns = side.nearest(k)
+            squared = np.concatenate([nearest[side.rows], squared], axis=1)
+            weighted = np.concatenate([weight[side.rows], weights[side.columns][columns]], axis=1)
+            kept = np.argpartition(squared, k - 1, axis=1)[:, :k]
+            nearest[side.rows] = np.take_along_axis(squared, kept, axis=1)
+            weight[side.rows] = np.take_along_axis(weighted, kept, axis=1)
+    order = np.argsort(nearest, axis=1)
+    near = np.take_along_axis(nearest, order, axis=1)
+    total = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1) + weights[:, None] - 1
+    last = (total > k - _ROUNDING).argmax(axis=1)  # the others weigh at least 1 each, so k of them are enough
+    radius = near[np.arange(len(points)), last]
+    radius[(weights - 1 > k - _ROUNDING) | np.isinf(radius)] = 0
+    return radius
+
+
+@dataclass(frozen=True, eq=False)
+class Distinct:
+    """The different points among some, in the order of their first copies."""
+
+    first: NDArray[np.intp]
+    """(U,) position of the first copy of each."""
+    place: NDArray[np.intp]
+    """(N,) which of them each point is."""
+    copies: NDArray[np.intp]
+    """(U,) number of copies, the first included."""
+
+
+def distinct(points: NDArray[Any]) -> Distinct:
+    """The different points among (N, D), by exact equality."""
+    seen: dict[bytes, int] = {}
+    first: list[int] = []
+    place = np.empty(len(points), dtype=np.intp)
+    for row, point in enumerate(points):
+        content = blake2b((point + 0).tobytes(), digest_size=16)  # + 0: -0.0 equals 0.0
+        place[row] = seen.setdefault(content.digest(), len(first))
+        if place[row] == len(first):
+            first.append(row)
+    return Distinct(np.array(first, dtype=np.intp), place, np.bincount(place, minlength=len(first)))
 
 
 def nearest(a: NDArray[Any], b: NDArray[Any], chunk: int = CHUNK) -> tuple[Floats, NDArray[np.intp]]:

@@ -19,14 +19,16 @@ class Memorization:
     """(M,) index of the nearest training image."""
     holdout: Floats
     """(H,) distances of the hold-out images: what new real images have."""
+    leaked: NDArray[np.intp]
+    """(L,) indices of hold-out images that are copies of training images; `threshold` and `ratio` leave them out."""
     threshold: float
-    """The smallest of `holdout`."""
+    """The smallest of `holdout` that is not leaked; NaN if all are."""
     copied: float
     """Share of generated images nearer than `threshold`, that is, nearer than any hold-out image. Images as new as the
-    hold-out give 1 / (H + 1) on average."""
+    hold-out give 1 / (H + 1) on average. NaN without a threshold."""
     ratio: float
-    """Median of `generated` over median of `holdout`; well below 1, the model repeats its training images. NaN if half
-    of the hold-out lies in the training set itself."""
+    """Median of `generated` over median of `holdout`; well below 1, the model repeats its training images. NaN without
+    a threshold."""
 
 
 def memorization(generated: Features, train: Features, holdout: Features, chunk: int = CHUNK) -> Memorization:
@@ -41,6 +43,11 @@ def memorization(generated: Features, train: Features, holdout: Features, chunk:
     same_dimension(b, c, "training features", "hold-out ones")
     distance, index = nearest(a, b, chunk)
     holdout_distance = nearest(c, b, chunk)[0]
-    typical, threshold = float(np.median(holdout_distance)), float(holdout_distance.min())
-    ratio = float(np.median(distance)) / typical if typical else float("nan")
-    return Memorization(distance, index, holdout_distance, threshold, float((distance < threshold).mean()), ratio)
+    leaked = holdout_distance == 0
+    if leaked.all():
+        threshold = copied = ratio = float("nan")
+    else:
+        new = holdout_distance[~leaked]
+        threshold, ratio = float(new.min()), float(np.median(distance) / np.median(new))
+        copied = float((distance < threshold).mean())
+    return Memorization(distance, index, holdout_distance, np.flatnonzero(leaked), threshold, copied, ratio)
