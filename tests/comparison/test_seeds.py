@@ -16,7 +16,8 @@ from comparison.test_compare import redefined
 from reporting.fake_runs import make_run
 from taildiff.comparison.compare import Cell, ComparisonTable, Line
 from taildiff.comparison.render import to_csv, to_latex, to_markdown
-from taildiff.comparison.seeds import compare_seeds, only_seeds_differ, student, welch
+from taildiff.comparison.seeds import compare_seeds, student, welch
+from taildiff.comparison.settings import only_seeds_differ
 from taildiff.errors import RunError
 from taildiff.evaluation.table import Table
 from taildiff.io.atomic import write_json

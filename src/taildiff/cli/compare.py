@@ -14,7 +14,7 @@ from taildiff.api.results import compare
 from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
 from taildiff.comparison.compare import ComparisonTable
 from taildiff.comparison.render import change, shown, titles, where
-from taildiff.comparison.seeds import only_seeds_differ
+from taildiff.comparison.settings import only_seeds_differ
 from taildiff.run.layout import RunDir
 from taildiff.spec import METRICS
 

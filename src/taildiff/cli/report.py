@@ -62,15 +62,15 @@ def summary_table(summary: Summary) -> Table:
     """The summary with one column per run, to fit a terminal; the best of each line is bold."""
     table = Table("", box=None, header_style="bold", pad_edge=False)
     for row in summary.rows:
-        table.add_column(escape(row.run), justify="right", overflow="fold")
+        table.add_column(escape(row.title), justify="right", overflow="fold")
     heading = ""
     for column, best in zip(summary.columns, summary.best(), strict=True):
         if column.heading != heading:
             table.add_section()
         heading = column.heading
-        texts = [column.text(column.value(row)) for row in summary.rows]
         best_text = column.text(best) if best is not None else None
-        marked = [f"[bold green]{text}[/]" if text == best_text else text for text in texts]
+        texts = [(column.shown(row), column.text(column.value(row))) for row in summary.rows]
+        marked = [f"[bold green]{shown}[/]" if text == best_text else shown for shown, text in texts]
         plain = heading.rstrip(" ↓↑")
         table.add_row(f"{plain}, {column.title}{heading.removeprefix(plain)}", *marked)
     return table

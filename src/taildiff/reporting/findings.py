@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taildiff.reporting.load import Comparison, Evaluation, RunData
+from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import (
     LEGIBLE_ALL,
     LEGIBLE_CLASS,
@@ -140,11 +141,12 @@ def differences(runs: Sequence[RunData]) -> list[tuple[str, list[str]]]:
 
 def trust(comparison: Comparison) -> list[str]:
     """How far the numbers carry: warnings first, then sizes, seeds, intervals and the evaluations' own notes."""
-    evaluations = [run.evaluation for run in comparison.runs if run.evaluation]
+    settings = settings_of(comparison.runs)
+    evaluations = [run.evaluation for run in settings if run.evaluation]
     sentences = [*comparison.warnings, *_unfinished(comparison.runs)]
-    sentences += [text for evaluation in evaluations for text in _sizes(evaluation)]
+    sentences += [text for run in settings if run.evaluation for text in _sizes(run.evaluation, bool(run.members))]
     if evaluations:
-        sentences += _one_seed(comparison.runs)
+        sentences += _of_seeds(settings)
         sentences.append("Compare only with numbers of the same evaluation, not with published FIDs.")
     sentences += [_sentence(note) for evaluation in evaluations for note in evaluation.table.notes]
     return list(dict.fromkeys(sentences))
@@ -154,13 +156,33 @@ def _sentence(note: str) -> str:
     return capitalised(note).removesuffix(".") + "."
 
 
-def _one_seed(runs: Sequence[RunData]) -> list[str]:
-    specs = {run.info.spec.model_copy(update={"seed": 0}).model_dump_json() for run in runs}
-    seeds = {run.info.spec.seed for run in runs}
-    if len(specs) < len(runs):
-        return []
+def _of_seeds(settings: Sequence[RunData]) -> list[str]:
+    """What the numbers cover of the spread between training seeds."""
+    several, single = ([run for run in settings if bool(run.members) == many] for many in (True, False))
+    sentences = [sentence for run in several for sentence in _means(run)]
+    if not single:
+        return sentences
+    seeds = {run.info.spec.seed for run in single}
     which = f"seed {min(seeds)}" if len(seeds) == 1 else "different seeds"
-    return [f"One training run per setting ({which}): the effect of another seed is not measured."]
+    whose = f"of {enumerated([run.name for run in single])}" if several else "per setting"
+    return [*sentences, f"One training run {whose} ({which}): the effect of another seed is not measured."]
+
+
+def _means(run: RunData) -> list[str]:
+    evaluated = [each for each in run.members if each.evaluation]
+    seeds = ", ".join(str(each.info.spec.seed) for each in evaluated)
+    sentences = [
+        f"{run.name} stands for means over the training seeds {seeds}: ± and bands are Student's 95 % intervals from "
+        "the spread between these runs."
+    ]
+    steps = [each.evaluation.table.definition.step for each in evaluated if each.evaluation]
+    if len(set(steps)) > 1:
+        sentences.append(f"The seeds of {run.name} were evaluated at unequal steps, {min(steps)} to {max(steps)}.")
+    if len({each.evaluation.table.guidances for each in evaluated if each.evaluation}) > 1:
+        sentences.append(
+            f"The seeds of {run.name} were evaluated at different guidance; what most of them have is shown."
+        )
+    return sentences
 
 
 def _unfinished(runs: Sequence[RunData]) -> list[str]:
@@ -175,7 +197,7 @@ def _unfinished(runs: Sequence[RunData]) -> list[str]:
     return sentences
 
 
-def _sizes(evaluation: Evaluation) -> list[str]:
+def _sizes(evaluation: Evaluation, over_seeds: bool) -> list[str]:
     table, guidance = evaluation.table, best_guidance(evaluation)
     row = evaluation.find("frechet", "all", guidance) if guidance is not None else None
     sentences: list[str] = []
@@ -186,7 +208,7 @@ def _sizes(evaluation: Evaluation) -> list[str]:
     if classifier is not None:
         share = format_value(classifier.value, "share")
         sentences.append(f"The classifier recognises {share} of the real images that it was not trained on.")
-    if any(r.low is not None for r in table.select("accuracy")):
+    if not over_seeds and any(r.low is not None for r in table.select("accuracy")):
         sentences.append("Ranges and bands are 95 % intervals; they cover the choice of the samples only.")
     if row is not None and row.low is None:
         sentences.append("Fréchet distances have no interval here: do not rely on small differences between them.")

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,8 @@ class RunData:
     split: Split | None
     log: tuple[LogLine, ...]
     evaluation: Evaluation | None
+    members: tuple["RunData", ...] = ()
+    """The runs behind means over training seeds (`settings.py`); empty for a single run."""
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -108,7 +111,9 @@ class RunData:
 
     @property
     def seconds(self) -> float | None:
-        """Training seconds so far, without evaluation and saving."""
+        """Training seconds so far, without evaluation and saving; of several seeds their mean."""
+        if known := [member.seconds for member in self.members if member.seconds is not None]:
+            return mean(known)
         return self.log[-1].seconds if self.log else None
 
     def images(self, guidance: float) -> tuple[Uint8s, Uint8s] | None:

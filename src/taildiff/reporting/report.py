@@ -18,6 +18,7 @@ from taildiff.reporting.load import Comparison, RunData, record_of
 from taildiff.reporting.plots import COLOURS, Chart, ChartTable, cut, draw, short
 from taildiff.reporting.provenance import provenance
 from taildiff.reporting.samples import TILES, SampleSheet, png_uri, sample_sheet
+from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import (
     RULE,
     Column,
@@ -102,28 +103,28 @@ def render(comparison: Comparison, title: str | None = None, metrics: Sequence[s
     template = files("taildiff.reporting").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["short"] = short
-    environment.filters["place"] = {run.name: place % COLOURS for place, run in enumerate(comparison.runs)}.__getitem__
-    runs, summary = comparison.runs, summarise(comparison, metrics)
-    sheet, settings = sample_sheet(runs), differences(runs)
+    runs, each = comparison.runs, settings_of(comparison.runs)
+    environment.filters["place"] = {run.name: place % COLOURS for place, run in enumerate(each)}.__getitem__
+    summary, sheet, settings = summarise(comparison, metrics), sample_sheet(each), differences(each)
     text = environment.from_string(template).render(
-        title=title or _title(runs),
+        title=title or _title(each),
         lead=_lead(runs),
-        differ=_differ(runs, settings),
+        differ=_differ(runs, each, settings),
         claims=claims(summary),
         trust=trust(comparison),
-        missing=_missing(runs, sheet),
+        missing=_missing(runs, each, sheet),
         headings=Counter(column.heading for column in summary.columns),  # of neighbouring columns
         columns=summary.columns,
-        lines=_summary_lines(runs, summary),
+        lines=_summary_lines(summary),
         rule=RULE,
-        unshown=_unshown(runs, metrics),
-        quality=_quality(runs, metrics),
+        unshown=_unshown(each, metrics),
+        quality=_quality(each, metrics),
         sheet=sheet,
         tiles=TILES,
-        grids=() if sheet else _grids(runs),
-        data=[_drawn(chart, runs) for chart in displays.counts_charts(runs)],
-        losses=[_drawn(chart, runs) for chart in displays.loss_charts(runs)],
-        settings=ChartTable(("setting", *(run.name for run in runs)), tuple((name, *each) for name, each in settings)),
+        grids=() if sheet else _grids(each),
+        data=[_drawn(chart, each) for chart in displays.counts_charts(each)],
+        losses=[_drawn(chart, each) for chart in displays.loss_charts(each)],
+        settings=ChartTable(("setting", *(run.name for run in each)), tuple((name, *own) for name, own in settings)),
         provenance=provenance(runs),
     )
     return text + "\n"
@@ -163,15 +164,20 @@ def _lead(runs: Sequence[RunData]) -> str:
     return f"{who} trained on {sum(counts)} images of {size} pixels in {len(counts)} classes, {spread}{latents}."
 
 
-def _differ(runs: Sequence[RunData], settings: Sequence[tuple[str, list[str]]]) -> tuple[str, ...]:
+def _differ(
+    runs: Sequence[RunData], of_setting: Sequence[RunData], settings: Sequence[tuple[str, list[str]]]
+) -> tuple[str, ...]:
     if len(runs) == 1:
         return ()
+    if len(of_setting) == 1:
+        return ("They differ only in the seed.",)
     if not settings:
         return ("Their settings are equal.",)
     if len(settings) > 4:
         return (f"They differ in {len(settings)} settings, listed at the end.",)
-    named = [f"{name} ({', '.join(_each(runs, values))})" for name, values in settings]
-    return ("They differ only in " + " and ".join(named) + ".",)
+    named = [f"{name} ({', '.join(_each(of_setting, values))})" for name, values in settings]
+    seeds = ", besides the seed" if len(of_setting) < len(runs) else ""
+    return ("They differ only in " + " and ".join(named) + f"{seeds}.",)
 
 
 def _each(runs: Sequence[RunData], values: Sequence[str]) -> list[str]:
@@ -188,13 +194,16 @@ def _drawn(chart: Chart, runs: Sequence[RunData]) -> DrawnChart:
     return DrawnChart(chart, tuple(Markup(draw(chart, panel)) for panel in chart.panels), legend)
 
 
-def _summary_lines(runs: Sequence[RunData], summary: Summary) -> tuple[SummaryLine, ...]:
+def _summary_lines(summary: Summary) -> tuple[SummaryLine, ...]:
     best = summary.best()
     if all(column.value(row) is None for column in summary.columns for row in summary.rows):
         return ()
     return tuple(
-        SummaryLine(entry, tuple(_cell(row, *pair) for pair in zip(summary.columns, best, strict=True)))
-        for entry, row in zip(_legend(runs), summary.rows, strict=True)
+        SummaryLine(
+            Legend(row.title, place % COLOURS),
+            tuple(_cell(row, *pair) for pair in zip(summary.columns, best, strict=True)),
+        )
+        for place, row in enumerate(summary.rows)
     )
 
 
@@ -202,13 +211,13 @@ def _cell(row: SummaryRow, column: Column, best: float | None) -> SummaryCell:
     score = column.score(row)
     text = column.text(score.value if score else None)
     details = [cut(score.class_name)] if score and score.class_name else []
-    if score and score.low is not None and score.high is not None:
+    if score and score.low is not None and score.high is not None and row.seeds == 1:
         low = column.text(score.low).removesuffix("\N{NO-BREAK SPACE}%")
         details.append(f"{low} to {column.text(score.high)}")
-    return SummaryCell(text, ": ".join(details), best is not None and text == column.text(best))
+    return SummaryCell(column.shown(row), ": ".join(details), best is not None and text == column.text(best))
 
 
-def _missing(runs: Sequence[RunData], sheet: SampleSheet | None) -> tuple[Missing, ...]:
+def _missing(runs: Sequence[RunData], of_setting: Sequence[RunData], sheet: SampleSheet | None) -> tuple[Missing, ...]:
     missing: list[Missing] = []
     for run in runs:
         place = shlex.quote(str(run.run.root))
@@ -216,12 +225,15 @@ def _missing(runs: Sequence[RunData], sheet: SampleSheet | None) -> tuple[Missin
             missing.append(Missing(f"{run.name} has no training log and no loss curves.", shlex.join(run.info.command)))
         if run.evaluation is None:
             missing.append(Missing(f"{run.name} has not been evaluated.", f"taildiff evaluate {place}"))
-        elif sheet is None or run.name not in {runs[p].name for p in sheet.runs if p is not None}:
+    for number, run in enumerate(of_setting):
+        if run.evaluation and (sheet is None or number not in sheet.runs):
+            place = shlex.quote(str(run.run.root))
             sample = f"taildiff sample {place} --per-class 8 --out {shlex.quote(f'{run.name}-images')}"
             missing.append(Missing(f"The images of {run.name}'s evaluation were deleted; to sample new ones:", sample))
-    if len(runs) == 1:
-        other = f"taildiff report {shlex.quote(str(runs[0].run.root))} OTHER_RUN"
-        missing.append(Missing("There is only one run, so nothing to compare it with.", other))
+    if len(of_setting) == 1:
+        other = shlex.join(["taildiff", "report", *(str(run.run.root) for run in runs), "OTHER_RUN"])
+        what = "run" if len(runs) == 1 else "setting"
+        missing.append(Missing(f"There is only one {what}, so nothing to compare it with.", other))
     return tuple(missing)
 
 

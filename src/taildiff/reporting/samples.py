@@ -65,7 +65,7 @@ def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | Non
         guidance = best_guidance(run.evaluation) if run.evaluation else None
         images = run.images(guidance) if guidance is not None else None
         if images and run.info.facts.class_names == first.info.facts.class_names:
-            columns.append((f"{run.name}, guidance {guidance:g}", place, images))
+            columns.append((f"{run.name}{_seed(run)}, guidance {guidance:g}", place, images))
     if all(place is None for _, place, _ in columns):
         return None
     names = first.info.facts.class_names
@@ -79,6 +79,11 @@ def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | Non
         for label in shown
     )
     return SampleSheet(tuple(c[0] for c in columns), tuple(c[1] for c in columns), sheet, len(ranked) - len(shown))
+
+
+def _seed(run: RunData) -> str:
+    """The seed whose images stand for several."""
+    return next((f", seed {each.info.spec.seed}" for each in run.members if each.evaluation), "")
 
 
 def spread(total: int, limit: int) -> list[int]:

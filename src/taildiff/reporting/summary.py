@@ -1,4 +1,4 @@
-"""The summary: one row per run at its best guidance, one column per metric and group of classes.
+"""The summary: one row per run (or mean over training seeds) at its best guidance, one column per metric and group.
 
 A run's best guidance has the lowest Fréchet distance over all classes (ties: the lower guidance). Whether its samples
 are legible is decided at the guidance of its highest accuracy: the classifier must recognise at least 85 % of all
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from taildiff.errors import InputError, unknown
 from taildiff.evaluation.table import Row
 from taildiff.reporting.load import Comparison, Evaluation, RunData, record_of
+from taildiff.reporting.settings import settings_of
 from taildiff.spec.metrics import METRICS, Better, Metric
 
 RULE = "Best guidance: the lowest Fréchet distance over all classes."
@@ -22,6 +23,7 @@ HEADLINE = ("frechet", "accuracy", "recall")
 ON_REQUEST = ("kernel_distance", "precision", "density", "coverage")
 """Measured by default, but shown only on request; any other metric is shown if it was measured."""
 WORST = "worst class"
+PER_CENT = "\N{NO-BREAK SPACE}%"
 
 Unit = Literal["share", "gain", "score", "significant", "guidance", "seconds"]
 
@@ -57,7 +59,7 @@ class Score:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One run; a field is None if the evaluation lacks it."""
+    """One run, or means over the training seeds of a setting; a field is None if the evaluation lacks it."""
 
     run: str
     guidance: float | None = None
@@ -69,6 +71,13 @@ class SummaryRow:
     """Guidance of the highest overall accuracy, at which the next two are measured."""
     legible_all: float | None = None
     legible_worst: float | None = None
+    seeds: int = 1
+    """Evaluated runs behind the means."""
+
+    @property
+    def title(self) -> str:
+        """The run's name, with the number of seeds where there are several."""
+        return self.run if self.seeds == 1 else f"{self.run} ({self.seeds} seeds)"
 
     @property
     def legible(self) -> bool | None:
@@ -112,6 +121,15 @@ class Column:
         """A value as printed in this column."""
         return format_value(value, self.unit)
 
+    def shown(self, row: SummaryRow) -> str:
+        """The row's value as printed; of a mean over seeds with half its interval."""
+        score = self.score(row)
+        text = self.text(score.value if score else None)
+        if row.seeds == 1 or score is None or score.high is None:
+            return text
+        half = self.text(score.high - score.value).removeprefix("+")
+        return f"{text.removesuffix(PER_CENT)} ± {half}"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -132,9 +150,9 @@ class Summary:
 
 
 def summarise(comparison: Comparison, metrics: Sequence[str] = ()) -> Summary:
-    """The summary of loaded runs, in their order, with the columns of `shown_metrics`."""
+    """The summary of loaded runs, in their order and seeds of one setting as one, with columns of `shown_metrics`."""
     records = [record_of(name, comparison.runs) for name in shown_metrics(comparison.runs, metrics)]
-    return Summary(columns(records), tuple(_row(run) for run in comparison.runs))
+    return Summary(columns(records), tuple(_row(run) for run in settings_of(comparison.runs)))
 
 
 def shown_metrics(runs: Sequence[RunData], metrics: Sequence[str] = ()) -> tuple[str, ...]:
@@ -218,6 +236,7 @@ def _row(run: RunData) -> SummaryRow:
         legible_guidance=legible_guidance,
         legible_all=legible.value if legible else None,
         legible_worst=legible_worst.value if legible_worst else None,
+        seeds=max(1, sum(member.evaluation is not None for member in run.members)),
     )
 
 
