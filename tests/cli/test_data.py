@@ -50,7 +50,7 @@ def test_prepare_folder_and_show_it(run, photos, tmp_path):
     (photos / "cat" / "0.png").write_text("broken")
     out = tmp_path / "store"
     text = run("prepare", "folder", photos, "--out", out, "--size", 8)
-    assert "skipped cat/0.png: not a JPEG, PNG or WebP image" in text
+    assert "skipped cat/0.png: not a JPEG, PNG, WebP, TIFF or BMP image" in text
     assert "Prepared: 37 images (1 broken skipped) of 3 classes, 8×8 colour, 0 held out" in text
     assert f"taildiff data show {out}" in text
     assert f"taildiff train auto-ccua --data {out} --out runs/first" in text

@@ -229,4 +229,4 @@ def test_arrays_are_read_like_files(tmp_path, shape, channels):
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     path = save(tmp_path / "a.png", Image.fromarray(pixels[..., 0] if shape[2:] == (1,) else pixels))
     for size in (24, 10):
-        np.testing.assert_array_equal(from_array(pixels, size, channels), decode(path, size, channels))
+        np.testing.assert_array_equal(from_array(pixels, size, channels).pixels, decode(path, size, channels))

@@ -10,6 +10,7 @@ from sources import prepare_folder
 
 from taildiff.data import images, prepare
 from taildiff.data.formats.digits import find_digits
+from taildiff.data.formats.folder import find_folder
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 
@@ -82,7 +83,10 @@ def test_folder_with_a_test_part(tmp_path, elsewhere):
 
 
 def test_classes_named_train_and_test_are_classes_when_they_hold_images(tmp_path):
-    store = prepare_folder(photos(tmp_path / "stations", ("test", "train")), tmp_path / "store", 8)
+    source = photos(tmp_path / "stations", ("test", "train"))
+    with pytest.raises(DataError, match="look like parts, but the images of 'test', 'train' are not in class folders"):
+        prepare_folder(source, tmp_path / "store", 8)
+    store = prepare.prepare(find_folder(source, no_parts=True), tmp_path / "store", 8)
     assert store.meta.class_names == ("test", "train")
 
 
@@ -164,7 +168,7 @@ def test_preparing_again_is_instant_until_the_folder_changes(tmp_path):
 def _with_an_empty_class(root):
     photos(root)
     (root / "eel").mkdir()
-    (root / "eel" / "a.tif").write_text("x")
+    (root / "eel" / "a.gif").write_text("x")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +179,7 @@ def _with_an_empty_class(root):
         (lambda root: photo(root / "a.png"), "photos contains images directly"),
         (lambda root: photo(root / "cat" / "a.png"), "only the class 'cat', but at least two"),
         (lambda root: photos(root / "train"), r"only the class 'train'.*did you mean .*photos/train\?"),
-        (_with_an_empty_class, "class 'eel' has no JPEG, PNG or WebP images.*, only 1 .tif; add some"),
+        (_with_an_empty_class, r"class 'eel' has no JPEG, .* images.*\(skipped 1 \.gif.*\); add some"),
         (lambda root: photos(root, ("cat", "d\nog")), r"folder 'd\\nog'"),
     ],
     ids=["nothing", "file", "direct", "single", "outer", "empty", "unprintable"],

@@ -85,8 +85,8 @@ def test_the_result_after_many_kills_is_the_same(photos, tmp_path):
     whole = prepare_folder(photos, tmp_path / "whole", 8)
     assert whole.meta.count == 58
     assert whole.meta.skipped_names == (
-        "ant/03.png: not a JPEG, PNG or WebP image",
-        "cat/11.png: not a JPEG, PNG or WebP image",
+        "ant/03.png: not a JPEG, PNG, WebP, TIFF or BMP image",
+        "cat/11.png: not a JPEG, PNG, WebP, TIFF or BMP image",
     )
     assert whole.meta.notes == ("2 animated images: the first frame was taken",)
     for at in (4, 12, 24, 40, 60):

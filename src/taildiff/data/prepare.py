@@ -14,7 +14,8 @@ import numpy as np
 
 from taildiff.data.images import BrokenImageError, Decoded, decode_frame, from_array, is_colour
 from taildiff.data.source import Found, Raw, Source, check_classes
-from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before
+from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before, rows_key
+from taildiff.data.white import value_notes
 from taildiff.errors import DataError
 from taildiff.io.resumable_array import read_shards, remove_log
 from taildiff.io.staging import check_space, keep_apart, lasting_partial
@@ -31,44 +32,56 @@ def prepare(
     workers: int | None = None,
     progress: Progress = silent,
     overwrite: bool = False,
+    white: int | None = None,
 ) -> Store:
     """A store of every image of a source, centre-cropped to a square and resized to `size` (default: the source's).
 
     One channel if all headers say grey, else three. Broken images are left out and named in the store's metadata; with
     `strict` the first one is a `DataError`, as is anything that leaves a class without images. The result does not
     depend on `workers` (threads; default: one per core). An interrupted preparation is resumed.
+
+    `white` is the pixel value that becomes 255, for images whose bits can hold it: 4095 for 12 bits in a file of 16.
     """
     size = found.size if size is None else size
-    origin, store = plan(found, out, size, strict, overwrite)
+    origin, store = plan(found, out, size, strict, overwrite, white)
     if store:
         remove_log(out)
         return store
     source = found.read()
-    if strict and source.strict_notes:
-        raise DataError(f"{found.source}: {source.strict_notes[0]}, or prepare without --strict")
+    if strict:
+        _refuse_losses(found, source)
     check_classes(found.source, source.class_names, source.labels, source.test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files; it raises what matters
         channels = _channels(source, out, origin)
         check_space(out, "images.npy", len(source.labels) * size * size * channels)
         with StoreWriter(out, found.name, source.class_names, (size, size, channels), origin) as writer:
-            return _Work(source, writer, strict).run(workers or os.cpu_count() or 1, progress)
+            return _Work(source, writer, strict, white).run(workers or os.cpu_count() or 1, progress)
 
 
 def plan(
-    found: Found, out: Path, size: int, strict: bool = False, overwrite: bool = False
+    found: Found, out: Path, size: int, strict: bool = False, overwrite: bool = False, white: int | None = None
 ) -> tuple[SourceMeta, Store | None]:
     """The source record that `prepare` would write, and the store if it exists already; raises the same errors."""
     check_size(size)
+    if white is not None and white < 1:
+        raise DataError(f"--white {white} must be at least 1: the pixel value that is white")
     keep_apart(out, found.roots)
-    options = " ".join(filter(None, (f"size={size}", found.options)))
+    options = " ".join(filter(None, (f"size={size}", f"white={white}" if white else "", found.options)))
     origin = SourceMeta(source=found.source, options=options, fingerprint=found.fingerprint)
     store = prepared_before(out, origin, overwrite)
     if store and strict and store.meta.skipped:
         raise DataError(
             f"{out} was prepared without {store.meta.skipped} broken images; repair them, or leave out --strict"
         )
+    if store and strict:
+        _refuse_losses(found, found.read())
     return origin, store
+
+
+def _refuse_losses(found: Found, source: Source) -> None:
+    if source.strict_notes:
+        raise DataError(f"{found.source}: {'. '.join(source.strict_notes)}, or prepare without --strict")
 
 
 @dataclass(eq=False)
@@ -78,9 +91,12 @@ class _Work:
     source: Source
     writer: StoreWriter
     strict: bool
+    white: int | None = None
     done: int = 0
     """Items decoded, broken ones included."""
     animated: int = 0
+    peaks: dict[int, int] = field(default_factory=dict)
+    """Bits per channel → the largest value of all such images."""
     skipped: dict[int, str] = field(default_factory=dict)
     """Position → reason."""
 
@@ -90,7 +106,7 @@ class _Work:
         total = len(self.source.labels)
         progress("decode", self.done, total)
         (size, _, channels) = self.writer.shape
-        with closing(_decode_all(self.source.pictures(self.done), size, channels, workers)) as chunks:
+        with closing(_decode_all(self.source.pictures(self.done), size, channels, self.white, workers)) as chunks:
             for results in chunks:
                 self._add(results)
                 progress("decode", self.done, total)
@@ -107,12 +123,15 @@ class _Work:
         for shard in self.writer.array.shards:
             self.done, self.animated = shard.note["done"], shard.note["animated"]
             self.skipped |= dict(shard.note["skipped"])
+            self.peaks = {int(bits): peak for bits, peak in shard.note["peaks"].items()}
         self.writer.restore(*self._columns([k for k in range(self.done) if k not in self.skipped]))
 
     def _commit(self) -> None:
         committed = sum(len(shard.note["skipped"]) for shard in self.writer.array.shards)
         skipped = list(itertools.islice(self.skipped.items(), committed, None))
-        self.writer.array.commit({"done": self.done, "animated": self.animated, "skipped": skipped})
+        peaks = {str(bits): peak for bits, peak in self.peaks.items()}
+        note = {"done": self.done, "animated": self.animated, "peaks": peaks, "skipped": skipped}
+        self.writer.array.commit(note)
 
     def _add(self, results: list[Decoded | str]) -> None:
         good: list[int] = []
@@ -122,6 +141,7 @@ class _Work:
                 good.append(position)
                 images.append(result.pixels)
                 self.animated += result.animated
+                self.peaks[result.bits] = max(self.peaks.get(result.bits, 0), result.peak)
             else:
                 self.skipped[position] = result
         self.done += len(results)
@@ -149,14 +169,15 @@ class _Work:
 
     def _notes(self) -> tuple[str, ...]:
         moving = f"{self.animated:,} animated image{'s' * (self.animated > 1)}: the first frame was taken"
-        return (*self.source.notes, *self.source.strict_notes, *([moving] if self.animated else []))
+        ranges = value_notes(self.peaks, self.white)
+        return (*self.source.notes, *self.source.strict_notes, *([moving] if self.animated else []), *ranges)
 
     def _line(self, position: int) -> str:
         return f"{self.source.line(position)}: {self.skipped[position]}"
 
 
 def _decode_all(
-    pictures: Iterator[Raw], size: int, channels: int, workers: int
+    pictures: Iterator[Raw], size: int, channels: int, white: int | None, workers: int
 ) -> Generator[list[Decoded | str], None, None]:
     """Chunks in order, each item an image or the reason why it is broken; only a few chunks are in memory at a time.
 
@@ -164,7 +185,7 @@ def _decode_all(
     """
 
     def work(chunk: list[Raw]) -> list[Decoded | str]:
-        return [_decode_one(raw, size, channels) for raw in chunk]
+        return [_decode_one(raw, size, channels, white) for raw in chunk]
 
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[list[Decoded | str]]] = deque()
@@ -179,11 +200,11 @@ def _decode_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_one(raw: Raw, size: int, channels: int) -> Decoded | str:
+def _decode_one(raw: Raw, size: int, channels: int, white: int | None) -> Decoded | str:
     try:
         if isinstance(raw, np.ndarray):
-            return Decoded(from_array(raw, size, channels))
-        return decode_frame(raw, size, channels)
+            return from_array(raw, size, channels, white)
+        return decode_frame(raw, size, channels, white)
     except BrokenImageError as error:
         return str(error).encode(errors="replace").decode()
 
@@ -193,7 +214,7 @@ def _channels(source: Source, out: Path, origin: SourceMeta) -> int:
     if source.channels is not None:
         return source.channels
     earlier, _ = read_shards(lasting_partial(out))
-    if earlier is not None and earlier.key == origin.model_dump():
+    if earlier is not None and earlier.key == rows_key(origin, source.class_names):
         return earlier.shape[2]
     return 3 if any(not isinstance(raw, np.ndarray) and is_colour(raw) for raw in source.pictures(0)) else 1
 

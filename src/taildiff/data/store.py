@@ -132,7 +132,8 @@ class StoreWriter:
         self, out: Path, name: str, class_names: tuple[str, ...], shape: tuple[int, int, int], source: SourceMeta
     ):
         self.name, self.class_names, self.shape, self.source = name, class_names, shape, source
-        self.array = ResumableArray(out, "images.npy", np.dtype(np.uint8), Header(key=source.model_dump(), shape=shape))
+        header = Header(key=rows_key(source, class_names), shape=shape)
+        self.array = ResumableArray(out, "images.npy", np.dtype(np.uint8), header)
         self._labels: list[np.ndarray] = []
         self._test: list[np.ndarray] = []
         self._names: list[str] = []
@@ -191,6 +192,11 @@ class StoreWriter:
         write_json(array.partial / "store.json", meta.model_dump(mode="json"))
         array.publish()
         return Store.open(array.out)
+
+
+def rows_key(source: SourceMeta, class_names: Sequence[str]) -> dict[str, str]:
+    """What decides the rows of a store; an interrupted preparation with another order of classes is not resumed."""
+    return source.model_dump() | {"classes": "\0".join(class_names)}
 
 
 def prepared_before(out: Path, source: SourceMeta, overwrite: bool) -> Store | None:

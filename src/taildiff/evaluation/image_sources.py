@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from taildiff.data.formats.folder import find_folder
-from taildiff.data.images import SUFFIXES
+from taildiff.data.kinds import SUFFIXES
 from taildiff.data.prepare import prepare
 from taildiff.data.store import SourceMeta, Store, StoreWriter, is_store, prepared_before
 from taildiff.data.store_files import is_latents

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.formats.published import Dataset, check_dataset, missing
-from taildiff.data.listing import Entry, does_not, images_below, skipped_note, some
+from taildiff.data.listing import Entry, PassedOver, does_not, images_below, some
 from taildiff.data.source import Found, Source, check_place, fingerprint, read_text
 from taildiff.errors import DataError
 
@@ -45,13 +45,12 @@ class Copy:
     partial: bool = False
     """Accept missing files, with a note."""
     notes: list[str] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
-    """Unsupported images, by suffix."""
+    passed: PassedOver = field(default_factory=PassedOver)
 
     def walk(self, folder: str) -> list[Entry]:
         """All image files below a folder of the root; none if it does not exist."""
         place = self.root / folder
-        return images_below(place, f"{folder}/", self.others) if place.is_dir() else []
+        return images_below(place, f"{folder}/", self.passed) if place.is_dir() else []
 
     def train(self, folder: str, by_class: Callable[[Iterable[Entry]], Part]) -> Part:
         """The training images below a folder; `DataError` with instructions unless there are any."""
@@ -116,7 +115,7 @@ class Copy:
         def pictures(start: int) -> Iterator[Path]:
             return (self.root / path for path in paths[start:])
 
-        source = Source(names, labels, held_out, pictures, paths, 3, tuple(self.notes), skipped_note(self.others))
+        source = Source(names, labels, held_out, pictures, paths, 3, tuple(self.notes), self.passed.notes())
         return Found(str(self.place.resolve()), self.dataset.importer, mark, (self.place,), lambda: source, SIZE)
 
     def _with_training_images(self, test: Part, label: Mapping[str, int]) -> Part:
