@@ -18,7 +18,7 @@ from taildiff.io.atomic import write_json
 from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
 from taildiff.sampling import generate
-from taildiff.sampling.folders import GRID, folder_names, write_images
+from taildiff.sampling.folders import GRID, NOTES, folder_names, info_of, write_images
 from taildiff.spec import SamplingSpec
 
 FAST = ("--sampler", "euler", "--steps", 2)
@@ -42,8 +42,9 @@ def test_images_by_class_and_the_same_as_one_file(run: RunDir, tmp_path: Path, c
     assert f"9 images at guidance 1.5 in {out}" in text
     assert f"taildiff evaluate {run.root}" in text
     names = {f"{name}/{n:05d}.png" for name in tiny.NAMES for n in range(3)}
-    assert set(tree(out)) == names | set(tiny.NAMES) | {"grid.png"}
-    assert [path.name for path in out.parent.iterdir()] == ["drawn"]
+    assert set(tree(out)) == names | set(tiny.NAMES)
+    assert sorted(tree(out.parent / "drawn-info")) == ["grid.png"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["drawn", "drawn-info"]
 
     assert call("sample", run.root, "--per-class", 3, *FAST, "--format", "npz", "--omega", 0.5, "--out", file) == 0
     with np.load(file) as archive:
@@ -62,11 +63,11 @@ def test_a_class_named_twice_is_sampled_once_and_alike(run: RunDir, tmp_path: Pa
         == 0
     )
     assert sorted(tree(tmp_path / "two")) == sorted(
-        ["grid.png", "left", "left/00000.png", "left/00001.png", "top", "top/00000.png", "top/00001.png"]
+        ["left", "left/00000.png", "left/00001.png", "top", "top/00000.png", "top/00001.png"]
     )
     for name in ("left/00001.png", "top/00000.png"):
         assert (pixels(tmp_path / "two" / name) == pixels(tmp_path / "all" / name)).all()
-    assert pixels(tmp_path / "two" / "grid.png").shape == (2 * 8 + 2, 2 * 8 + 2)
+    assert pixels(tmp_path / "two-info" / "grid.png").shape == (2 * 8 + 2, 2 * 8 + 2)
 
 
 def test_a_dry_run_draws_nothing(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -100,7 +101,7 @@ def test_the_grid_has_a_row_per_class(classes: int, per_class: int, tmp_path: Pa
     images, labels = marked(classes, per_class)
     write_images(tmp_path / "out", images, labels, [f"c{i}" for i in range(classes)])
     rows, columns = min(classes, 40), min(per_class, 16)
-    grid = pixels(tmp_path / "out" / GRID)
+    grid = pixels(tmp_path / "out-info" / GRID)
     assert grid.shape == (4 * rows - 2, 4 * columns - 2, 3)
     tiles = grid[::4, ::4]
     assert (tiles[..., 0] == np.arange(rows)[:, None]).all()
@@ -108,6 +109,7 @@ def test_the_grid_has_a_row_per_class(classes: int, per_class: int, tmp_path: Pa
     assert len(list((tmp_path / "out").glob("*/*.png"))) == classes * per_class
     cut = f"{GRID} shows {columns} images of {rows} classes"
     assert (cut in caplog.text) == (classes > 40 or per_class > 16)
+    assert sorted(tree(tmp_path / "out-info")) == [GRID] + [NOTES] * (cut in caplog.text)
 
 
 HOSTILE = [
@@ -137,11 +139,20 @@ def test_hostile_class_names_stay_inside(tmp_path: Path, caplog: pytest.LogCaptu
     write_images(tmp_path / "in" / "out", images, labels, HOSTILE)
     out = tmp_path / "in" / "out"
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
-    assert [path.name for path in (tmp_path / "in").iterdir()] == ["out"]
-    assert pixels(out / GRID).shape == (4 * len(HOSTILE) - 2, 6, 3)
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["out", "out-info"]
+    assert pixels(info_of(out) / GRID).shape == (4 * len(HOSTILE) - 2, 6, 3)
     for label, place in enumerate(folder_names(HOSTILE)):
         assert (pixels(out / place / "00001.png")[0, 0] == (label, 1, 0)).all()
     assert "class '../x' is in the folder ___x" in caplog.text
+    assert "class '../x' is in the folder ___x\n" in (info_of(out) / NOTES).read_text(encoding="utf-8")
+
+
+def test_a_file_in_the_place_of_the_grid_is_found_before_drawing(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "x-info").write_text("")
+    assert call("sample", run.root, "--out", tmp_path / "x") == 2
+    assert "x-info is a file" in said(capsys)
 
 
 @given(
@@ -149,7 +160,7 @@ def test_hostile_class_names_stay_inside(tmp_path: Path, caplog: pytest.LogCaptu
 )
 def test_folders_are_safe_and_no_two_the_same(names: list[str]):
     folders = folder_names(names)
-    assert len({folder.casefold() for folder in folders} | {GRID}) == len(names) + 1
+    assert len({folder.casefold() for folder in folders}) == len(names)
     for folder in folders:
         assert 0 < len(os.fsencode(folder)) <= 255
         assert not set(folder) & set('/\\:*?"<>|\0')

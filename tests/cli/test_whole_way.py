@@ -53,7 +53,7 @@ def test_from_photos_to_a_report(
 
     fast = ("--sampler", "euler", "--steps", 2)
     assert call("sample", run.root, "--classes", NAMES[2], "--per-class", 4, *fast, "--out", tmp_path / "drawn") == 0
-    assert sorted(tree(tmp_path / "drawn")) == ["grid.png", NAMES[2], *(f"{NAMES[2]}/{n:05d}.png" for n in range(4))]
+    assert sorted(tree(tmp_path / "drawn")) == [NAMES[2], *(f"{NAMES[2]}/{n:05d}.png" for n in range(4))]
     assert call("evaluate", run.root, "--guidance", "1,2", "--per-class", 24, *fast) == 0
     assert f"taildiff report '{run.root}'" in said(capsys)
     (folder,) = run.evaluations()

@@ -65,7 +65,7 @@ def test_the_blocks_run(tmp_path: Path):
     assert names["table"].names == ("plain", "ccua")
     assert names["page"].is_file()
     assert names["store"].facts.counts == (4, 4)
-    for place in ("runs/ccua/drawn/grid.png", "accuracy.png", "table.md", "runs/slower/run.json"):
+    for place in ("runs/ccua/drawn-info/grid.png", "accuracy.png", "table.md", "runs/slower/run.json"):
         assert (tmp_path / place).is_file()
 
 

@@ -60,13 +60,13 @@ def sample(
     progress: bool | Progress = False,
     **sampling: Unpack[SamplingFields],
 ) -> Path:
-    """Write images of each class to `out` and return it: PNG files by class with a grid, or one npz.
+    """Write images of each class to `out` and return it: PNG files by class, with a grid in OUT-info, or one npz.
 
     After an interruption, the same call resumes behind the images that it has kept beside `out`.
 
     Args:
         run: the run's folder.
-        out: a new folder, or with `format="npz"` a new file.
+        out: a new folder, which gets class folders and nothing else, or with `format="npz"` a new file.
         per_class: images per class.
         classes: only these classes, by name.
         guidance: g in null + g (conditional - null); 1 is none.

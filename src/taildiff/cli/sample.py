@@ -20,7 +20,7 @@ class Options:
     run: tyro.conf.Positional[Path]
     """The run's folder."""
     out: Path
-    """A new folder for PNG files by class and a grid; or, with --format npz, a new file."""
+    """A new folder for PNG files by class, with a grid in OUT-info beside it; or, with --format npz, a new file."""
     per_class: int = 8
     """Images per class."""
     classes: tuple[str, ...] = ()

@@ -1,5 +1,9 @@
-"""Images of each class on disk: a folder per class with a grid beside them, or one npz."""
+"""Images of each class on disk: OUT with a folder per class and nothing else, or one npz.
 
+So `datasets`, torchvision and the like read OUT with its labels. A grid and notes are in OUT-info beside it.
+"""
+
+import os
 import re
 import shutil
 import unicodedata
@@ -11,11 +15,12 @@ from typing import Literal
 import numpy as np
 
 from taildiff.errors import InputError
+from taildiff.io.atomic import write_atomic
 from taildiff.io.staging import partial, sweep
 from taildiff.log import log
 
-GRID = "grid.png"
-"""Lies beside the folders of the classes, so no class gets this name."""
+GRID, NOTES = "grid.png", "notes.txt"
+"""The files in OUT-info; notes only if there are any."""
 FileFormat = Literal["png", "npz"]
 _COLUMNS, _ROWS = 16, 40  # of the grid
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
@@ -24,9 +29,17 @@ _MOST_BYTES = 200  # file systems allow 255; a number may follow
 
 
 def check_new(out: Path, format: FileFormat) -> None:
-    """`InputError` when `out` exists; an empty folder is fine for PNG files."""
+    """`InputError` when `out` exists; an empty folder is fine for PNG files, and so is their OUT-info of before."""
     if out.exists() and (format == "npz" or not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; choose a new output folder or file")
+    if format == "png" and (info := info_of(out)).exists() and not info.is_dir():
+        raise InputError(f"{info} is a file, but the grid of {out} goes into a folder of that name; choose another out")
+
+
+def info_of(out: Path) -> Path:
+    """OUT-info, the folder of the grid and notes on the images in OUT."""
+    place = Path(os.path.abspath(out))  # noqa: PTH100 (keeps links, removes ..)
+    return place.with_name(f"{place.name}-info")
 
 
 def check_writable(out: Path) -> None:
@@ -38,9 +51,9 @@ def check_writable(out: Path) -> None:
 def write_images(
     out: Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str], format: FileFormat = "png"
 ) -> None:
-    """Write OUT/<class>/<n>.png and OUT/grid.png, or one npz with images, labels and class_names; all or nothing.
+    """Write OUT/<class>/<n>.png, or one npz with images, labels and class_names; all or nothing.
 
-    `images` (N, H, W, C) hold equally many per class, class after class.
+    `images` (N, H, W, C) hold equally many per class, class after class. With PNG files, OUT-info gets a grid.
     """
     with _beside(out) as temporary:
         if format == "npz":
@@ -48,6 +61,7 @@ def write_images(
             (temporary / "images.npz").rename(out.resolve())
         else:
             _write_pngs(temporary, images, labels, names)
+            _write_info(info_of(out), images, labels, names)
             temporary.rename(out.resolve())  # a link to an empty folder stays a link
 
 
@@ -67,21 +81,33 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _write_pngs(folder: Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
-    from taildiff.io.png import grid, png
+    from taildiff.io.png import png
 
     per_class = int((labels == labels[0]).sum())
     folders = folder_names(names)
     for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
         if i % per_class == 0:
             (folder / folders[label]).mkdir()
-            if folders[label] != names[label]:
-                log.info(f"class {names[label]!r} is in the folder {folders[label]}")
         (folder / folders[label] / f"{i % per_class:05d}.png").write_bytes(png(image))
-    by_class = images.reshape(-1, per_class, *images.shape[1:])
+
+
+def _write_info(info: Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
+    from taildiff.io.png import grid, png
+
+    by_class = images.reshape(-1, int((labels == labels[0]).sum()), *images.shape[1:])
     shown = by_class[:_ROWS, :_COLUMNS]
-    (folder / GRID).write_bytes(png(grid(shown.reshape(-1, *images.shape[1:]), columns=shown.shape[1])))
+    info.mkdir(parents=True, exist_ok=True)
+    write_atomic(info / GRID, png(grid(shown.reshape(-1, *images.shape[1:]), columns=shown.shape[1])))
+    places = folder_names(names)
+    sampled = list(dict.fromkeys(labels.tolist()))
+    notes = [f"class {names[k]!r} is in the folder {places[k]}" for k in sampled if places[k] != names[k]]
     if shown.shape != by_class.shape:
-        log.info(f"{GRID} shows {shown.shape[1]} images of {len(shown)} classes; the folders hold all of them")
+        notes.append(f"{GRID} shows {shown.shape[1]} images of {len(shown)} classes; the folders hold all of them")
+    (info / NOTES).unlink(missing_ok=True)
+    if notes:
+        write_atomic(info / NOTES, ("\n".join(notes) + "\n").encode("utf-8", "replace"))
+    for note in notes:
+        log.info(note)
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
@@ -90,7 +116,7 @@ def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
     Names that differ only in case count as equal, as some file systems treat them. A changed name gets a number where
     it would collide: ("a/b", "a_b") gives ("a_b-2", "a_b").
     """
-    taken = {_key(GRID)}
+    taken: set[str] = set()
     chosen: dict[int, str] = {}
     safe = [_safe(name) for name in classes]
     for label in sorted(range(len(classes)), key=lambda label: safe[label] != classes[label]):
