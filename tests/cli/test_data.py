@@ -68,6 +68,20 @@ def test_prepare_folder_and_show_it(run, photos, tmp_path):
     assert text.rstrip().endswith(f"taildiff train auto-ccua --data {out} --out runs/first")
 
 
+def test_parts_and_white_are_reachable_from_the_command_line(run, tmp_path):
+    for part in ("fold1", "fold2"):
+        for name in ("a", "b"):
+            (tmp_path / "p" / part / name).mkdir(parents=True)
+            Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "p" / part / name / "x.png")
+    words = ("prepare", "folder", tmp_path / "p", "--held-out", "fold2", "--size", 8, "--out", tmp_path / "store")
+    text = run(*words)
+    assert "use only 12 of them (up to 4,095 of 65,535), so they are dark; if 4095 is white" in text
+    assert "2 classes, 8×8 grey, 2 held out" in text
+    run(*words, "--white", 4095, "--strict", "--overwrite")
+    assert (Store.open(tmp_path / "store").images == 255).all()
+    assert "Already prepared: 4 images" in run(*words, "--white", 4095, "--dry-run")
+
+
 def test_large_images_are_encoded_next(run, photos, tmp_path):
     text = run("prepare", "folder", photos, "--out", tmp_path / "store", "--size", 128)
     assert text.endswith(f"--vae stabilityai/sd-vae-ft-ema --out {tmp_path / 'store'}-latents ")

@@ -43,8 +43,10 @@ def test_names_of_keras_and_medmnist(tmp_path):
         **{"val_labels": LABELS[5:9, None], "test_images": IMAGES[9:], "test_labels": LABELS[9:, None]},
     )
     stores = [prepare(find_npz(place), tmp_path / place.stem) for place in (keras, med)]
-    assert stores[0].meta.hash == stores[1].meta.hash
+    np.testing.assert_array_equal(stores[0].images, stores[1].images)
     np.testing.assert_array_equal(stores[0].test, np.arange(12) >= 9)
+    np.testing.assert_array_equal(stores[1].test, np.arange(12) >= 5)  # val is held out, as everywhere
+    assert [store.meta.source.options for store in stores] == ["size=6", "size=6 held-out=val_images,test_images"]
     assert stores[0].meta.shape == (12, 6, 6, 3)  # the middle square
     np.testing.assert_array_equal(stores[0].images, IMAGES[:, 1:7])
 
@@ -92,7 +94,10 @@ def bomb(path):
 
 
 WRONG = {
-    "floats": ({"images": IMAGES / 255.0, "labels": LABELS}, "array `images` is float64; images must be uint8"),
+    "floats": (
+        {"images": IMAGES / 255.0, "labels": LABELS},
+        "array `images` is float64; images must be uint8, uint16 or bool",
+    ),
     "channels first": ({"images": IMAGES.transpose(0, 3, 1, 2), "labels": LABELS}, "channels come last"),
     "flat": ({"images": IMAGES.reshape(12, -1), "labels": LABELS}, r"has the shape \(12, 144\)"),
     "no labels": ({"images": IMAGES}, "no array `labels`; it has `images`"),
@@ -142,3 +147,25 @@ def test_bombs_and_damage(tmp_path):
     with pytest.raises(DataError, match="is a folder"):
         find_npz(tmp_path)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "held_out"),
+    [
+        ((("x_test", "y_test"), ("x_train", "y_train"), ("x_val", "y_val")), 8),
+        ((("X_train", "Y_train"), ("X_valid", "Y_valid")), 4),
+        ((("images", "labels"), ("val_images", "val_labels")), 4),
+        ((("train_images", "train_labels"), ("dev_images", "dev_labels")), 4),
+    ],
+)
+def test_no_part_is_lost(tmp_path, pairs, held_out):
+    arrays = {name: array for pair in pairs for name, array in zip(pair, (IMAGES[:4], LABELS[:4]), strict=True)}
+    place = save(tmp_path / "a.npz", **arrays, x_mean=np.zeros(3))
+    source = find_npz(place).read()
+    np.testing.assert_array_equal(source.test, np.arange(len(pairs) * 4) >= len(pairs) * 4 - held_out)
+
+
+def test_parts_of_other_names_are_refused(tmp_path):
+    place = save(tmp_path / "a.npz", x_train=IMAGES, y_train=LABELS, x_extra=IMAGES, y_extra=LABELS)
+    with pytest.raises(DataError, match="`x_extra` and `y_extra` are of no part called train, val or test; rename"):
+        find_npz(place)

@@ -24,6 +24,7 @@ def prepare(
     *,
     out: AnyPath,
     size: int | None = None,
+    white: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
     progress: bool | Progress = False,
@@ -36,7 +37,8 @@ def prepare(
         source: the file or folder that the importer reads.
         out: the store to write.
         size: pixels per side, by centre crop and resizing; default: the images' common size, 32, or 64.
-        strict: reject broken images instead of skipping them.
+        white: the pixel value that is white, such as 4095 for 12 bits in files of 16; default: 255 or 65535.
+        strict: reject broken images, other image formats and links that lead nowhere instead of skipping them.
         overwrite: replace an existing store.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **options: the importer's own options, such as `test="photos/test"`.
@@ -48,7 +50,7 @@ def prepare(
 
     found = find_source(importer, source, size, options)
     with reporting(progress) as report:
-        return prepare_images(found, Path(out), size, strict=strict, progress=report, overwrite=overwrite)
+        return prepare_images(found, Path(out), size, strict=strict, progress=report, overwrite=overwrite, white=white)
 
 
 def find_source(

@@ -39,8 +39,10 @@ class Prepare:
     """The file or folder that the importer reads."""
     size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Pixels per side, by centre crop and resizing; if omitted, the images' common size, 32, or 64 (large datasets)."""
+    white: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Pixel value that is white, such as 4095 for 12 bits in files of 16; if omitted, 255 or 65535."""
     strict: bool = False
-    """Reject broken images and unsupported image formats instead of skipping them."""
+    """Reject broken images, other image formats and links that lead nowhere instead of skipping them."""
     overwrite: bool = False
     """Replace an existing store at --out."""
     dry_run: bool = False
@@ -120,6 +122,7 @@ def _prepare(options: Prepare) -> None:
             options.source,
             out=options.out,
             size=options.size,
+            white=options.white,
             strict=options.strict,
             overwrite=options.overwrite,
             progress=progress,
@@ -154,7 +157,7 @@ def _print_plan(options: Prepare) -> None:
 
     found = find_source(options.importer, options.source, options.size, options.importer_options())
     size = found.size if options.size is None else options.size
-    _, store = plan(found, options.out, size, options.strict, options.overwrite)
+    _, store = plan(found, options.out, size, options.strict, options.overwrite, options.white)
     source = found.read()
     opened = " (not opened yet)" if source.names else ""
     held_out = f", {int(source.test.sum()):,} held out" if source.test.any() else ""

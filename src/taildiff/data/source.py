@@ -15,7 +15,7 @@ from taildiff.data.store_files import is_latents, is_store, refuse_run
 from taildiff.errors import DataError
 
 Raw = Path | bytes | np.ndarray
-"""An image: a file, the bytes of one, or uint8 (H, W) or (H, W, C)."""
+"""An image: a file, the bytes of one, or uint8 or uint16 (H, W) or (H, W, C)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,8 @@ def value_notes(peaks: Mapping[int, int], white: int | None = None) -> tuple[str
             notes.append(f"--white {white} changed nothing: no image has more than 8 bits per channel")
         if (most := deep if deep is not None else peaks.get(8, 0) if white < 255 else 0) > white:
             notes.append(f"values above --white {white} (up to {most:,}) were clipped to white")
+        if deep is not None and 8 * deep < white:
+            notes.append(f"no value is above {deep:,}, so the images are dark with --white {white}")
         return tuple(notes)
     if deep is not None and deep < 2**15:
         bits = max(deep.bit_length(), 1)

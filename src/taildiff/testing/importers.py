@@ -77,10 +77,10 @@ def _check_same(name: str, items: Source, again: Source) -> None:
     require(len(pictures) == count, f"{name}: pictures(0) gives {len(pictures)} pictures for {count} labels")
     for picture in pictures:
         require(
-            picture.dtype == np.uint8 and picture.ndim in (2, 3)
+            picture.dtype in (np.uint8, np.uint16) and picture.ndim in (2, 3)
             if isinstance(picture, np.ndarray)
             else isinstance(picture, bytes) or picture.is_file(),
-            f"{name}: a picture must be the path of a file, encoded bytes, or uint8 (H, W) or (H, W, C)",
+            f"{name}: a picture must be the path of a file, encoded bytes, or uint8 or uint16 (H, W) or (H, W, C)",
         )
     require(
         items.class_names == again.class_names
