@@ -1,5 +1,6 @@
 """The catalogue: complete records, names checked with a suggestion, bounds, best values and how values print."""
 
+import re
 from math import inf
 from pathlib import Path
 
@@ -89,3 +90,10 @@ def test_the_documented_table_has_every_metric_with_title_and_direction():
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
     documented = {cell[0].strip("`"): (cell[1].split(" (")[0], cell[2]) for cell in cells if len(cell) == 5}
     assert documented == {name: (record.title, record.better) for name, record in METRICS.items()}
+
+
+def test_the_documentation_says_for_every_metric_what_its_interval_holds_fixed():
+    page = (Path(__file__).parents[2] / "docs" / "reading-numbers.md").read_text(encoding="utf-8")
+    table = page.split("| held fixed in both |")[1].split("\n\n")[0]
+    named = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert sorted(named) == sorted(METRICS)

@@ -8,13 +8,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
+from taildiff.comparison.difference import Difference, between
 from taildiff.comparison.equal_training import CLOSE, At, Training, amount, uneven
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import key_of, read_replicates
 from taildiff.evaluation.table import Group, Row, Table
-from taildiff.metrics.intervals import Interval, percentiles
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import METRICS, MetricName
 
@@ -28,25 +27,6 @@ class Subject:
     table: Table
     training: Training | None = None
     """Of its weights, where evaluations of equal training are compared."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """To the first subject, at the same guidance."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def within(cls, value: float, interval: Interval | None) -> Self:
-        """A difference with its interval, if it has one."""
-        return cls(value, interval.low, interval.high) if interval else cls(value, None, None)
-
-    @property
-    def clear(self) -> bool:
-        """Whether its interval excludes 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -144,11 +124,8 @@ def compare(subjects: Sequence[Subject]) -> ComparisonTable:
         best = best_of(row.metric, across)
         cells = [Cell(row, 0 in best)]
         for place in range(1, len(subjects)):
-            pair = replicates[place].get(key), replicates[0].get(key)
-            interval = None
-            if pair[0] is not None and pair[1] is not None and len(pair[0]) == len(pair[1]):
-                interval = percentiles(pair[0] - pair[1])
-            cells.append(Cell(across[place], place in best, _difference(row, across[place], interval)))
+            difference = between(row, across[place], (replicates[0].get(key), replicates[place].get(key)))
+            cells.append(Cell(across[place], place in best, difference))
         lines.append(Line(row.metric, row.group, row.class_name, row.guidance, tuple(cells)))
     if not lines:
         raise RunError("nothing to compare: no two of them have a number at the same guidance and class")
@@ -166,12 +143,6 @@ def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
     if len({_swept(subject) for subject in subjects}) > 1:
         notes.append("guidance was swept over different values: the best of more values has an advantage")
     return tuple(notes)
-
-
-def _difference(first: Row, other: Row | None, interval: Interval | None) -> Difference | None:
-    if other is None or first.value is None or other.value is None:
-        return None
-    return Difference.within(other.value - first.value, interval)
 
 
 def best_of(metric: MetricName, rows: Sequence[Row | None]) -> set[int]:

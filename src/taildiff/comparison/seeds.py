@@ -18,7 +18,6 @@ from statistics import mean, variance  # exact: the order of the runs changes no
 from taildiff.comparison.compare import (
     Cell,
     ComparisonTable,
-    Difference,
     Line,
     Subject,
     best_of,
@@ -26,6 +25,7 @@ from taildiff.comparison.compare import (
     names_of,
     notes_of,
 )
+from taildiff.comparison.difference import Difference
 from taildiff.comparison.equal_training import At
 from taildiff.comparison.settings import TrainedRun, check_seeds, grouped, read_runs, setting_names
 from taildiff.errors import RunError
@@ -161,9 +161,13 @@ def _difference(first: dict[int, float], other: dict[int, float]) -> Difference 
         return None
     if first.keys() == other.keys():
         gaps = [other[seed] - first[seed] for seed in first]
-        return Difference.within(mean(gaps), student(gaps))
+        return _within(mean(gaps), student(gaps))
     a, b = list(first.values()), list(other.values())
-    return Difference.within(mean(b) - mean(a), welch(a, b))
+    return _within(mean(b) - mean(a), welch(a, b))
+
+
+def _within(value: float, interval: Interval | None) -> Difference:
+    return Difference(value, interval.low, interval.high) if interval else Difference(value)
 
 
 def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:

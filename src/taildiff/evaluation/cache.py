@@ -17,6 +17,7 @@ from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NpzError, read_arrays
 
 Features = NDArray[np.float32]
+_ARRAYS = ("replicates", "real_side")
 
 
 def cache_key(*values: object) -> str:
@@ -49,13 +50,11 @@ def cached_numbers(folder: Path, key: str, make: Callable[[], list[Number]]) -> 
     if cached := _read(path, key, "numbers", "replicates"):
         rows = iter(cached[1])
         values = json.loads(str(cached[0]))
-        return [Number(replicates=next(rows) if each.pop("replicated") else None, **each) for each in values]
+        return [Number(**each | {name: next(rows) if each[name] else None for name in _ARRAYS}) for each in values]
     numbers = make()
-    replicates = [number.replicates for number in numbers if number.replicates is not None]
-    values = [vars(number) | {"replicated": number.replicates is not None} for number in numbers]
-    for each in values:
-        del each["replicates"]
-    _write(path, key, numbers=np.array(json.dumps(values)), replicates=np.array(replicates))
+    arrays = [array for number in numbers for name in _ARRAYS if (array := getattr(number, name)) is not None]
+    values = [vars(n) | {name: getattr(n, name) is not None for name in _ARRAYS} for n in numbers]
+    _write(path, key, numbers=np.array(json.dumps(values)), replicates=np.array(arrays))
     return numbers
 
 

@@ -24,7 +24,7 @@ from taildiff.metrics import GaussianStatistics, frechet_from_statistics
 from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec
 
-VERSION = 3  # raise it with every change that changes numbers
+VERSION = 4  # raise it with every change that changes numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Bootstrap replicates of a table's numbers, stored beside it: differences of two tables get intervals from them.
 
-`replicates.npz` holds one row per number of `table.json`, in its order; a row of NaN has none. Imports no torch.
+Only the generated images are resampled: two evaluations that are compared have the same real ones. `replicates.npz`
+holds one row per number of `table.json`, in its order; a row of NaN has none. Imports no torch.
 """
 
 import hashlib
@@ -32,13 +33,16 @@ def write_replicates(folder: EvalDir, rows: Sequence[Row], replicates: Sequence[
         if values is not None:
             table[place] = values
     key = np.array(_hash(rows))
-    write_atomic(_path(folder), lambda file: np.savez_compressed(file, replicates=table, rows=key))
+    write_atomic(_path(folder), lambda file: np.savez_compressed(file, generated=table, rows=key))
 
 
 def read_replicates(folder: EvalDir, rows: Sequence[Row]) -> dict[Key, Floats]:
-    """Replicates by number; empty if they are missing, damaged or of another table."""
+    """Replicates by number; empty if they are missing, damaged, of another table or of an older version.
+
+    Older ones, named `replicates`, resampled the real images too, for recall and coverage nothing else.
+    """
     try:
-        key, values = read_arrays(_path(folder), ("rows", "replicates"))
+        key, values = read_arrays(_path(folder), ("rows", "generated"))
     except (OSError, NpzError):
         return {}
     if str(key) != _hash(rows):

@@ -11,6 +11,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,17 @@ from numpy.typing import NDArray
 from taildiff import metrics
 from taildiff.data.longtail import FEWEST_REAL
 from taildiff.evaluation.scopes import Pool
-from taildiff.metrics.influence import Contributions, of_frechet, of_kernel, of_share
-from taildiff.metrics.intervals import bootstrap, percentiles, wilson
+from taildiff.metrics.influence import (
+    Contributions,
+    of_coverage,
+    of_density,
+    of_frechet,
+    of_kernel,
+    of_precision,
+    of_recall,
+    of_share,
+)
+from taildiff.metrics.intervals import Interval, bootstrap, percentiles, widened, wilson
 from taildiff.metrics.points import Floats
 from taildiff.metrics.prd import CLUSTERS
 from taildiff.spec.metrics import METRICS, MetricName, families
@@ -39,7 +49,9 @@ class Number:
     low: float | None = None
     high: float | None = None
     replicates: Floats | None = None
-    """(R,) of the bootstrap, where there is one."""
+    """(R,) of the bootstrap over the generated images, where there is one; differences are taken from them."""
+    real_side: Floats | None = None
+    """(R,) deviations of the bootstrap over the real images, where they matter; only in the interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +106,7 @@ def _accuracy(sample: Sample) -> Iterator[Number]:
     if generated.predicted is None:
         yield Number("accuracy", None, 0, len(generated))
     else:
-        yield _share("accuracy", generated.predicted == generated.labels, generated, 0, sample.generated_key)
+        yield _share("accuracy", generated.predicted == generated.labels, 0, sample)
 
 
 def _frechet(sample: Sample) -> Iterator[Number]:
@@ -116,43 +128,41 @@ def _kernel(sample: Sample) -> Iterator[Number]:
 
 
 def _neighbours(sample: Sample) -> Iterator[Number]:
-    n, real, generated = _equally_many(sample)
+    used = _equally_many(sample)
+    n = len(used.real)
     if n <= sample.k:
         yield from (Number("precision", None, n, n), Number("recall", None, n, n))
         return
-    near = metrics.neighbourhoods(real.features, generated.features, sample.k)
+    near = metrics.neighbourhoods(used.real.features, used.generated.features, sample.k)
     if near.n_real <= sample.k:
         yield from (Number(name, None, near.n_real, near.n_generated) for name in ("precision", "recall"))
         return
-    yield _different(_share("precision", near.balls > 0, generated, n, sample.generated_key), near)
-    yield _different(_share("recall", near.reached, real, n, sample.real_key, n), near)
+    value = near.precision_recall
+    yield _share_of("generated", "precision", value.precision, of_precision(near), used, near)
+    yield _share_of("real", "recall", value.recall, of_recall(near), used, near)
 
 
 def _balls(sample: Sample) -> Iterator[Number]:
-    n, real, generated = _equally_many(sample)
+    used = _equally_many(sample)
+    n = len(used.real)
     if n <= DENSITY_K:
         yield from (Number("density", None, n, n), Number("coverage", None, n, n))
         return
-    near = metrics.neighbourhoods(real.features, generated.features, DENSITY_K)
+    near = metrics.neighbourhoods(used.real.features, used.generated.features, DENSITY_K)
     if near.n_real <= DENSITY_K:
         yield from (Number(name, None, near.n_real, near.n_generated) for name in ("density", "coverage"))
         return
-    value = near.density_coverage.density
-    replicates = value + bootstrap(of_share(near.balls / DENSITY_K), generated.labels, sample.generated_key)
-    yield _different(bootstrapped("density", value, n, n, replicates), near)
-    yield _different(_share("coverage", near.covered, real, n, sample.real_key, n), near)
-
-
-def _different(number: Number, near: metrics.Neighbourhoods) -> Number:
-    """The number with its numbers of different images: exact copies count once."""
-    return replace(number, n_real=near.n_real, n_generated=near.n_generated)
+    value = near.density_coverage
+    replicates, real_side = _resampled(value.density, of_density(near), used)
+    yield bootstrapped("density", value.density, near.n_real, near.n_generated, replicates, real_side)
+    yield _share_of("real", "coverage", value.coverage, of_coverage(near), used, near)
 
 
 def _prd(sample: Sample) -> Iterator[Number]:
-    n, real, generated = _equally_many(sample)
-    classes = len(np.unique(real.labels))
+    used = _equally_many(sample)
+    n, classes = len(used.real), len(np.unique(used.real.labels))
     enough = 2 * n >= CLUSTERS * classes
-    scores = metrics.prd_f_scores(real.features, generated.features, classes) if enough else None
+    scores = metrics.prd_f_scores(used.real.features, used.generated.features, classes) if enough else None
     yield Number("prd_f8", scores.f8 if scores else None, n, n)
     yield Number("prd_f1_8", scores.f1_8 if scores else None, n, n)
 
@@ -175,7 +185,7 @@ def _memorized(sample: Sample) -> Iterator[Number]:
         yield Number("memorized", None, 0, len(generated))
         return
     copied = distances.generated < distances.threshold
-    yield _share("memorized", copied, generated, len(holdout), sample.generated_key)
+    yield _share("memorized", copied, len(holdout), sample)
 
 
 def _inception_score(sample: Sample) -> Iterator[Number]:
@@ -185,30 +195,60 @@ def _inception_score(sample: Sample) -> Iterator[Number]:
     yield Number("inception_score", value, 0, n)
 
 
-def _equally_many(sample: Sample) -> tuple[int, Pool, Pool]:
+def _equally_many(sample: Sample) -> Sample:
     n = min(len(sample.real), len(sample.generated))
-    return n, sample.real.first(n), sample.generated.first(n)
+    return replace(sample, real=sample.real.first(n), generated=sample.generated.first(n))
 
 
-def _share(
-    metric: MetricName, counted: NDArray[np.bool_], pool: Pool, n_real: int, key: int, n_generated: int | None = None
+def _share(metric: MetricName, counted: NDArray[np.bool_], n_real: int, sample: Sample) -> Number:
+    """Share of generated images; Wilson's interval, which is right near 0 and 1 too, and replicates for differences."""
+    value, n = float(counted.mean()), len(counted)
+    replicates = value + bootstrap(of_share(counted), sample.generated.labels, sample.generated_key)
+    return replace(share(metric, value, n, n_real, n), replicates=replicates)
+
+
+def _share_of(
+    counted: Literal["real", "generated"],
+    metric: MetricName,
+    value: float,
+    moved: Contributions,
+    sample: Sample,
+    near: metrics.Neighbourhoods,
 ) -> Number:
-    """Wilson's interval, which is right near 0 and 1 too; replicates for differences."""
-    value, n = float(counted.mean()), len(pool) if n_generated is None else n_generated
-    replicates = value + bootstrap(of_share(counted), pool.labels, key)
-    return replace(share(metric, value, len(counted), n_real, n), replicates=replicates)
+    """Wilson's interval of the counted images, exact copies once, widened by the draw of those on the other side."""
+    replicates, real_side = _resampled(value, moved, sample)
+    n, other = (near.n_real, replicates - value) if counted == "real" else (near.n_generated, real_side)
+    ends = _clamped(metric, widened(wilson(value, n), value, other))
+    return Number(metric, value, near.n_real, near.n_generated, *ends, replicates, real_side)
 
 
 def _smooth(metric: MetricName, value: float, moved: Contributions, sample: Sample) -> Number:
-    replicates = value + bootstrap(moved.real, sample.real.labels, sample.real_key)
-    replicates += bootstrap(moved.generated, sample.generated.labels, sample.generated_key)
-    return bootstrapped(metric, value, len(sample.real), len(sample.generated), replicates)
+    n_real, n_generated = len(sample.real), len(sample.generated)
+    return bootstrapped(metric, value, n_real, n_generated, *_resampled(value, moved, sample))
 
 
-def bootstrapped(metric: MetricName, value: float, n_real: int, n_generated: int, replicates: Floats) -> Number:
-    """A value with the interval of its replicates, within the metric's bounds."""
-    interval, clamp = percentiles(replicates), METRICS[metric].clamp
-    return Number(metric, value, n_real, n_generated, clamp(interval.low), clamp(interval.high), replicates)
+def _resampled(value: float, moved: Contributions, sample: Sample) -> tuple[Floats, Floats]:
+    """Replicates over the generated images, and deviations over the real ones."""
+    real, generated = sample.real, sample.generated
+    replicates = value + bootstrap(moved.generated, generated.labels, sample.generated_key)
+    return replicates, bootstrap(moved.real, real.labels, sample.real_key)
+
+
+def bootstrapped(
+    metric: MetricName,
+    value: float,
+    n_real: int,
+    n_generated: int,
+    replicates: Floats,
+    real_side: Floats | None = None,
+) -> Number:
+    """A value with the interval of its replicates, those of both sides together, within the metric's bounds."""
+    ends = _clamped(metric, percentiles(replicates if real_side is None else replicates + real_side))
+    return Number(metric, value, n_real, n_generated, *ends, replicates, real_side)
+
+
+def _clamped(metric: MetricName, interval: Interval) -> tuple[float, float]:
+    return METRICS[metric].clamp(interval.low), METRICS[metric].clamp(interval.high)
 
 
 def check_families() -> None:

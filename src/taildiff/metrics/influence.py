@@ -1,6 +1,11 @@
 """First-order influence of each image on a value; `intervals.bootstrap` turns it into replicates.
 
-- A share (accuracy, precision, recall, coverage): 1 for an image that counts, else 0. The balls stay fixed.
+- A share (accuracy, precision, recall, coverage): 1 for an image that counts, else 0.
+- The other side of a share of neighbourhoods: the counted images that depend on this one alone. A generated image
+  contributes to recall the share of real ones that only its ball reaches, to coverage the share of real balls that only
+  it enters; a real image contributes to precision the share of generated ones that only its ball holds. The radii stay
+  fixed.
+- Density: the balls around a generated image, and the generated images in the ball of a real one, over k.
 - Fréchet distance F of N(m, S) real and N(n, U) generated, T the optimal map from U to S:
   dF = 2 (n - m)·dn + tr((I - T) dU), so a generated x, y = x - n, contributes 2 (n - m)·y + y'(I - T)y; real ones
   likewise, with the roles swapped. T = S^1/2 (S^1/2 U S^1/2)^-1/2 S^1/2.
@@ -16,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.metrics.frechet import GaussianStatistics
+from taildiff.metrics.neighbours import Neighbourhoods
 from taildiff.metrics.points import Floats
 
 _ROWS = 1024
@@ -36,6 +42,27 @@ def of_share(counted: NDArray[np.bool_] | Floats) -> Floats:
     return values - values.mean()
 
 
+def of_precision(near: Neighbourhoods) -> Contributions:
+    """Influence on the precision."""
+    return Contributions(_alone(near.holds_alone, near.balls), of_share(near.balls > 0))
+
+
+def of_recall(near: Neighbourhoods) -> Contributions:
+    """Influence on the recall."""
+    return Contributions(of_share(near.reached), _alone(near.reaches_alone, near.reached))
+
+
+def of_density(near: Neighbourhoods) -> Contributions:
+    """Influence on the density."""
+    each = len(near.entered) / (near.k * len(near.balls))
+    return Contributions(of_share(near.entered.astype(np.float64) * each), of_share(near.balls / near.k))
+
+
+def of_coverage(near: Neighbourhoods) -> Contributions:
+    """Influence on the coverage."""
+    return Contributions(of_share(near.covered), _alone(near.enters_alone, near.covered))
+
+
 def of_frechet(real: NDArray[np.float32], generated: NDArray[np.float32]) -> Contributions:
     """Influence on the Fréchet distance of real (N, D) and generated (M, D); each needs more images than dimensions."""
     a, b = GaussianStatistics.of(real), GaussianStatistics.of(generated)
@@ -52,6 +79,11 @@ def of_kernel(real: NDArray[np.float32], generated: NDArray[np.float32]) -> Cont
     cross = _kernel_means(real, generated), _kernel_means(generated, real)
     within = _kernel_means(real, real, others=True), _kernel_means(generated, generated, others=True)
     return Contributions(2 * of_share(within[0] - cross[0]), 2 * of_share(within[1] - cross[1]))
+
+
+def _alone(dependent: NDArray[np.int64], counted: NDArray[np.bool_] | NDArray[np.int64]) -> Floats:
+    """Influence (M,) on a share of `counted` (N,) of points that `dependent` (M,) of them depend on alone."""
+    return of_share(dependent.astype(np.float64) * (len(dependent) / len(counted)))
 
 
 def _quadratic(features: NDArray[np.float32], fit: GaussianStatistics, shift: Floats, transport: Floats) -> Floats:

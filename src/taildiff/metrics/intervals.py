@@ -3,11 +3,11 @@
 Reweighting the images moves a smooth value by the weighted mean of their influences. One replicate therefore costs one
 weighted mean, however expensive the value, and avoids the bias that duplicate images cause in distances and
 neighbourhoods. Images are resampled within their class, since the number per class is fixed. Equal keys give equal
-weights: two runs with the same seed, or the same real images, are resampled alike, which pairs their differences.
+weights: two runs with the same seed are resampled alike, which pairs their differences.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class Interval:
 def wilson(share: float, n: int, z: float = Z95) -> Interval:
     """Wilson's score interval (1927) of a share in n trials; keeps its level near 0 and 1 and for small n.
 
-    For precision and recall it covers the choice of the counted points only, not that of the balls around the others.
+    It covers the choice of the counted points; `widened` adds that of others that decide which of them count.
     """
     if n < 1 or not 0 <= share <= 1:
         raise ValueError(f"wilson needs a share in [0, 1] of at least one trial, got {share} of {n}")
@@ -57,6 +57,15 @@ def bootstrap(contributions: Floats, labels: NDArray[np.int64], key: int, count:
             part = slice(start, min(start + step, count))
             total[part] += values[rng.integers(0, len(values), (part.stop - start, len(values)))].sum(axis=1)
     return total / len(contributions)
+
+
+def widened(interval: Interval, value: float, deviations: Floats) -> Interval:
+    """An interval of `value` with the independent errors `deviations` (R,) from 0 added.
+
+    Distances of the ends from the value are added as squares: Zou & Donner (2008), after Newcombe (1998).
+    """
+    added = percentiles(deviations)
+    return Interval(value - hypot(value - interval.low, added.low), value + hypot(interval.high - value, added.high))
 
 
 def percentiles(replicates: Floats, level: float = 0.95) -> Interval:

@@ -13,6 +13,7 @@ density counts the balls of different points.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +50,18 @@ class Neighbourhoods:
     k: int
     balls: NDArray[np.int64]
     """(M,) number of different real balls around each generated point."""
+    entered: NDArray[np.int64]
+    """(N,) number of generated points in each real ball; 0 for further copies of it."""
     covered: NDArray[np.bool_]
     """(N,) whether each real ball contains a generated point."""
     reached: NDArray[np.bool_]
     """(N,) whether each real point lies in a generated ball."""
+    holds_alone: NDArray[np.int64]
+    """(N,) number of generated points that lie in this real ball and in no different one."""
+    enters_alone: NDArray[np.int64]
+    """(M,) number of real balls that contain this generated point and no other."""
+    reaches_alone: NDArray[np.int64]
+    """(M,) number of real points that lie in this generated point's ball and in no other."""
     n_real: int
     """Different real points, at most N."""
     n_generated: int
@@ -82,20 +91,52 @@ def neighbourhoods(real: Features, generated: Features, k: int = 3, chunk: int =
     generated_radius = radii(b[made.first], k, chunk, _weights(made, len(real.first)))[made.place]
     once = np.zeros(len(a), dtype=bool)
     once[real.first] = True
-    balls = np.zeros(len(b), dtype=np.int64)
-    covered, reached = np.zeros(len(a), dtype=bool), np.zeros(len(a), dtype=bool)
+    balls, entered, reached = _Tally.over(b), _Tally.over(a), _Tally.over(a)
     for block in blocks(a, b, chunk):
         inside = block.below(real_radius[block.rows, None])
-        balls[block.columns] += inside[once[block.rows]].sum(axis=0)
-        covered[block.rows] |= inside.any(axis=1)
-        reached[block.rows] |= block.below(generated_radius[None, block.columns]).any(axis=1)
-    return Neighbourhoods(k, balls, covered, reached, len(real.first), len(made.first))
+        balls.add(block.columns, inside.T & once[block.rows], block.rows)
+        entered.add(block.rows, inside, block.columns)
+        reached.add(block.rows, block.below(generated_radius[None, block.columns]), block.columns)
+    return Neighbourhoods(
+        k=k,
+        balls=balls.count,
+        entered=entered.count * once,
+        covered=entered.count > 0,
+        reached=reached.count > 0,
+        holds_alone=balls.alone(len(a)),
+        enters_alone=entered.alone(len(b)),
+        reaches_alone=reached.alone(len(b)),
+        n_real=len(real.first),
+        n_generated=len(made.first),
+    )
 
 
 def _weights(made: Distinct, real: int) -> Floats:
     """Weights (V,) of the different generated points beside so many different real ones."""
     missing, copies = min(len(made.place), real) - len(made.first), made.copies.astype(np.float64) - 1
     return 1 + copies * (max(0, missing) / max(1.0, float(copies.sum())))
+
+
+@dataclass(frozen=True, eq=False)
+class _Tally:
+    """How many points of another set each point of one set goes with, and the last of them."""
+
+    count: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    @classmethod
+    def over(cls, points: Features) -> Self:
+        return cls(np.zeros(len(points), dtype=np.int64), np.zeros(len(points), dtype=np.int64))
+
+    def add(self, rows: slice, inside: NDArray[np.bool_], columns: slice) -> None:
+        """Add a block of pairs (rows, columns)."""
+        self.count[rows] += inside.sum(axis=1)
+        some = inside.any(axis=1)
+        self.last[rows][some] = inside.argmax(axis=1)[some] + columns.start
+
+    def alone(self, others: int) -> NDArray[np.int64]:
+        """For each point of the other set (others,), how many points go with it alone."""
+        return np.bincount(self.last[self.count == 1], minlength=others)
 
 
 def precision_recall(real: Features, generated: Features, k: int = 3, chunk: int = CHUNK) -> PrecisionRecall:
