@@ -121,11 +121,11 @@ def term(block: TermSpec, spec: ObjectiveSpec, counts: Sequence[int], network: D
     """The term of one block of `spec`; the fields of the other blocks matter only where views are shared."""
     match block:
         case UCLSpec(noise_weight=w, exponent=e):
-            view = GIVEN if block.view == "given" else _null(spec)
+            view = GIVEN if block.view == "given" else _null(spec, block)
             options = block.pool, block.negatives, block.noise_window, block.gather
             return UnsupervisedContrastive(view, block.tap, block.temperature, w, e, *options)
         case ALSpec(noise_weight=w, exponent=e):
-            return Alignment(_null(spec), w, e, block.stop_gradient)
+            return Alignment(_null(spec, block), w, e, block.stop_gradient)
         case CBDMSpec(noise_weight=w, exponent=e):
             law = tuple(map(float, counts)) if block.law == "frequency" else (1.0,) * len(counts)
             return ClassBalancing(SampledLabel(law), w, e)
@@ -134,7 +134,7 @@ def term(block: TermSpec, spec: ObjectiveSpec, counts: Sequence[int], network: D
         case DiffROPSpec(form="pairs", noise_weight=w, exponent=e):
             return OverlapPairs(w, e)
         case DiffROPSpec(noise_weight=w, exponent=e):
-            joined = spec.al.weight > 0 and spec.null_fraction == 1
+            joined = (spec.al.weight > 0 or _ucl_is_of_null(spec)) and spec.null_fraction == 1
             return OverlapPermuted(joined, w, e, block.gather)
         case CORALSpec(tap=tap):
             options = block.temperature, block.weight_temperature, block.scaling, block.gather
@@ -142,12 +142,18 @@ def term(block: TermSpec, spec: ObjectiveSpec, counts: Sequence[int], network: D
     raise NotImplementedError(f"build.term has no case for {type(block).__name__}")
 
 
-def _null(spec: ObjectiveSpec) -> Null:
-    """The view without labels that UCL and AL share; AL's weight decides the rows where it is enabled."""
+def _ucl_is_of_null(spec: ObjectiveSpec) -> bool:
+    return spec.ucl.weight > 0 and spec.ucl.view == "null"
+
+
+def _null(spec: ObjectiveSpec, block: UCLSpec | ALSpec) -> Null:
+    """The view without labels; UCL and AL share it unless rows are drawn and their weights w(s) differ."""
     if spec.null_fraction == 1:
         return NULL
-    leading = spec.al if spec.al.weight > 0 else spec.ucl
-    return Null(spec.null_fraction, leading.noise_weight, leading.exponent, kept_only=spec.al.weight > 0)
+    by_ucl, by_al = ((b.noise_weight, 1.0 if b.noise_weight == "none" else b.exponent) for b in (spec.ucl, spec.al))
+    law = by_ucl if isinstance(block, UCLSpec) else by_al
+    with_ucl, with_al = (_ucl_is_of_null(spec) and law == by_ucl), (spec.al.weight > 0 and law == by_al)
+    return Null(spec.null_fraction, *law, kept_only=with_al, gather=spec.ucl.gather or not with_ucl)
 
 
 def sampler(spec: SamplingSpec, process: Process) -> Sampler:

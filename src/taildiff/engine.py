@@ -60,10 +60,14 @@ class Engine:
         """Whether this is the process that writes files and shows progress."""
         return self._fabric.is_global_zero
 
-    def rows(self, batch_size: int) -> slice:
-        """The rows of the global batch that belong to this rank."""
-        size = batch_size // self._fabric.world_size
-        return slice(self.rank * size, (self.rank + 1) * size)
+    def rows(self, batch_size: int, parts: int = 1) -> tuple[slice, ...]:
+        """The rows of the global batch that belong to this rank, by micro-batches.
+
+        Each of the `parts` micro-batches is a range of the global batch, whatever the number of processes.
+        """
+        world, rank = self._fabric.world_size, self.rank
+        size = batch_size // (world * parts)
+        return tuple(slice(first * size, (first + 1) * size) for first in range(rank, world * parts, world))
 
     @property
     def rank(self) -> int:

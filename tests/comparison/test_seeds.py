@@ -188,10 +188,16 @@ def test_what_may_change_on_resume_is_one_setting_and_all_else_is_another(tmp_pa
     assert compare_seeds(paths).seeds == (2, 1)
 
 
-def test_devices_separate_runs_whose_loss_compares_samples(tmp_path: Path):
-    paths = [trained(tmp_path / f"x{seed}", seed, weight=0.2) for seed in range(2)]
+def test_devices_separate_runs_only_where_each_compares_its_own_samples(tmp_path: Path):
+    """Older versions did so by default; on one device it makes no difference."""
+    paths = [trained(tmp_path / f"x{seed}", seed, weight=0.2) for seed in range(3)]
     changed(RunDir(paths[1]), devices=2)
-    assert compare_seeds(paths).seeds == (1, 1)
+    objective = read_json(RunDir(paths[2]).spec)["spec"]["objective"]
+    local = objective | {"ucl": objective["ucl"] | {"gather": False}}
+    changed(RunDir(paths[2]), objective=local)
+    assert compare_seeds(paths).seeds == (3,)
+    changed(RunDir(paths[1]), devices=2, objective=local)
+    assert compare_seeds(paths).seeds == (2, 1)
 
 
 def test_mistakes_say_what_to_do(tmp_path: Path, six: list[Path]):

@@ -1,14 +1,12 @@
 """Two processes with half of the batch each, gradients averaged as DDP does, are one process with all of it."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
+from ranks import on_ranks
 from taildiff import losses
 
 N, PROCESSES = 8, 2
@@ -56,45 +54,32 @@ def features() -> Tensor:
     return torch.randn(N, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES)
-    rows = slice(rank * N // PROCESSES, (rank + 1) * N // PROCESSES)
-    found = {}
-    for name, function in LOSSES.items():
-        leaf = features()
-        value = function(leaf[rows], rows, True)
-        (gradient,) = torch.autograd.grad(value, leaf)
-        value = value.detach()
-        for tensor in (value, gradient):
-            dist.all_reduce(tensor)
-        found[name] = torch.cat([value.reshape(1), gradient.flatten()]) / PROCESSES
-    if rank == 0:
-        torch.save(found, f"{folder}/found.pt")
-    dist.destroy_process_group()
+def value_and_gradient(name: str, rows: slice = slice(0, N), gather: bool = True) -> Tensor:
+    leaf = features()
+    value = LOSSES[name](leaf[rows], rows, gather)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return torch.cat([value.detach().reshape(1), gradient.flatten()])
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    folder: Path = tmp_path_factory.mktemp("gather")
-    mp.spawn(work, (str(folder),), nprocs=PROCESSES)
-    return torch.load(folder / "found.pt", weights_only=True)
+def found(name: str, processes: int = PROCESSES) -> Tensor:
+    """Those of several processes."""
+    own = N // processes
+    each = on_ranks(processes, lambda rank: value_and_gradient(name, slice(rank * own, (rank + 1) * own)))
+    return torch.stack(each).mean(0)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_gathered_losses_are_those_of_the_global_batch(name, found):
-    whole = features()
-    value = LOSSES[name](whole, slice(0, N), False)
-    (gradient,) = torch.autograd.grad(value, whole)
-    expected = torch.cat([value.detach().reshape(1), gradient.flatten()])
-    torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=1e-12)
+@pytest.mark.parametrize("processes", [2, 4, 8])  # with eight, each has one sample and nothing to compare it with
+def test_gathered_losses_are_those_of_the_global_batch(name, processes):
+    expected = value_and_gradient(name, gather=False)
+    torch.testing.assert_close(found(name, processes), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["ucl", "dispersive", "supcon"])
-def test_gathering_matters(name, found):
+def test_gathering_matters(name):
     whole, halves = features(), (slice(0, N // 2), slice(N // 2, N))
     apart = torch.stack([LOSSES[name](whole[rows], rows, False) for rows in halves]).mean()
-    assert abs(apart - found[name][0]) > 0.01
+    assert abs(apart - found(name)[0]) > 0.01
 
 
 def test_gathering_alone_is_no_gathering():

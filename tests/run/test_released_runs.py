@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 
 from taildiff.data.store import Store
 from taildiff.errors import CheckpointError, RunError
+from taildiff.run.info import as_started, changed
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_tensors, read_weights
 from taildiff.sampling.generate import load_model
-from taildiff.spec import RunSpec, UNetSpec
+from taildiff.spec import ObjectiveSpec, RunSpec, UCLSpec, UNetSpec
 from taildiff.training.checkpoint import read_position
 from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
@@ -69,6 +70,25 @@ def test_a_run_of_8e4bf6a_resumes(old_run: RunDir, old_unet: RunDir, name: str, 
     assert [line["step"] for line in after] == [1, 2, 3, 4]
     assert after[:2] == before
     assert all(line.keys() == before[0].keys() for line in after)
+
+
+def test_local_references_stay_with_runs_of_several_processes(old_run: RunDir):
+    """`gather` was off by default; with one process it makes no difference, on however many the run goes on."""
+    info = old_run.info()
+
+    def run(devices: int, gather: bool) -> RunSpec:
+        objective = ObjectiveSpec(ucl=UCLSpec(weight=1, gather=gather))
+        return info.spec.model_copy(update={"objective": objective, "devices": devices})
+
+    for devices in (1, 2):
+        was, asked = info.model_copy(update={"spec": run(devices, False)}), run(2, True)
+        started = as_started(asked, was)
+        assert started.local == (("ucl",) if devices == 2 else ())
+        assert not changed(was.spec, started)
+        assert as_started(asked, was.model_copy(update={"format": 3})) == asked
+    assert changed(run(2, False), run(2, True)) == [("objective.ucl.gather", False, True)]
+    off, on = (RunSpec(devices=2, objective=ObjectiveSpec(ucl=UCLSpec(gather=g))) for g in (False, True))
+    assert not changed(off, on)  # of weight 0
 
 
 def test_the_network_of_8e4bf6a_predicts_the_same(old_unet: RunDir):

@@ -92,15 +92,18 @@ def test_terms_that_see_only_a_micro_batch_are_named_once(spec, tiny_store, tmp_
     run_training(RunDir(tmp_path / "run"), spec.model_copy(update=fields), tiny_store)
     assert caplog.messages == ["--accumulate 3: UCL compares 4 samples instead of 12"]
     fields["objective"] = ObjectiveSpec(
-        ucl=UCLSpec(weight=1, gather=True), dispersive=DispersiveSpec(weight=1), transfer=TransferSpec(mode="t2h")
+        ucl=UCLSpec(weight=1),
+        dispersive=DispersiveSpec(weight=1, gather=False),
+        transfer=TransferSpec(mode="t2h", gather=False),
     )
     two = "\n".join(reduced_comparisons(spec.model_copy(update=fields | {"devices": 2})))
     assert "UCL compares 4 samples instead of 12" in two
     assert "DISPERSIVE and transfer compare 2 samples instead of 6" in two
-    apart = reduced_comparisons(spec.model_copy(update={"batch_size": 12, "objective": CCUA, "devices": 2}))
+    local = ObjectiveSpec(ucl=UCLSpec(weight=0.2, gather=False))
+    apart = reduced_comparisons(spec.model_copy(update={"batch_size": 12, "objective": local, "devices": 2}))
     assert apart == ["2 processes: UCL compares 6 samples instead of 12 (to compare all: --objective.ucl.gather)"]
     assert reduced_comparisons(spec.model_copy(update={"objective": UNCOUPLED, "accumulate": 2})) == []
-    assert reduced_comparisons(spec.model_copy(update={"objective": CCUA})) == []
+    assert reduced_comparisons(spec.model_copy(update={"objective": CCUA, "devices": 2})) == []
 
 
 def test_a_nonfinite_micro_batch_skips_the_whole_step(spec, tiny_store, tmp_path, monkeypatch, caplog):

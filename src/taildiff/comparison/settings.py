@@ -56,9 +56,9 @@ def _same(a: RunInfo, b: RunInfo) -> bool:
     """Whether two runs differ only in the seed and in what does not change their weights."""
     free = (*MAY_CHANGE, "seed", "data.list")  # the split's hash covers the content of the list
     trained = [
-        # terms that compare the samples of a device see fewer of them on more devices
+        # terms that compare the samples of a device alone see fewer of them on more devices
         (info.split_hash, info.start_from, info.latents and info.latents.hash)
-        + ((info.spec.processes,) if info.spec.objective.compares_samples else ())
+        + ((info.spec.processes,) if info.spec.local else ())
         for info in (a, b)
     ]
     return trained[0] == trained[1] and not changed(a.spec, b.spec, free)

@@ -63,7 +63,7 @@ class Batches:
     order: Order
     batch_size: int
     flip: bool
-    rows: slice
+    rows: slice | np.ndarray
     """Of the global batch."""
     pin: bool = False
     """Use page-locked memory, from which a GPU copies while it computes."""

@@ -35,9 +35,9 @@ def unsupervised_contrastive(
     (B - 1)/(m - 1) on m rows of a batch of B. `gather` uses the references of all processes (M of them, in the order
     of `gathered`), with gradient. Memory O(B² + B D).
     """
-    require_pairs(features)
     z = F.normalize(full_precision(features).flatten(1), dim=1)
     references, first = gathered(z) if gather else (z, 0)
+    require_pairs(references)
     logits = (products(z, references) - 1) / temperature + math.log(factor)  # (B, M)
     own = own_columns(logits, first)
     if allowed is not None:

@@ -18,9 +18,9 @@ def dispersive(features: Tensor, temperature: float = 1.0, gather: bool = False)
 
     Memory O(B² + B D). `gather`: over the batches of all processes; every process gets the same number.
     """
-    require_pairs(features)
     z = full_precision(features).flatten(1)
     references, first = gathered(z) if gather else (z, 0)
+    require_pairs(references)
     distances = squared_distances(z, references)  # (B, M)
     distances = distances.masked_fill(own_columns(distances, first), 0.0)
     rows = torch.logsumexp(-distances / (z.shape[1] * temperature), dim=1)  # (B,)

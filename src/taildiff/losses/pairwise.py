@@ -43,14 +43,24 @@ def require_pairs(x: Tensor) -> None:
         raise InputError("this loss compares the samples of a batch and got only one: use a batch size of at least 2")
 
 
+def processes() -> tuple[int, int]:
+    """The number of processes and this one's rank; (1, 0) without torch.distributed."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 1, 0
+    return dist.get_world_size(), dist.get_rank()
+
+
 def gathered(rows: Tensor) -> tuple[Tensor, int]:
     """The rows (B, ...) of all processes in rank order, and the index of this process's first row among them.
 
     Gradients flow through rows that have one. B must be the same on every rank. In a single process: (rows, 0).
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    number, rank = processes()
+    if number == 1:
         return rows, 0
-    return torch.cat(_AllGather.apply(rows)), dist.get_rank() * len(rows)
+    if rows.dtype == torch.bool:  # gloo gathers no bools
+        return torch.cat(_AllGather.apply(rows.byte())).bool(), rank * len(rows)
+    return torch.cat(_AllGather.apply(rows)), rank * len(rows)
 
 
 class _AllGather(Function):

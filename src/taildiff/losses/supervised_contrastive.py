@@ -25,9 +25,9 @@ def supervised_contrastive(
     Samples where `keep` (B,) is False, such as those whose label was dropped, are neither anchors nor references.
     `gather` uses the references of all processes.
     """
-    require_pairs(embeddings)
     z = F.normalize(full_precision(embeddings).flatten(1), dim=1)
     references = gathered(z)[0] if gather else z
+    require_pairs(references)
     logits = products(z, references) / temperature  # (B, M)
     positives, others = _pairs(labels, keep, gather)
     # an anchor without references keeps finite numbers: NaN times 0 is NaN, in the gradient too
@@ -44,7 +44,7 @@ def anchor_weight(labels: Tensor, keep: Tensor | None = None, gather: bool = Fal
     """
     positives, _ = _pairs(labels, keep, gather)
     counts = positives.any(1)
-    everywhere = gathered(counts.long())[0] if gather else counts
+    everywhere = gathered(counts)[0] if gather else counts
     return counts.float() * (len(everywhere) / everywhere.sum().clamp(min=1))
 
 
@@ -52,7 +52,7 @@ def _pairs(labels: Tensor, keep: Tensor | None, gather: bool) -> tuple[Tensor, T
     """The positives of each anchor, and all its references, (B, M) bool each."""
     kept = torch.ones_like(labels, dtype=torch.bool) if keep is None else keep
     all_labels, first = gathered(labels) if gather else (labels, 0)
-    all_kept = gathered(kept.long())[0].bool() if gather else kept
+    all_kept = gathered(kept)[0] if gather else kept
     others = kept[:, None] & all_kept
     others = others & ~own_columns(others, first)
     return others & (labels[:, None] == all_labels), others

@@ -8,18 +8,18 @@ The features are those of the U-Net's middle block, flattened, without projectio
 terms share one pass under the null label on the same noisy batch; the released code runs it twice.
 
 Cheap CCUA (ours): the null pass on a fraction of the rows, drawn in proportion to w(s) (see `views.select`). AL stays
-unbiased; UCL uses only the drawn rows as negatives, scales their sum by (B-1)/(m-1), and is biased.
+unbiased; UCL uses only the drawn rows as negatives, scales their sum by (B-1)/(m-1), and is biased. Where UCL shares
+AL's rows, which all have a label, its values are scaled by B/kept: dropping a label does not depend on the image.
 """
 
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from taildiff.losses.contrastive import unsupervised_contrastive
 from taildiff.losses.noise_weight import noise_weight
-from taildiff.losses.pairwise import full_precision, gathered
+from taildiff.losses.pairwise import full_precision, gathered, processes
 from taildiff.losses.prediction_pairs import alignment
 from taildiff.objectives.objective import Need, Step, Term
 from taildiff.objectives.views import GIVEN, Null, View
@@ -40,7 +40,7 @@ class UnsupervisedContrastive(Term):
         pool: bool = False,
         negatives: Literal["all", "other-class", "same-class"] = "all",
         noise_window: float | None = None,
-        gather: bool = False,
+        gather: bool = True,
     ):
         """`pool`: mean over positions instead of flattening; `negatives`, `noise_window`: which samples repel."""
         super().__init__()
@@ -54,22 +54,25 @@ class UnsupervisedContrastive(Term):
         features = full_precision(step.features(self.view, self.tap))
         if self.pool:
             features = pooled(features)
-        ranks = dist.get_world_size() if self.gather and dist.is_initialized() else 1
-        batch, rows = ranks * len(step.batch.y), ranks * len(features)
+        ranks = processes()[0] if self.gather else 1
+        number, spare = step.spare(self.view) if self.gather else (0, None)
+        batch, rows = ranks * len(step.batch.y), ranks * len(features) - number
         factor = (batch - 1) / (rows - 1) if rows > 1 else 1.0
         repelled = unsupervised_contrastive(
-            features, self.temperature, gather=self.gather, allowed=self._allowed(step), factor=factor
+            features, self.temperature, gather=self.gather, allowed=self._allowed(step, spare), factor=factor
         )
         weight = noise_weight(step.of(self.view, step.draws.s).to(repelled.dtype), self.weight_kind, self.exponent)
-        return step.spread(self.view, weight * repelled)
+        return step.spread(self.view, weight * repelled, also_dropped=True)
 
-    def _allowed(self, step: Step) -> Tensor | None:
+    def _allowed(self, step: Step, spare: Tensor | None) -> Tensor | None:
         """The references that repel each anchor, (m, M) bool; None for all."""
-        if self.negatives == "all" and self.noise_window is None:
+        if self.negatives == "all" and self.noise_window is None and spare is None:
             return None
         y, s = step.of(self.view, step.batch.y), step.of(self.view, step.draws.s)
         others_y, others_s = (gathered(t)[0] if self.gather else t for t in (y, s))
         allowed = torch.ones(len(y), len(others_y), dtype=torch.bool, device=y.device)
+        if spare is not None:
+            allowed &= ~gathered(spare)[0]
         if self.negatives != "all":
             allowed &= (y[:, None] == others_y) == (self.negatives == "same-class")
         if self.noise_window is not None:

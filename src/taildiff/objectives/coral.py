@@ -30,7 +30,7 @@ class Coral(Term):
         temperature: float = 0.1,
         weight_temperature: float = 0.3,
         scaling: Literal["paper", "release"] = "paper",
-        gather: bool = False,
+        gather: bool = True,
     ):
         """`width`: channels at the tap; `head`: dimensions of the projection."""
         super().__init__()

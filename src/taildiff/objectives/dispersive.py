@@ -15,7 +15,7 @@ class Dispersive(Term):
 
     name = "dispersive"
 
-    def __init__(self, tap: str, temperature: float = 1.0, gather: bool = False):
+    def __init__(self, tap: str, temperature: float = 1.0, gather: bool = True):
         super().__init__()
         self.tap, self.temperature, self.gather = tap, temperature, gather
         self.needs = (Need(GIVEN, tap),)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from taildiff.data.batches import Batch
 from taildiff.diffusion.process import Noised, Process, noise
 from taildiff.diffusion.random_tensors import RandomTensors
+from taildiff.losses.pairwise import gathered, processes
 from taildiff.models.denoiser import Denoiser
 from taildiff.objectives.views import Null, Selection, View, labels_of, rows_of, select
 
@@ -58,9 +59,9 @@ class Draws(NamedTuple):
     uniforms: Tensor
     """(B, K) in [0, 1): one column per purpose of the objective's views and terms."""
 
-    def rows(self, rows: slice) -> "Draws":
+    def rows(self, *rows: slice) -> "Draws":
         """One rank's part of the global batch."""
-        return Draws(*(tensor[rows] for tensor in self))
+        return Draws(*(_cat([tensor[part] for part in rows]) for tensor in self))
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Step:
         self.batch, self.draws, self.noised, self._purposes = batch, draws, noised, purposes
         self.target = noised.eps  # set by the objective's target rule
         self._answers: dict[Need, Tensor] = {}
-        self._selections: dict[View, Selection] = {}
+        self._selections: dict[View, tuple[Selection, Selection]] = {}
 
     def prediction(self, view: View) -> Tensor:
         """(m, C, H, W); m = B unless the view is of some rows only."""
@@ -106,27 +107,65 @@ class Step:
         u = self.uniform(view.uniform) if view.uniform else None
         return labels_of(view, self.batch.y, self.draws.dropped, null_label, u)
 
-    def selection(self, view: View) -> Selection | None:
-        """The rows of a view; None for all."""
-        if not isinstance(view, Null) or view.fraction >= 1:
-            return None
-        if view not in self._selections:
-            u = self.uniform(view.uniform)[0]
-            self._selections[view] = select(view, self.draws.s, self.draws.dropped, u)
-        return self._selections[view]
+    def rows(self, view: View) -> int:
+        """The number of rows of a view that this process computes."""
+        chosen = self._selection(view)
+        return len(self.batch.y) if chosen is None else len(chosen[0].index)
 
-    def spread(self, view: View, values: Tensor) -> Tensor:
-        """Values (m,) of a view's rows as (B,), 0 elsewhere, scaled so that the mean over B is unbiased."""
-        chosen = self.selection(view)
+    def spare(self, view: View) -> tuple[int, Tensor | None]:
+        """How many rows all processes compute beyond the drawn ones, and which of this one's, (m,) bool or None."""
+        chosen = self._selection(view)
+        if chosen is None:
+            return 0, None
+        part, whole = chosen
+        number = len(whole.index) - rows_of(view, len(self.batch.y) * self._processes(view)[0])
+        return number, part.spare if number else None
+
+    def spread(self, view: View, values: Tensor, also_dropped: bool = False) -> Tensor:
+        """Values (m,) of a view's rows as (B,), 0 elsewhere, scaled so that the mean over B is unbiased.
+
+        `also_dropped`: the rows stand for those whose label was dropped too, of which `kept_only` draws none.
+        """
+        chosen = self._selection(view)
         if chosen is None:
             return values
-        empty = values.new_zeros(len(self.batch.y))
-        return empty.index_put((chosen.index,), values * chosen.scale.to(values.dtype))
+        part, whole = chosen
+        values = values * part.scale.to(values.dtype)
+        if also_dropped:
+            values = values * part.dropped.to(values.dtype)
+        number, rank = self._processes(view)
+        if number > 1:
+            values, _ = gathered(values)
+        size = len(self.batch.y)
+        empty = values.new_zeros(size * number)
+        return empty.index_put((whole.index,), values)[rank * size : (rank + 1) * size]
 
     def of(self, view: View, tensor: Tensor) -> Tensor:
         """A view's rows of a (B, …) tensor, (m, …)."""
-        chosen = self.selection(view)
-        return tensor if chosen is None else tensor[chosen.index]
+        chosen = self._selection(view)
+        if chosen is None:
+            return tensor
+        rows = gathered(tensor)[0] if self._processes(view)[0] > 1 else tensor
+        return rows[chosen[0].index]
+
+    def _processes(self, view: View) -> tuple[int, int]:
+        """How many processes share the rows of a view, and the place of this one."""
+        return processes() if isinstance(view, Null) and view.gather else (1, 0)
+
+    def _selection(self, view: View) -> tuple[Selection, Selection] | None:
+        """The rows of a view: this process's, and those of all that share them; None for all rows."""
+        if not isinstance(view, Null) or view.fraction >= 1:
+            return None
+        if view not in self._selections:
+            number, rank = self._processes(view)
+            s, dropped, u = self.draws.s, self.draws.dropped, self.uniform(view.uniform)
+            if number > 1:
+                columns, _ = gathered(torch.stack([s, dropped.to(s.dtype), u.to(s.dtype)], 1))
+                s, dropped, u = columns[:, 0], columns[:, 1] > 0, columns[:, 2]
+            whole = select(view, s, dropped, u[0], number)
+            size = len(whole.index) // number
+            self._selections[view] = whole.part(slice(rank * size, (rank + 1) * size)), whole
+        return self._selections[view]
 
 
 class Term(nn.Module, ABC):
@@ -216,7 +255,7 @@ class Objective(nn.Module):
 
     def _run(self, step: Step, denoiser: Denoiser) -> None:
         """Run the network once over all views and store each need's rows."""
-        views, sizes = self.views, [rows_of(view, len(step.batch.y)) for view in self.views]
+        views, sizes = self.views, [step.rows(view) for view in self.views]
         labels = [step.of(view, step.labels(view, denoiser.null_label)) for view in views]
         x_s, s = ([step.of(view, tensor) for view in views] for tensor in (step.noised.x_s, step.noised.s))
         with torch.autocast(x_s[0].device.type, self.autocast, enabled=self.autocast is not None):

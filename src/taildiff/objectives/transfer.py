@@ -31,7 +31,7 @@ class Transfer(Target):
         mode: str,
         below: float = 1.0,
         power: float = 0.0,
-        gather: bool = False,
+        gather: bool = True,
     ):
         """`counts`: training images of each class; `below`: the highest noise level at which targets change; `power`:
         the frequency variant, which multiplies the weights by p_j^power and accepts every draw.

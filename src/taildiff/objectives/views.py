@@ -2,6 +2,9 @@
 
 A view is a value: two terms that need the same view share its rows in the fused forward pass. Its row count depends
 only on the batch size, never on the data, so shapes are fixed for a run.
+
+Rows are drawn from the batch of all processes, so that the objective does not depend on their number, and shared out
+evenly; a process may compute rows of another one's images.
 """
 
 from dataclasses import dataclass
@@ -25,13 +28,15 @@ class Given:
 class Null:
     """No label. With `fraction` f < 1 on m = max(2, round(f B)) rows only, drawn in proportion to w(s) (cheap CCUA).
 
-    `kept_only`: rows whose label was dropped are not drawn, because alignment is 0 there.
+    `kept_only`: rows whose label was dropped are not drawn, because alignment is 0 there, unless all labels were.
     """
 
     fraction: float = 1.0
     noise_weight: str = "noise"
     exponent: float = 1.0
     kept_only: bool = False
+    gather: bool = True
+    """Draw the rows from the batch of all processes, not from each process's own part."""
 
     @property
     def uniform(self) -> str:
@@ -66,6 +71,14 @@ class Selection:
     """(m,), ascending."""
     scale: Tensor
     """1/pi, (m,) float32."""
+    spare: Tensor
+    """Which rows only make the number divisible by that of the processes: neither anchors nor negatives; (m,) bool."""
+    dropped: Tensor
+    """B/kept, the rows that each row represents where dropped labels matter not, scalar float32; 1 if all are drawn."""
+
+    def part(self, rows: slice) -> "Selection":
+        """One process's rows."""
+        return Selection(self.index[rows], self.scale[rows], self.spare[rows], self.dropped)
 
 
 def rows_of(view: View, batch_size: int) -> int:
@@ -75,23 +88,26 @@ def rows_of(view: View, batch_size: int) -> int:
     return batch_size
 
 
-def select(view: Null, s: Tensor, dropped: Tensor, u: Tensor) -> Selection:
+def select(view: Null, s: Tensor, dropped: Tensor, u: Tensor, parts: int = 1) -> Selection:
     """Systematic sampling of m of B rows with inclusion probabilities pi_i = min(1, c w(s_i)), sum pi = m.
 
     s and dropped (B,), u a scalar in [0, 1). Sums of x_i/pi_i over the drawn rows are unbiased for sums of x_i over
     all rows of positive weight. When fewer than m rows have one, all of them are used, and rows of scale 0 fill up.
+    Spare rows make the number divisible by `parts`.
     """
     m = rows_of(view, len(s))
     weight = noise_weight(s.double(), view.noise_weight, view.exponent)
-    if view.kept_only:
-        weight = weight * ~dropped
+    kept = ~dropped | dropped.all() if view.kept_only else torch.ones_like(dropped)
+    weight = weight * kept
     pi = inclusion(weight, m)
     ends = pi.cumsum(0)
     starts = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
     # a row is drawn when one of the points u, u + 1, … falls in its interval [start, end)
     drawn = (ends - u).ceil() > (starts - u).ceil()
-    index = torch.argsort(drawn.to(torch.uint8), descending=True, stable=True)[:m].sort().values
-    return Selection(index, torch.where(drawn[index], 1 / pi[index].clamp(min=1e-12), 0.0).float())
+    total = -(-m // parts) * parts
+    index, place = torch.argsort(drawn.to(torch.uint8), descending=True, stable=True)[:total].sort()
+    scale = torch.where(drawn[index], 1 / pi[index].clamp(min=1e-12), 0.0)
+    return Selection(index, scale.float(), place >= m, 1 / kept.float().mean())
 
 
 def inclusion(weight: Tensor, m: int) -> Tensor:

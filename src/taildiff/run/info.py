@@ -24,9 +24,13 @@ _BEFORE_3 = {"unet": {"group_channels": 1, "zero_init": False}}
 
 
 def changed(old: RunSpec, new: RunSpec, free: Sequence[str] = MAY_CHANGE) -> list[tuple[str, Any, Any]]:
-    """(field, old value, new value) of the fields that differ, except those that begin with one of `free`."""
+    """(field, old value, new value) of the fields that differ, except those that begin with one of `free`.
+
+    `gather` counts only where it matters: in an enabled term of a run on several processes.
+    """
+    same = {f"objective.{name}.gather" for name, _ in old.objective if (name in old.local) == (name in new.local)}
     before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
-    names = (name for name in sorted(before.keys() | after.keys()) if not name.startswith(tuple(free)))
+    names = (name for name in sorted((before.keys() | after.keys()) - same) if not name.startswith(tuple(free)))
     return [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
 
 
@@ -88,11 +92,16 @@ def upgraded(values: Any) -> Any:
 
 
 def as_started(spec: RunSpec, info: RunInfo) -> RunSpec:
-    """The spec to resume a run with: fields that the format of its run.json lacked keep the values that they had."""
-    kind = spec.model.kind
-    if info.format == FORMAT or kind not in _BEFORE_3 or info.spec.model.kind != kind:
+    """The spec to resume a run with: where its format had other fields or defaults, these keep the run's values."""
+    if info.format == FORMAT:
         return spec
-    return spec.model_copy(update={"model": spec.model.model_copy(update=_BEFORE_3[kind])})
+    kind, objective, gathers = spec.model.kind, spec.objective, info.spec.objective.gathers
+    if kind in _BEFORE_3 and info.spec.model.kind == kind:
+        spec = spec.model_copy(update={"model": spec.model.model_copy(update=_BEFORE_3[kind])})
+    if info.spec.processes > 1:  # before format 3 `gather` was off by default; one process has all samples anyway
+        blocks = {name: getattr(objective, name).model_copy(update={"gather": g}) for name, g in gathers.items()}
+        spec = spec.model_copy(update={"objective": objective.model_copy(update=blocks)})
+    return spec
 
 
 def add_checksum(values: Mapping[str, Any]) -> dict[str, Any]:

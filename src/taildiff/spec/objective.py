@@ -55,8 +55,8 @@ class UCLSpec(TermSpec):
     """Which samples of the batch repel each other: all, or only those of other classes or the same class."""
     noise_window: Positive | None = None
     """Largest difference in noise level between samples that repel each other; None is no limit."""
-    gather: bool = False
-    """Take negatives from all ranks, not only from this rank's part of the batch."""
+    gather: bool = True
+    """Take negatives from all ranks, not only from this rank's part of the batch (the release)."""
 
 
 class ALSpec(TermSpec):
@@ -96,7 +96,7 @@ class TransferSpec(Spec):
     """Highest noise level at which targets are transferred."""
     power: float = 0.0
     """Frequency variant: multiply weights by p_j^power and accept every draw; 0 disables it."""
-    gather: bool = False
+    gather: bool = True
     """Draw from the images of all ranks."""
 
 
@@ -109,7 +109,7 @@ class DispersiveSpec(TermSpec):
     temperature: Positive = 1.0
     tap: str = "middle"
     """Layer that gives the features."""
-    gather: bool = False
+    gather: bool = True
     """Spread the samples of all ranks together."""
 
 
@@ -125,7 +125,7 @@ class DiffROPSpec(TermSpec):
     """Weight by noise level w(s): `noise` s, `clean` 1-s (the release), `none` 1."""
     exponent: Positive = 1.0
     """Power of w(s)."""
-    gather: bool = False
+    gather: bool = True
     """Permute the samples of all ranks together (`permuted` only)."""
 
     @property
@@ -149,7 +149,7 @@ class CORALSpec(TermSpec):
     """Layer that gives the features."""
     head: Count = 128
     """Dimension of the projection."""
-    gather: bool = False
+    gather: bool = True
     """Compare with the samples of all ranks."""
 
 
@@ -160,7 +160,8 @@ class ObjectiveSpec(Spec):
     class_power: Annotated[float, Field(ge=0)] = 0.0
     """Class weights n_y^-power of the denoising loss, normalised over classes: 1 is inverse frequency, 0 no weights."""
     null_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Cheap CCUA: share of the batch in the unconditional pass; AL stays unbiased. 1 is the full method."""
+    """Cheap CCUA: share of the batch in the unconditional pass; AL stays unbiased. 1 is the full method. UCL and AL
+    share the drawn rows if their noise weights and exponents are equal, and draw their own otherwise."""
     transfer: TransferSpec = TransferSpec()
     ucl: UCLSpec = UCLSpec()
     al: ALSpec = ALSpec()
@@ -178,3 +179,11 @@ class ObjectiveSpec(Spec):
     def compares_samples(self) -> tuple[str, ...]:
         """The enabled terms that need more than one sample on each device."""
         return tuple(name for name, block in self.terms.items() if block.needs_pairs)
+
+    @property
+    def gathers(self) -> dict[str, bool]:
+        """`gather` of the enabled terms that compare samples, and of the target rule, by name."""
+        found = {name: getattr(self, name).gather for name in self.compares_samples}
+        return found | (
+            {"transfer": self.transfer.gather} if self.transfer.mode != "none" or self.transfer.power else {}
+        )

@@ -96,3 +96,8 @@ class RunSpec(Spec):
     def processes(self) -> int:
         """Processes over all nodes, one per device."""
         return self.devices * self.nodes
+
+    @property
+    def local(self) -> tuple[str, ...]:
+        """The parts of the objective that compare only the samples of each process: several processes, no `gather`."""
+        return tuple(name for name, gather in self.objective.gathers.items() if self.processes > 1 and not gather)

@@ -125,7 +125,7 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
         group["lr"] = lr
     batch = Batch(*(tensor.to(engine.device, non_blocking=True) for tensor in batch))
     draws = t.objective.draw(spec.batch_size, batch.x.shape[1:], Streams(spec.seed, step, engine.device))
-    draws = draws.rows(engine.rows(spec.batch_size))
+    draws = draws.rows(*engine.rows(spec.batch_size, spec.accumulate))
     with torch.random.fork_rng(devices=[engine.device] if engine.device.type == "cuda" else []):
         torch.random.manual_seed(seed_of(spec.seed, "dropout", step, engine.rank))
         loss = _backward(t, batch, draws)

@@ -22,8 +22,8 @@ def for_existing_run(request: TrainingRequest) -> TrainingRequest:
     info = request.run.info()
     if info.format != FORMAT:
         log.warning(
-            f"{request.run.root} was started by an older version of taildiff: its network stays as it is, "
-            "but the random numbers from here on are others than that version would have drawn"
+            f"{request.run.root} was started by an older version of taildiff: its network and objective stay as they "
+            "are, but the random numbers from here on are others than that version would have drawn"
         )
     return replace(request, spec=as_started(request.spec, info))
 

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from taildiff.data.batches import Batches
@@ -107,7 +108,7 @@ def open_training(request: TrainingRequest, engine: Engine, progress: Progress =
     """Build everything and restore the newest intact checkpoint."""
     run, spec, store, split = request.run, request.spec, request.store, request.split
     order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
-    rows, gpu = engine.rows(spec.batch_size), engine.device.type == "cuda"
+    rows, gpu = np.r_[engine.rows(spec.batch_size, spec.accumulate)], engine.device.type == "cuda"
     batches = Batches(store, split, order, spec.batch_size, spec.data.flip, rows, pin=gpu)
     learner = initialise(spec, store.facts, split.counts, None if run.checkpoint_steps() else request.start_from)
     objective = learner.objective
@@ -153,11 +154,9 @@ def _codec(spec: RunSpec, facts: DataFacts, engine: Engine) -> Codec | None:
 
 def reduced_comparisons(spec: RunSpec) -> list[str]:
     """Warnings about terms that compare fewer samples than a batch: by processes without `gather`, by accumulation."""
-    o, by_gather, warnings = spec.objective, dict[bool, list[str]](), list[str]()
-    blocks = [(name.upper(), getattr(o, name).gather) for name in o.compares_samples]
-    blocks += [("transfer", o.transfer.gather)] if o.transfer.mode != "none" or o.transfer.power else []
-    for name, gather in blocks:
-        by_gather.setdefault(gather, []).append(name)
+    by_gather, warnings = dict[bool, list[str]](), list[str]()
+    for name, gather in spec.objective.gathers.items():
+        by_gather.setdefault(gather, []).append(name if name == "transfer" else name.upper())
     available = {gather: spec.batch_size // (1 if gather else spec.processes) for gather in by_gather}
     if spec.processes > 1 and (names := by_gather.get(False)):
         options = " ".join(f"--objective.{name.lower()}.gather" for name in names)
