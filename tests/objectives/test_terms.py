@@ -33,7 +33,7 @@ PROCESSES = {"ddpm": DDPM(), "flow": Flow()}
 
 def network(dtype=torch.float64, dropout=0.0):
     torch.manual_seed(0)
-    return UNet((8, 8), 2, 3, (8, 16), 1, dropout=dropout).to(dtype)
+    return UNet((8, 8), 2, 3, (8, 16), 1, dropout=dropout, zero_init=False).to(dtype)
 
 
 def a_batch(n=8, dtype=torch.float64, seed=0):
@@ -198,6 +198,50 @@ def test_cheap_null_rows_are_few_and_stop_at_the_tap_without_alignment():
     assert rows == [10, 8, 10, 10]
 
 
+@pytest.mark.parametrize("fraction", [0.5, 0.95])
+@pytest.mark.parametrize(("dropped", "off"), [(0, 0.05), (6, 0.05), (32, 0.1), (64, 0.05)])
+def test_cheap_ucl_stands_for_rows_whose_label_was_dropped(fraction, dropped, off):
+    """They were missing from the mean: .90 of the value with one label in ten dropped, 0 with all (`per_batch`)."""
+    spec = ObjectiveSpec(ucl=UCLSpec(weight=1), al=ALSpec(weight=1))
+    full, batch, draws = setup(spec, n=64)
+    cheap, *_ = setup(spec.model_copy(update={"null_fraction": fraction}))
+    draws = draws._replace(dropped=torch.arange(64) * 37 % 64 < dropped)
+
+    def ucl_and_al(learner, u):
+        return learner(batch, draws._replace(uniforms=torch.full((64, 1), u))).per_sample[1:].mean(1)
+
+    with torch.no_grad():
+        mean = torch.stack([ucl_and_al(cheap, (k + 0.5) / 8) for k in range(8)]).mean(0)
+        ratio = mean / ucl_and_al(full, 0.0)
+    assert ratio[0].item() == pytest.approx(1, abs=off)
+    assert mean[1] == 0 if dropped == 64 else ratio[1].item() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("ucl", "al", "views"),
+    [
+        ({}, {}, 1),
+        ({"noise_weight": "none"}, {"noise_weight": "none", "exponent": 2}, 1),  # the same law
+        ({}, {"noise_weight": "clean"}, 2),
+        ({"exponent": 2}, {}, 2),
+        ({"view": "given"}, {"noise_weight": "clean"}, 1),
+    ],
+)
+def test_cheap_rows_are_drawn_by_the_weight_of_each_term(ucl, al, views):
+    spec = ObjectiveSpec(ucl=UCLSpec(weight=1, **ucl), al=ALSpec(weight=1, **al), null_fraction=0.5)
+    terms = {name: build.term(block, spec, COUNTS, network()) for name, block in spec.terms.items()}
+    found = {view for term in terms.values() for view in {need.view for need in term.needs} if isinstance(view, Null)}
+    assert len(found) == views
+    for name, term in terms.items():
+        if isinstance(view := term.view, Null):
+            block = spec.terms[name]
+            assert view.noise_weight == block.noise_weight
+            assert block.noise_weight == "none" or view.exponent == block.exponent
+            assert view.kept_only == (name == "al" or views == 1)  # otherwise UCL can use every row
+    learner, batch, draws = setup(spec)
+    learner(batch, draws).total.backward()
+
+
 # ---- labels
 
 
@@ -292,24 +336,39 @@ def test_diffrop_pairs():
     torch.testing.assert_close(loss.per_sample[1], expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("joined", [False, True])
-def test_diffrop_of_the_ccua_release(joined):
-    spec = ObjectiveSpec(
-        diffrop=DiffROPSpec(weight=0.1, form="permuted"),
-        al=ALSpec(weight=float(joined)),
-        drop=LabelDropSpec(p=0.0),
-    )
-    learner, batch, draws = setup(spec)
-    loss = learner(batch, draws)
+@pytest.mark.parametrize(
+    ("others", "joined"),
+    [
+        ({}, False),
+        ({"al": ALSpec(weight=1)}, True),
+        ({"ucl": UCLSpec(weight=1)}, True),
+        ({"ucl": UCLSpec(weight=1, view="given")}, False),  # no pass without labels
+        ({"ucl": UCLSpec(weight=1), "null_fraction": 0.5}, False),
+    ],
+    ids=str,
+)
+def test_diffrop_of_the_ccua_release(others, joined):
+    """Pairs are masked by their true labels, of dropped and null rows too; with UCL or AL the null rows take part."""
+    learner, batch, draws = setup(ObjectiveSpec(diffrop=DiffROPSpec(weight=0.1, form="permuted"), **others))
+    draws = draws._replace(dropped=torch.arange(8) % 3 == 0)
+    values = learner(batch, draws).per_sample[learner.objective.names.index("diffrop")]
     _, ask = by_hand(learner, batch, draws, PROCESSES["flow"])
-    out, labels, s, keys = ask(batch.y)[0], batch.y, draws.s, draws.uniforms[:, 0]
-    if joined:
-        out = torch.cat([out, ask(torch.full_like(batch.y, 3))[0]])
-        labels, s = torch.cat([labels, torch.full_like(labels, 3)]), torch.cat([s, s])
-        keys = torch.cat([keys, draws.uniforms[:, 1]])
-    pi = keys.argsort()
-    d = ((1 - s) * (labels[pi] != labels) * (out - out[pi]).square().mean((1, 2, 3))).mean()
-    torch.testing.assert_close(loss.per_sample[-1], (1 / (1 + d)).expand(8), rtol=1e-9, atol=0)
+    keys = {purpose: draws.uniforms[:, k] for k, purpose in enumerate(learner.objective.purposes)}
+    given, null = (ask(y)[0] for y in (torch.where(draws.dropped, 3, batch.y), torch.full_like(batch.y, 3)))
+    out = torch.cat([given, null]) if joined else given
+    pi = torch.cat([keys["permutation"], keys["permutation, null rows"]])[: len(out)].argsort()
+    y, s = batch.y.repeat(2)[: len(out)], draws.s.double().repeat(2)[: len(out)]
+    d = sum((1 - s[i]) * (out[i] - out[j]).square().mean() for i, j in enumerate(pi) if y[i] != y[j]) / len(out)
+    torch.testing.assert_close(values, (1 / (1 + d)).expand(8), rtol=1e-9, atol=0)
+
+
+def test_permuted_diffrop_of_one_class_repels_nothing():
+    """Neither a dropped label nor the pass without labels makes another class."""
+    for others in ({}, {"ucl": UCLSpec(weight=1)}, {"al": ALSpec(weight=1)}):
+        learner, batch, draws = setup(ObjectiveSpec(diffrop=DiffROPSpec(weight=1, form="permuted"), **others))
+        draws = draws._replace(dropped=torch.arange(8) % 2 == 0)
+        loss = learner(Batch(batch.x, torch.ones(8, dtype=torch.long)), draws)
+        assert loss.per_sample[learner.objective.names.index("diffrop")].tolist() == [1.0] * 8
 
 
 @pytest.mark.parametrize("scaling", ["paper", "release"])

@@ -4,7 +4,8 @@ Two forms:
     pairs      d_i = |h_i - h'_i|² on the same noisy image under a uniformly drawn other label y'; our reading of the
                paper, not verified against its code
     permuted   the stand-in in CCUA's release: the batch is permuted, d = mean_i(w_i 1[y_pi != y] |h_i - h_pi|²), value
-               1/(1 + d) for the whole batch; with alignment, over the conditional and unconditional batch together
+               1/(1 + d) for the whole batch; with UCL or AL, over the conditional and unconditional batch together.
+               y are the true labels, of dropped and unconditional rows too
 The `pairs` form is 0 where the label is dropped.
 """
 
@@ -41,7 +42,7 @@ class OverlapPermuted(Term):
     name = "diffrop"
     uniforms = ("permutation", "permutation, null rows")
 
-    def __init__(self, joined: bool, weight_kind: str = "clean", exponent: float = 1.0, gather: bool = False):
+    def __init__(self, joined: bool, weight_kind: str = "clean", exponent: float = 1.0, gather: bool = True):
         """`joined`: permute conditional and unconditional predictions together; `gather`: those of all processes."""
         super().__init__()
         self.joined, self.weight_kind, self.exponent, self.gather = joined, weight_kind, exponent, gather
@@ -50,10 +51,10 @@ class OverlapPermuted(Term):
     def forward(self, step: Step) -> Tensor:
         """(B,), all equal."""
         predictions, u = self._rows(step.prediction(GIVEN)), self._rows(step.uniform(self.uniforms[0]))
-        labels, s = self._rows(torch.where(step.draws.dropped, -1, step.batch.y)), self._rows(step.draws.s)
+        labels, s = self._rows(step.batch.y), self._rows(step.draws.s)
         if self.joined:
             predictions = torch.cat([predictions, self._rows(step.prediction(NULL))])
-            labels, s = torch.cat([labels, torch.full_like(labels, -1)]), s.repeat(2)
+            labels, s = labels.repeat(2), s.repeat(2)
             u = torch.cat([u, self._rows(step.uniform(self.uniforms[1]))])
         weight = noise_weight(s, self.weight_kind, self.exponent)
         value = overlap_permuted(predictions, labels, torch.argsort(u), weight)
