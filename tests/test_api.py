@@ -19,6 +19,7 @@ from PIL import Image
 
 import taildiff
 from evaluation import tiny
+from taildiff import build
 from taildiff.api.fields import EvaluationFields, RunFields, SamplingFields
 from taildiff.api.training import with_changes
 from taildiff.data.store import Store
@@ -216,6 +217,24 @@ def test_samples_in_every_format_are_the_same_images(run: Path):
     images = model.sample(classes, guidance=1.5, format="pil", seed=3, **FAST)
     assert all(isinstance(image, Image.Image) for image in images)
     assert np.array_equal(np.stack([np.asarray(image) for image in images]), pictures[..., 0])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"spacing": "karras", "rho": 5}, {"exponent": 3}, {"sampler": "ancestral", "variance": "fixedlarge"}],
+)
+def test_every_way_to_step_is_reachable(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+):
+    used: list[SamplingSpec] = []
+    times = build.times
+    monkeypatch.setattr(build, "times", lambda spec, process: used.append(spec) or times(spec, process))
+    taildiff.load(run).sample([0], steps=3, **fields)
+    taildiff.load(run).trajectory([0], steps=3, **fields)
+    taildiff.sample(run, out=tmp_path / "x.npz", format="npz", per_class=1, steps=3, **fields)
+    assert used == [SamplingSpec(steps=3, **fields)] * 3
+    with pytest.raises(SpecError, match="rho applies to spacing karras only"):
+        taildiff.load(run).sample([0], rho=5)
 
 
 def test_labels_of_any_kind(run: Path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from taildiff import build
+from taildiff.diffusion.random_tensors import RandomTensors
 from taildiff.errors import SpecError
 from taildiff.objectives.objective import Term
 from taildiff.recipes import METHODS, recipe, with_method
@@ -17,6 +18,7 @@ from taildiff.spec import (
     RunSpec,
     SamplerName,
     SamplingSpec,
+    SpacingName,
     Spec,
     TermSpec,
 )
@@ -35,7 +37,7 @@ def settings(block: type[Spec]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", PROCESSES)
 def test_every_process_is_built(kind: type[Any]):
-    assert build.process(kind()).times(4)[-1] is None
+    assert build.process(kind()).draw(3, RandomTensors(0, "level")).shape == (3,)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -49,6 +51,12 @@ def test_every_network_is_built(kind: type[Any]):
 def test_every_sampler_is_built(name: SamplerName):
     process = build.process(PROCESSES[0]())
     assert callable(build.sampler(SamplingSpec(sampler=name), process).step)
+
+
+@pytest.mark.parametrize("name", get_args(SpacingName))
+def test_every_spacing_is_built(name: SpacingName):
+    process = build.process(PROCESSES[0]())
+    assert len(build.times(SamplingSpec(spacing=name, steps=4), process)) == 5
 
 
 @pytest.mark.parametrize(("name", "block"), BLOCKS.items())

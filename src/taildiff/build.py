@@ -6,7 +6,8 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from taildiff.diffusion.process import DDPM, Flow, Process
+from taildiff.diffusion import spacing
+from taildiff.diffusion.process import DDPM, Flow, Process, Times
 from taildiff.diffusion.samplers.ancestral import Ancestral
 from taildiff.diffusion.samplers.base import Sampler
 from taildiff.diffusion.samplers.ddim import DDIM
@@ -160,13 +161,30 @@ def sampler(spec: SamplingSpec, process: Process) -> Sampler:
     """The step rule."""
     match spec.sampler:
         case "ancestral":
-            return Ancestral(process)
+            return Ancestral(process, spec.variance)
         case "ddim" | "euler":  # the same step (see diffusion/samplers/ddim.py)
             return DDIM(process)
         case "heun":
             return Heun(process)
         case _:
             assert_never(spec.sampler)
+
+
+def times(spec: SamplingSpec, process: Process) -> Times:
+    """The noise levels that are visited; `InputError` for a spacing or number of steps that the process lacks."""
+    match spec.spacing:
+        case "uniform":
+            return spacing.power(process, spec.steps, 1.0)
+        case "power":
+            return spacing.power(process, spec.steps, spec.exponent)
+        case "karras":
+            return spacing.karras(process, spec.steps, spec.rho)
+        case "logsnr":
+            return spacing.logsnr(process, spec.steps)
+        case "grid":
+            return spacing.grid(process, spec.steps)
+        case _:
+            assert_never(spec.spacing)
 
 
 def parameters(module: nn.Module) -> int:

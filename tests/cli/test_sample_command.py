@@ -72,11 +72,27 @@ def test_a_class_named_twice_is_sampled_once_and_alike(run: RunDir, tmp_path: Pa
 
 def test_a_dry_run_draws_nothing(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = ("sample", run.root, "--per-class", 5, "--no-clip", *FAST, "--dry-run", "--out", tmp_path / "x" / "y")
-    assert call(*command) == 0
+    assert call(*command, "--exponent", 3) == 0
     shown = capsys.readouterr().out
     spec = SamplingSpec.model_validate_json(shown[: shown.rindex("}") + 1])
-    assert spec == SamplingSpec(sampler="euler", steps=2, clip=False)
+    assert spec == SamplingSpec(sampler="euler", steps=2, clip=False, exponent=3)
     assert "15 images, 5 per class" in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--spacing", "karras", "--exponent", 3), "exponent applies to spacing power only; remove it"),
+        (("--variance", "fixedlarge"), "variance applies to sampler ancestral only; remove it"),
+        (("--spacing", "grid"), "spacing grid needs integer timesteps"),
+    ],
+)
+def test_sampling_that_is_impossible_is_one_error(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str], args: tuple[object, ...], message: str
+):
+    assert call("sample", run.root, "--out", tmp_path / "drawn", *args) == 2
+    assert message in said(capsys)
     assert not list(tmp_path.iterdir())
 
 

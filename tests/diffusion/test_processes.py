@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from taildiff.diffusion.prediction import Prediction, convert, target
 from taildiff.diffusion.process import DDPM, Flow, noise
 from taildiff.diffusion.random_tensors import RandomTensors
-from taildiff.errors import InputError
 
 KINDS: list[Prediction] = ["eps", "x0", "v", "velocity"]
 
@@ -81,14 +80,3 @@ def test_ddpm_draws_the_whole_grid():
     t = DDPM().index(DDPM().draw(60_000, RandomTensors(1, "level")))
     assert (t.min(), t.max()) == (0, 999)
     assert len(t.unique()) == 1000
-
-
-def test_sampling_times():
-    assert Flow().times(4) == [1, 0.75, 0.5, 0.25, None]
-    assert DDPM().times(4) == [0.999, 0.749, 0.499, 0.249, None]
-    assert DDPM().times(4, end="grid") == [0.75, 0.5, 0.25, 0, 0]
-    assert len(DDPM().times(1000)) == 1001
-    with pytest.raises(InputError, match=r"must be 1\.\.1000, .* not 1001"):
-        DDPM().times(1001)
-    with pytest.raises(InputError, match="at least 1, not 0"):
-        Flow().times(0)

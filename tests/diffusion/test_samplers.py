@@ -1,9 +1,13 @@
 """Samplers against the exact denoiser of a Gaussian, and against the release's DDIM."""
 
+import math
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from taildiff.diffusion import spacing
 from taildiff.diffusion.guidance import guided
 from taildiff.diffusion.prediction import convert
 from taildiff.diffusion.process import DDPM, Flow
@@ -17,36 +21,41 @@ from taildiff.testing import check_sampler, exact_gaussian
 PROCESSES = {"ddpm": DDPM, "flow": Flow}
 
 
-@pytest.mark.parametrize(("make", "steps"), [(DDIM, 200), (Heun, 200), (Ancestral, 1000)])
+@pytest.mark.parametrize(
+    ("make", "steps"),
+    [(DDIM, 200), (Heun, 20), (Ancestral, 250), (partial(Ancestral, variance="fixedlarge"), 200)],
+    ids=["ddim", "heun", "ancestral", "fixedlarge"],
+)
 def test_contract(make, steps):
-    check_sampler(make, steps=steps)  # few ancestral steps lose spread, by construction
+    check_sampler(make, steps=steps)
 
 
-@pytest.mark.parametrize("process_name", PROCESSES)
-def test_heun_is_of_higher_order_than_euler(process_name):
-    """Against the exact solution of the flow ODE, x(s) - alpha mu = scale(s) z, from a start where alpha > 0."""
-    process, mean, variance = PROCESSES[process_name](), 0.3, 0.25
-    predict = predictor(
-        exact_gaussian(process, lambda y: torch.full_like(y, mean), variance), process, torch.zeros(1), clip=False
-    )
-    start, end = 0.6, 0.1
+class Unrounded(DDPM):
+    """DDPM in continuous time, the variance-preserving SDE of Song et al. 2021, for s at any place."""
+
+    def coefficients(self, s):
+        t = s.double() * 1000
+        log_alpha_bar = -(1e-4 * t + (0.02 - 1e-4) * t**2 / 2000)
+        return (log_alpha_bar / 2).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
+
+
+@pytest.mark.parametrize("process", [Unrounded(), Flow()], ids=["ddpm", "flow"])
+@pytest.mark.parametrize("variance", [0.25, 0.01])
+@pytest.mark.parametrize(("sampler", "low", "high"), [(DDIM, 0.9, 1.1), (Heun, 1.8, 2.3)])
+def test_order_of_convergence(process, variance, sampler, low, high):
+    """Against the exact solution of the flow ODE, x(s) = scale(s) z, between s = 0.9 and 0.1."""
+    predict = predictor(exact_gaussian(process, torch.zeros_like, variance), process, torch.zeros(1), clip=False)
 
     def scale(s):
         alpha, sigma = process.coefficients(torch.tensor(s, dtype=torch.float64))
-        return (alpha**2 * variance + sigma**2).sqrt(), alpha
+        return (alpha**2 * variance + sigma**2).sqrt().view(1, 1, 1, 1)
 
-    z = torch.randn(1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    (scale0, alpha0), (scale1, alpha1) = scale(start), scale(end)
-    truth = alpha1 * mean + scale1 * z
+    def error(steps):
+        times = [0.9 - 0.8 * i / steps for i in range(steps + 1)]
+        *_, x = trajectory(sampler(process), times, predict, lambda: scale(0.9))
+        return (x - scale(0.1)).abs().item()
 
-    def error(sampler, steps):
-        times = [start + (end - start) * i / steps for i in range(steps + 1)]
-        *_, x = trajectory(sampler(process), times, predict, lambda: alpha0 * mean + scale0 * z)
-        return (x - truth).abs().max().item()
-
-    assert error(DDIM, 10) / error(DDIM, 20) == pytest.approx(2, rel=0.25)
-    assert error(Heun, 10) / error(Heun, 20) == pytest.approx(4, rel=0.3)
-    assert error(Heun, 20) < error(DDIM, 20) / 5
+    assert low < math.log2(error(20) / error(40)) < high
 
 
 @pytest.mark.parametrize(("steps", "omega"), [(10, 0.0), (10, 1.5), (20, 2.0), (100, 0.5)])
@@ -58,7 +67,7 @@ def test_ddim_equals_the_release(golden, steps, omega):
     y = torch.from_numpy(z["y"])
     predict = predictor(guided(network, 1 + omega, null), process, y, clip=False)
     x_T = torch.from_numpy(z["x_T"])
-    *_, x = trajectory(DDIM(process), process.times(steps, end="grid"), predict, lambda: x_T)
+    *_, x = trajectory(DDIM(process), spacing.grid(process, steps), predict, lambda: x_T)
     expected = z[f"x0_steps{steps}_omega{omega}"]
     np.testing.assert_allclose(x.clamp(-1, 1), expected, rtol=0, atol=1e-6)
 
@@ -83,6 +92,32 @@ def test_ancestral_step_has_the_variance_of_the_posterior():
     bar, bar_next = process.alpha_bar[500], process.alpha_bar[499]
     posterior = (1 - bar_next) / (1 - bar) * (1 - bar / bar_next)  # DDPM, eq. 7
     assert draws.var().item() == pytest.approx(posterior.item(), rel=0.05)
+
+
+def test_fixedlarge_has_the_mean_of_the_posterior_and_the_variance_of_the_forward_step():
+    process = DDPM()
+    x, x0 = torch.full((2, 1, 1, 1, 1), 0.7, dtype=torch.float64)
+    small, large = (Ancestral(process, variance) for variance in ("fixedsmall", "fixedlarge"))
+
+    def step(sampler, z, s=0.5, s_next=0.45):
+        return sampler.step(x, s, s_next, lambda *_: x0, lambda: torch.full_like(x, z))[0].item()
+
+    assert step(large, 0) == step(small, 0)
+    beta = 1 - process.alpha_bar[500] / process.alpha_bar[450]  # DDPM's beta of one long step
+    assert (step(large, 1) - step(large, 0)) ** 2 == pytest.approx(float(beta))
+    bar, bar_next = process.alpha_bar[500], process.alpha_bar[450]
+    assert (step(small, 1) - step(small, 0)) ** 2 == pytest.approx(float((1 - bar_next) / (1 - bar) * beta))
+
+
+def test_the_last_ancestral_step_adds_no_noise():
+    draws = []
+    *_, _x = trajectory(
+        Ancestral(DDPM(), "fixedlarge"),
+        [0.5, 0.1, None],
+        lambda x, s: x * s,
+        lambda: draws.append(1) or torch.ones(1, 1, 1, 1),
+    )
+    assert len(draws) == 2  # the start, and the step to 0.1
 
 
 def test_guidance_is_one_batched_call_and_linear():

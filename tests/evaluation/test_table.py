@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from taildiff.comparison.compare import differing
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import read_replicates, write_replicates
 from taildiff.evaluation.table import Definition, ExtractorInfo, Group, Row, Table, columns, to_csv
@@ -92,6 +93,20 @@ def test_a_damaged_table_is_named(tmp_path: Path, content: str):
 def test_no_torch_is_needed():
     code = "import sys, taildiff.evaluation.table; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_evaluation_from_before_spacings_counts_as_uniform(tmp_path: Path):
+    folder = EvalDir(tmp_path)
+    TABLE.write(folder)
+    older = json.loads(folder.table_json.read_text())
+    del older[CHECKSUM]
+    for name in ("spacing", "exponent", "rho", "variance"):
+        del older["definition"]["spec"]["sampling"][name]
+    write_json(folder.table_json, with_checksum(older))
+    read = Table.read(folder)
+    assert read.definition.spec.sampling == DEFINITION.spec.sampling.model_copy(update={"spacing": "uniform"})
+    assert read.rows == TABLE.rows
+    assert differing(read, TABLE) == [("sampling.spacing", "uniform", "power")]
 
 
 def test_a_table_with_an_older_name_of_a_metric_is_read_with_its_replicates(tmp_path: Path):

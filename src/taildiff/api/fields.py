@@ -19,11 +19,20 @@ class RunFields(TypedDict, total=False):
     skip_spikes: float | None
 
 
-class SamplingFields(TypedDict, total=False):
-    """The fields of `SamplingSpec`."""
+class StepFields(TypedDict, total=False):
+    """The fields of `SamplingSpec` that make the steps from noise to image."""
 
     sampler: Literal["ancestral", "ddim", "euler", "heun"]
     steps: int
+    spacing: Literal["uniform", "power", "karras", "logsnr", "grid"]
+    exponent: float
+    rho: float
+    variance: Literal["fixedsmall", "fixedlarge"]
+
+
+class SamplingFields(StepFields, total=False):
+    """The fields of `SamplingSpec`."""
+
     seed: int
     weights: Literal["ema", "raw"]
     clip: bool

@@ -1,12 +1,13 @@
 """`taildiff.Model`: a trained network that people sample from."""
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taildiff.api.fields import StepFields
 from taildiff.data.batches import to_images
 from taildiff.errors import SpecError, unknown
 from taildiff.log import Progress, silent
@@ -20,12 +21,10 @@ Format = Literal["torch", "uint8", "pil"]
 """`torch`: float32 (N, C, H, W) in [0, 1] on the CPU; `uint8`: numpy (N, H, W, C); `pil`: a list of N images."""
 
 
-class SampleOptions(TypedDict, total=False):
+class SampleOptions(StepFields, total=False):
     """Keyword arguments of `Model.sample` and `Model.trajectory`."""
 
     guidance: float
-    steps: int | None
-    sampler: Literal["ancestral", "ddim", "euler", "heun"] | None
     seed: int
     batch_size: int | None
     progress: Progress
@@ -49,18 +48,19 @@ class Model(TrainedModel):
         labels: Labels,
         *,
         guidance: float = 1.0,
-        steps: int | None = None,
-        sampler: str | None = None,
         seed: int = 0,
         format: Format = "torch",
         batch_size: int | None = None,
         progress: Progress = silent,
+        **steps: Unpack[StepFields],
     ) -> Any:
-        """One image per label, in the order given; `steps` and `sampler` default to those of `SamplingSpec`.
+        """One image per label, in the order given.
+
+        `sampler`, `steps`, `spacing`, `exponent`, `rho` and `variance` default to those of `SamplingSpec`.
 
         The same (seed, label, rank among the images of that label) gives the same image, whatever else is sampled.
         """
-        spec = _sampling(steps, sampler, seed)
+        spec = _sampling(steps, seed)
         return converted(self._stages(labels, spec, guidance, batch_size, progress, only_last=True)[0], format)
 
     @overload
@@ -80,15 +80,14 @@ class Model(TrainedModel):
         labels: Labels,
         *,
         guidance: float = 1.0,
-        steps: int | None = None,
-        sampler: str | None = None,
         seed: int = 0,
         format: Format = "torch",
         batch_size: int | None = None,
         progress: Progress = silent,
+        **steps: Unpack[StepFields],
     ) -> Any:
         """The images of `sample` after each sampler step, from nearly pure noise to the result; one entry per step."""
-        spec = _sampling(steps, sampler, seed)
+        spec = _sampling(steps, seed)
         stages = self._stages(labels, spec, guidance, batch_size, progress, only_last=False)
         return [converted(stage, format) for stage in stages]
 
@@ -113,8 +112,8 @@ class Model(TrainedModel):
         return [torch.cat(stage or [none]) for stage in stages if stage or only_last]
 
 
-def _sampling(steps: int | None, sampler: str | None, seed: int) -> SamplingSpec:
-    given = {name: value for name, value in (("steps", steps), ("sampler", sampler)) if value is not None}
+def _sampling(steps: StepFields, seed: int) -> SamplingSpec:
+    given = {name: value for name, value in steps.items() if value is not None}
     return parse(SamplingSpec, given | {"seed": seed})
 
 

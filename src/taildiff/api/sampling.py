@@ -74,7 +74,7 @@ def sample(
         vae: where the VAE of a run on latents is now, if it moved.
         batch_size: images sampled together; changes speed and memory only.
         progress: True draws a progress bar, a callback gets (stage, done, total).
-        **sampling: fields of `SamplingSpec`: sampler, steps, seed, weights, clip.
+        **sampling: fields of `SamplingSpec`: sampler, steps, spacing, exponent, rho, variance, seed, weights, clip.
 
     Raises:
         TaildiffError: for an output that exists, a class or setting that does not, or a run without weights.

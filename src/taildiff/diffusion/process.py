@@ -15,9 +15,9 @@ from torch import Tensor
 
 from taildiff.diffusion.prediction import Prediction, target
 from taildiff.diffusion.random_tensors import RandomTensors
-from taildiff.errors import InputError
 
 Times = Sequence[float | None]
+"""Noise levels that a sampler visits, falling; None at the end means: return the clean prediction."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,17 @@ class Process(Protocol):
 
     prediction: Prediction
 
+    @property
+    def timesteps(self) -> int | None:
+        """Noise levels are the multiples of 1/timesteps below 1; None: every s in [0, 1]."""
+        ...
+
     def coefficients(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) at noise levels s, each of the shape of s."""
         ...
 
     def draw(self, n: int, random: RandomTensors) -> Tensor:
         """Noise levels for training, (n,) float32."""
-        ...
-
-    def times(self, steps: int) -> Times:
-        """The noise levels that a sampler visits, falling; None at the end means: return the clean prediction."""
         ...
 
 
@@ -92,24 +93,12 @@ class DDPM:
         """Uniform over the grid."""
         return random.integers(self.timesteps, n).float() / self.timesteps
 
-    def times(self, steps: int, end: str = "data") -> Times:
-        """`data`: from T-1 down to the clean prediction; `grid`: as in the DDIM of the CCUA release.
-
-        That release visits multiples of T/steps and ends with a step from t = 0 to t = 0, which does nothing.
-        """
-        T = self.timesteps
-        if not 1 <= steps <= T:
-            raise InputError(f"sampling steps must be 1..{T}, the number of steps of this DDPM process, not {steps}")
-        if end == "grid":
-            visited = list(range(0, T, T // steps))[:steps][::-1]
-            return [t / T for t in [*visited, 0]]
-        return [*((round(T * (steps - i) / steps) - 1) / T for i in range(steps)), None]
-
 
 class Flow:
     """The linear path of flow matching."""
 
     prediction: Prediction = "velocity"
+    timesteps = None
 
     def __init__(self, times: str = "uniform"):
         self._logit_normal = {"uniform": False, "logit-normal": True}[times]
@@ -123,9 +112,3 @@ class Flow:
         if self._logit_normal:
             return random.normal(n).sigmoid()
         return random.uniform(n)
-
-    def times(self, steps: int) -> Times:
-        """Evenly spaced from 1 down to the clean prediction."""
-        if steps < 1:
-            raise InputError(f"sampling steps must be at least 1, not {steps}")
-        return [*(1 - i / steps for i in range(steps)), None]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from taildiff import build
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
@@ -53,6 +54,7 @@ def evaluate(
     Raises `RunError` if the run has no weights or those of another run, or the store does not fit the run.
     """
     model = load_model(run, spec.sampling.weights, device, step, vae)
+    build.times(spec.sampling, model.process)  # refuses what this process lacks before anything is computed
     _check_weights(run, model, spec.sampling.weights)
     notes = _check_store(run, store, model.facts)
     definition = define(run, store, spec, model, progress, device)

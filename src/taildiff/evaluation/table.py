@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from taildiff.errors import RunError, SpecError
 from taildiff.io.atomic import write_atomic, write_json
@@ -87,6 +87,15 @@ class Definition(Spec):
     """Sampled from a run's weights, or existing images; `weights_hash` is then that of the images."""
     drawn: tuple[int, ...] = ()
     """Images per class, where they are existing images."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_versions(cls, values: Any) -> Any:
+        """Evaluations written before there was a choice of spacing sampled at uniform noise levels."""
+        match values:
+            case {"spec": {"sampling": {"sampler": _} as sampling} as spec} if "spacing" not in sampling:
+                return values | {"spec": spec | {"sampling": sampling | {"spacing": "uniform"}}}
+        return values
 
     @property
     def method(self) -> dict[str, str]:

@@ -67,7 +67,7 @@ def _evaluation_facts(run: RunData) -> list[tuple[str, str]]:
         ("weights hash", definition.weights_hash[:HASH]),
         ("features", f"{extractor.name}, {extractor.dim} dimensions, {extractor.hash[:HASH]}"),
         ("reference", f"{definition.spec.reference} images, before any cut"),
-        ("sampler", f"{sampling.sampler}, {sampling.steps} steps, {sampling.weights} weights, seed {sampling.seed}"),
+        ("sampler", f"{sampling.title}, {sampling.weights} weights, seed {sampling.seed}"),
         ("guidance", ", ".join(f"{value:g}" for value in table.guidances)),
         ("neighbours (precision, recall)", str(definition.spec.k)),
         ("images evaluated", f"{overall.n_generated} generated, {overall.n_real} real" if overall else ""),

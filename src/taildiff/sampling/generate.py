@@ -186,7 +186,7 @@ def _steps(
     )
     streams = [stream(sampling.seed, "image", *each) for each in zip(labels.tolist(), ranks.tolist(), strict=True)]
     noise = ImageNoise(streams, facts.shape, device)
-    yield from trajectory(build.sampler(sampling, model.process), model.process.times(sampling.steps), predict, noise)
+    yield from trajectory(build.sampler(sampling, model.process), build.times(sampling, model.process), predict, noise)
 
 
 @torch.inference_mode()

@@ -23,7 +23,7 @@ from taildiff.spec.objective import (
 )
 from taildiff.spec.process import DDPMSpec, FlowSpec, PathSpec
 from taildiff.spec.run import EMASpec, IntervalSpec, OptimizerSpec, RunSpec
-from taildiff.spec.sampling import SamplerName, SamplingSpec
+from taildiff.spec.sampling import SamplerName, SamplingSpec, SpacingName, Variance
 
 __all__ = [
     "CHEAP",
@@ -52,11 +52,13 @@ __all__ = [
     "SamplerName",
     "SamplingSpec",
     "SiTSpec",
+    "SpacingName",
     "Spec",
     "TermSpec",
     "TransferSpec",
     "UCLSpec",
     "UNetSpec",
+    "Variance",
     "explain",
     "field_names",
     "flatten",

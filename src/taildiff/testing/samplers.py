@@ -6,11 +6,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from taildiff import build
 from taildiff.diffusion.guidance import Network
 from taildiff.diffusion.prediction import target
-from taildiff.diffusion.process import DDPM, Flow, Process
+from taildiff.diffusion.process import DDPM, Flow, Process, Times
 from taildiff.diffusion.samplers.base import ImageNoise, Predict, Sampler, predictor, trajectory
 from taildiff.rng import stream
+from taildiff.spec import SamplingSpec
 from taildiff.testing.base import close, require
 
 
@@ -46,6 +48,11 @@ def _predict(process: Process, y: Tensor) -> Predict:
     return predictor(exact_gaussian(process, lambda y: 0.4 - 0.2 * y, 0.09), process, y, clip=False)
 
 
+def _times(process: Process, steps: int) -> Times:
+    """The noise levels of the default spacing."""
+    return build.times(SamplingSpec(steps=steps), process)
+
+
 def _normal(seed: int, *shape: int) -> Callable[[], Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return lambda: torch.randn(shape, dtype=torch.float64, generator=generator)
@@ -53,7 +60,7 @@ def _normal(seed: int, *shape: int) -> Callable[[], Tensor]:
 
 def _check_moments(name: str, sampler: Sampler, process: Process, steps: int) -> None:
     *_, x = trajectory(
-        sampler, process.times(steps), _predict(process, torch.zeros(64, dtype=torch.long)), _normal(0, 64, 1, 16, 16)
+        sampler, _times(process, steps), _predict(process, torch.zeros(64, dtype=torch.long)), _normal(0, 64, 1, 16, 16)
     )
     mean, std = x.mean().item(), x.std().item()
     require(
@@ -68,7 +75,7 @@ def _check_steps(name: str, sampler: Sampler, process: Process) -> None:
     predict, other_predict = (_predict(process, torch.full((3,), label)) for label in (0, 1))
     start, other = _normal(1, 3, 1, 4, 4)(), _normal(2, 3, 1, 4, 4)()
     x, state, other_state = start, None, None
-    for position, (s, s_next) in enumerate(pairwise(process.times(12)[:-1])):
+    for position, (s, s_next) in enumerate(pairwise(_times(process, 12)[:-1])):
         assert s is not None
         assert s_next is not None
         before = x.clone()
@@ -89,7 +96,7 @@ def _check_independence(name: str, make: Callable[[Process], Sampler], process: 
     def images(seeds: list[int], labels: list[int]) -> Tensor:
         draw = ImageNoise([stream(seed, "image") for seed in seeds], (1, 4, 4))
         predict = _predict(process, torch.tensor(labels))
-        *_, x = trajectory(make(process), process.times(12), predict, lambda: draw().double())
+        *_, x = trajectory(make(process), _times(process, 12), predict, lambda: draw().double())
         return x
 
     together, alone = images([1, 2, 3], [0, 1, 1]), images([2], [1])
