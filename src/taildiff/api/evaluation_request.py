@@ -13,8 +13,9 @@ from taildiff.data.locate import store_of
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store, is_store
 from taildiff.errors import SpecError
-from taildiff.log import Progress, silent
+from taildiff.log import Progress, log, silent
 from taildiff.run.layout import EvalDir, RunDir
+from taildiff.run.null_label import UNTRAINED, check_guidance, has_null
 from taildiff.sampling.folders import folder_names
 from taildiff.spec import EvalSpec, parse
 from taildiff.spec.metrics import requested
@@ -86,9 +87,22 @@ def request(
             raise SpecError(f"--data {data} and --reference {reference} name two references; remove one")
         data, reference = Path(reference), "train"
     full = _spec(spec, {**fields, "reference": reference})
+    if not images:
+        full = _guided(full, fields, spec, RunDir(source))
     if images and spec is None:
         full = full.model_copy(update={"per_class": fields.get("per_class") or 0})
     return Request(source, full, data, step, trained_on, out, vae)
+
+
+def _guided(full: EvalSpec, fields: EvaluationFields, spec: EvalSpec | None, run: RunDir) -> EvalSpec:
+    """The spec with guidance 1 alone where none was requested and the null label of the run was never trained."""
+    trained = has_null(run)
+    requested = fields.get("guidance") is not None or (spec is not None and "guidance" in spec.model_fields_set)
+    if trained or requested:
+        check_guidance(trained, full.guidance, run.root)
+        return full
+    log.info(f"sampling without guidance: {UNTRAINED}")
+    return full.model_copy(update={"guidance": (1.0,)})
 
 
 def is_images(source: Path) -> bool:

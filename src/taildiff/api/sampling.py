@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from taildiff.api.fields import SamplingFields
 from taildiff.api.progress import reporting
 from taildiff.errors import SpecError, unknown
+from taildiff.evaluation.best_guidance import DefaultGuidance, default_guidance
 from taildiff.io.checksum import json_sha256
-from taildiff.log import Progress
+from taildiff.log import Progress, log
 from taildiff.run.layout import RunDir
+from taildiff.run.null_label import check_guidance, has_null
 from taildiff.sampling.folders import FileFormat, check_new, check_writable, write_images
 from taildiff.spec import SamplingSpec, parse
 
@@ -53,7 +55,7 @@ def sample(
     out: str | os.PathLike[str],
     per_class: int = 8,
     classes: Sequence[str] = (),
-    guidance: float = 1.5,
+    guidance: float | None = None,
     format: FileFormat = "png",
     vae: str | None = None,
     batch_size: int | None = None,
@@ -69,7 +71,8 @@ def sample(
         out: a new folder, which gets class folders and nothing else, or with `format="npz"` a new file.
         per_class: images per class.
         classes: only these classes, by name.
-        guidance: g in null + g (conditional - null); 1 is none.
+        guidance: g in null + g (conditional - null); 1 is none. Default: that of the lowest Fréchet distance over all
+            classes in the run's evaluations; 1.5 without one, 1 where the null label was never trained.
         format: `png`, or `npz` with `images` (N, H, W, C), `labels` (N,) and `class_names`.
         vae: where the VAE of a run on latents is now, if it moved.
         batch_size: images sampled together; changes speed and memory only.
@@ -77,10 +80,12 @@ def sample(
         **sampling: fields of `SamplingSpec`: sampler, steps, spacing, exponent, rho, variance, seed, weights, clip.
 
     Raises:
-        TaildiffError: for an output that exists, a class or setting that does not, or a run without weights.
+        TaildiffError: for an output that exists, a class or setting that does not, a run without weights, or guidance
+            on a null label that was never trained.
     """
     spec, place, directory = parse(SamplingSpec, sampling), Path(out), RunDir(Path(run))
     labels = requested_labels(directory, place, per_class, classes, format, batch_size)
+    guidance = chosen_guidance(directory, guidance).value
     check_writable(place)
     from taildiff.sampling.generate import best_device, generate, image_array, load_model  # torch
 
@@ -91,6 +96,16 @@ def sample(
             images = generate(model, labels, spec, guidance, batch_size, report, array)
         write_images(place, images, labels, model.facts.class_names, format)
     return place
+
+
+def chosen_guidance(run: RunDir, guidance: float | None) -> DefaultGuidance:
+    """The guidance requested, or the default; `SpecError` for one that the run's null label does not allow."""
+    if guidance is None:
+        chosen = default_guidance(run)
+        log.info(f"guidance {chosen.value:g} ({chosen.reason})")
+        return chosen
+    check_guidance(has_null(run), [guidance], run.root)
+    return DefaultGuidance(guidance, "")
 
 
 def requested_labels(

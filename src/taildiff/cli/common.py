@@ -52,9 +52,7 @@ def numbers(text: str) -> tuple[float, ...]:
     return values
 
 
-def guidances(
-    guidance: Sequence[float], omega: Sequence[float], default: Sequence[float] = (1.5,)
-) -> tuple[float, ...]:
+def guidances(guidance: Sequence[float], omega: Sequence[float], default: Sequence[float] = ()) -> tuple[float, ...]:
     """Distinct values of g from either of its options; omega = g - 1, as the DDPM family writes it."""
     if guidance and omega:
         raise SpecError("give --guidance or --omega, not both: omega = guidance - 1")

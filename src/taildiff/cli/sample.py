@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from taildiff.api.sampling import requested_labels, sample
+from taildiff.api.sampling import chosen_guidance, requested_labels, sample
 from taildiff.cli.common import command_line, guidances, next_steps, parse_options, print_line
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import FileFormat
@@ -26,7 +26,8 @@ class Options:
     classes: tuple[str, ...] = ()
     """Only these classes, by name."""
     guidance: float | None = None
-    """g in null + g (conditional - null); 1 is none [default: 1.5]."""
+    """g in null + g (conditional - null); 1 is none [default: the best of the run's evaluations; without any 1.5, or 1
+    where the null label was never trained]."""
     omega: float | None = None
     """The same as g - 1, as papers of the DDPM family write it."""
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
@@ -43,9 +44,10 @@ class Options:
 def main(args: list[str]) -> int:
     """`taildiff sample RUN …`."""
     options = parse_options(Options, args, "taildiff sample")
-    (guidance,) = guidances(_given(options.guidance), _given(options.omega))
+    given = guidances(_given(options.guidance), _given(options.omega), default=())
     run, out = RunDir(options.run), options.out
     count = len(requested_labels(run, out, options.per_class, options.classes, options.format, options.batch_size))
+    guidance = chosen_guidance(run, given[0] if given else None).value
     if options.dry_run:
         print(options.sampling.model_dump_json(indent=1))
         print(f"{count} images, {options.per_class} per class, at guidance {guidance:g}, as {options.format} to {out}")

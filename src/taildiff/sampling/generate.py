@@ -30,6 +30,7 @@ from taildiff.models.codec import Codec, codec
 from taildiff.models.denoiser import Denoiser
 from taildiff.rng import stream
 from taildiff.run.layout import RunDir
+from taildiff.run.null_label import check_guidance, null_trained
 from taildiff.run.weights import Tensors, WeightsMeta, read_weights
 from taildiff.spec import DataFacts, RunSpec, SamplingSpec
 
@@ -50,6 +51,8 @@ class TrainedModel:
     weights_hash: str
     codec: Codec
     """Turns what the network generates into pixels."""
+    null_trained: bool = True
+    """Whether the null label was trained; without it there is no guidance."""
 
 
 def best_device() -> str:
@@ -64,7 +67,7 @@ def load_model(
 
     `vae`: the VAE of a latent model, if it has moved.
     """
-    run.info()
+    info = run.info()
     if device == "cpu":
         keep_freed_memory()
     path, tensors, meta, digest = _newest(run, weights, step)
@@ -81,6 +84,7 @@ def load_model(
         meta.step,
         digest,
         codec(meta.facts, vae, device),
+        null_trained(meta.spec, info.start_from),
     )
 
 
@@ -163,6 +167,7 @@ def batches(
     """Rows from `start` on, and for each batch what the network makes of it after each step, not yet decoded."""
     if not 0 <= guidance < float("inf"):
         raise SpecError(f"guidance {guidance:g} is not a number from 0 up")
+    check_guidance(model.null_trained, [guidance], "this model")
     batch_size = batch_size or max(1, min(256, _BATCH_PIXELS // (model.facts.height * model.facts.width)))
     ranks = ranks_of(labels)
     for first in range(start, len(labels), batch_size):

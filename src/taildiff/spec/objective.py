@@ -33,6 +33,14 @@ class TermSpec(Spec):
         """Whether these settings compare the samples of a batch."""
         return self.compares_samples
 
+    @property
+    def trains_null(self) -> bool:
+        """Whether these settings train the prediction under the null label towards an image, which guidance needs.
+
+        Features of a null view alone do not, nor does pushing its prediction away from others.
+        """
+        return False
+
 
 class UCLSpec(TermSpec):
     """UCL (CCUA): pushes the features of the unconditional pass apart."""
@@ -71,6 +79,11 @@ class ALSpec(TermSpec):
     """Power of w(s)."""
     stop_gradient: bool = False
     """Treat the unconditional prediction as a fixed target (off in the release)."""
+
+    @property
+    def trains_null(self) -> bool:
+        """It is pulled towards the conditional prediction."""
+        return not self.stop_gradient
 
 
 class CBDMSpec(TermSpec):
@@ -174,6 +187,11 @@ class ObjectiveSpec(Spec):
     def terms(self) -> dict[str, TermSpec]:
         """The blocks of the enabled terms, by name."""
         return {name: block for name, block in self if isinstance(block, TermSpec) and block.weight > 0}
+
+    @property
+    def trains_null(self) -> bool:
+        """Whether the prediction without a label is trained, by dropped labels or by a term."""
+        return self.drop.p > 0 or any(block.trains_null for block in self.terms.values())
 
     @property
     def compares_samples(self) -> tuple[str, ...]:

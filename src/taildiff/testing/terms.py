@@ -13,6 +13,7 @@ from taildiff.models.denoiser import Denoiser
 from taildiff.models.unet import UNet
 from taildiff.objectives.denoising import Denoising
 from taildiff.objectives.objective import LabelDrop, Objective, Step, StepLoss, Streams, Term
+from taildiff.objectives.views import Null
 from taildiff.spec import ObjectiveSpec, TermSpec
 from taildiff.testing.base import close, require, trained
 
@@ -185,6 +186,31 @@ def _check_block(term: Term, network: Denoiser, block: TermSpec, coupled: bool) 
         f"{kind} of weight 0 still changes the objective: build terms only through build.term",
     )
     require(
+        not block.trains_null or _null_gradient(term, network),
+        f"{kind}.trains_null is True, but no gradient reaches the prediction of a Null view: guidance on a run without "
+        "label dropout would extrapolate from an untrained prediction",
+    )
+    require(
         block.needs_pairs or not coupled,
         f"{kind} must set `compares_samples = True`: the value of a sample depends on the others in its batch",
     )
+
+
+def _null_gradient(term: Term, network: Denoiser) -> bool:
+    """Whether the term's loss has a gradient with respect to a prediction under the null label."""
+    views = [need.view for need in term.needs if isinstance(need.view, Null) and need.tap is None]
+    batch, objective = _batch(), _objective(term)
+    draws = objective.draw(ROWS, SHAPE, Streams(0, 1))
+    step = Step(batch, draws, noise(objective.process, batch.x, draws.s, draws.eps), objective.purposes)
+    for need in term.needs:
+        labels = step.of(need.view, step.labels(need.view, network.null_label))
+        taps = [] if need.tap is None else [need.tap]
+        out = network(step.of(need.view, step.noised.x_s), step.of(need.view, draws.s), labels, taps)
+        value = out.features[0] if need.tap is not None else out.prediction
+        assert value is not None
+        step.answer(need, value.detach().requires_grad_())
+    predictions = [step.prediction(view) for view in views]
+    if not predictions:
+        return False
+    gradients = torch.autograd.grad(term(step).sum(), predictions, allow_unused=True)
+    return any(each is not None and bool((each != 0).any()) for each in gradients)

@@ -21,6 +21,7 @@ from taildiff.log import Progress, log
 from taildiff.models.codec import Codec
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.rng import seed_of
+from taildiff.run.null_label import has_null
 from taildiff.run.weights import WeightsMeta, write_weights
 from taildiff.sampling.generate import TrainedModel, generate
 from taildiff.spec import DDPMSpec, SamplingSpec
@@ -210,5 +211,6 @@ def draw_grid(t: Training, step: int) -> None:
     denoiser = t.trainable.ema.module.eval()
     model = TrainedModel(denoiser, t.objective.process, facts, spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
     most = spec.path.timesteps if isinstance(spec.path, DDPMSpec) else SamplingSpec().steps
-    images = generate(model, np.repeat(shown, 8), SamplingSpec(steps=min(SamplingSpec().steps, most)), guidance=1.5)
+    sampling, guidance = SamplingSpec(steps=min(SamplingSpec().steps, most)), 1.5 if has_null(t.request.run) else 1.0
+    images = generate(model, np.repeat(shown, 8), sampling, guidance)
     write_png(t.request.run.sample_grid(step), grid(images, columns=8))
