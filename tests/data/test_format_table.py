@@ -1,5 +1,7 @@
 """CSV and list files: the images that they list, and the number of every wrong line."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,8 +62,14 @@ def test_numbers_are_sorted_as_numbers_and_the_root_may_be_elsewhere(photos, tmp
         ("path,label\n../photos/a.png,cat\n", r"line 2: .*leads out of"),
         ("path,label\n/etc/passwd,cat\n", r"line 2: '/etc/passwd' leads out of"),
         ("path,label\n..\\a.png,cat\n", r"line 2: .*leads out of"),
+        ("path,label\nsub/../../a.png,cat\n", r"line 2: .*leads out of .*--root FOLDER"),
+        ("path;label\na.png;cat\n", "the columns are separated by semicolons; separate them by commas"),
+        ('"path";"label"\na.png;cat\n', "the columns are separated by semicolons"),
+        ("sep=;\npath;label\na.png;cat\n", "the columns are separated by semicolons"),
+        ("Path\tid\tLabel\na.png\t1\tcat\n", "the columns are separated by tabs"),
+        ("path|label\na.png|cat\n", "the columns are separated by vertical bars"),
         ("path,label\na.png,cat\n./a.png,dog\n", r"line 3: 'a\.png' already occurs in line 2"),
-        ("path,label,split\na.png,cat,val\n", "line 2: split 'val' must be train or test"),
+        ("path,label,split\na.png,cat,x\n", "line 2: split 'x' must be train, val or test"),
         ("path,label\na.png,cat\nf.png,cat\n", "only the class 'cat'"),
         ("path,label,split\na.png,cat,train\nf.png,dog,test\n", "class 'dog' has no training images"),
         ('path,label\na.png,"cat\n', "line 2: unexpected end"),
@@ -107,9 +115,56 @@ def test_lists(photos, tmp_path):
         ("a.png 1\nf.png -1\n", "line 2"),
         ("a.png cat\n", "line 1"),
         ("a.png 1.5\n", "line 1"),
+        ("a.png,1\n", "line 1: .* must be separated by a space or tab"),
         ("../a.png 1\n", "leads out of"),
     ],
 )
 def test_every_wrong_line_of_a_list_is_named(photos, text, message):
     with pytest.raises(DataError, match=message):
         find_list(table(photos / "l.txt", text))
+
+
+def test_paths_inside_the_root_may_be_absolute(photos, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    lines = (photos / "a.png", tmp_path / "link" / "b c.png", "sub/../sub/d.png", photos.resolve() / "sub" / "e.png")
+    place = table(tmp_path / "all.csv", "path,label\n" + "".join(f"{path},{k % 2}\n" for k, path in enumerate(lines)))
+    for root in (photos, tmp_path / "link"):
+        source = find_csv(place, root).read()
+        assert source.names == ("a.png", "b c.png", "sub/d.png", "sub/e.png")
+        assert all(isinstance(path, Path) and path.is_file() for path in source.pictures(0))
+    relative = table(tmp_path / "r.csv", "path,label\na.png,0\nb c.png,1\nsub/d.png,0\nsub/e.png,1\n")
+    assert find_csv(place, photos).fingerprint == find_csv(relative, photos).fingerprint
+    twice = table(tmp_path / "t.csv", f"path,label\na.png,0\n{photos}/a.png,1\n")
+    with pytest.raises(DataError, match=r"line 3: .*already occurs in line 2"):
+        find_csv(twice, photos)
+    ids = table(tmp_path / "l.txt", f"{photos}/a.png 0\n{photos}/f.png 1\n")
+    assert find_list(ids, root=photos).read().names == ("a.png", "f.png")
+
+
+@pytest.mark.parametrize("split", ["val", "valid", "Validation", "test", "Testing", "dev"])
+def test_every_usual_name_of_a_part_is_understood(photos, split):
+    place = table(photos / "all.csv", f"path,label,split\na.png,x,Train\nf.png,y,training\nsub/d.png,x,{split}\n")
+    np.testing.assert_array_equal(find_csv(place).read().test, [False, False, True])
+
+
+def test_labels_and_paths_in_two_unicode_forms_are_equal(photos):
+    nfc, nfd = "caf\u00e9", "cafe\u0301"
+    (photos / "a.png").rename(photos / f"{nfd}.png")
+    place = table(photos / "all.csv", f"path,label\n{nfc}.png,{nfc}\nf.png,{nfd}\nsub/d.png,tea\n")
+    source = find_csv(place).read()
+    assert source.class_names == (nfc, "tea")
+    assert source.names is not None
+    assert source.names[0] == f"{nfd}.png"
+    np.testing.assert_array_equal(source.labels, [0, 0, 1])
+
+
+def test_suspicious_labels_are_reported(photos, tmp_path):
+    place = table(photos / "all.csv", "path,label\na.png,1\nf.png,1.0\nsub/d.png,nan\nsub/e.png,-1\n")
+    store = prepare(find_csv(place), tmp_path / "store", 8)
+    assert store.meta.class_names == ("-1", "1", "1.0", "nan")
+    assert store.meta.notes == (
+        "classes whose names differ only in how they are written: '1' and '1.0'; if they are one class, give them one "
+        "name",
+        "the class '-1' (1 images) looks like a missing label; if it is one, remove its images",
+        "the class 'nan' (1 images) looks like a missing label; if it is one, remove its images",
+    )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from taildiff.api.fields import SamplingFields
 from taildiff.api.progress import reporting
+from taildiff.data.class_names import position
 from taildiff.errors import SpecError, unknown
 from taildiff.evaluation.best_guidance import DefaultGuidance, default_guidance
 from taildiff.io.checksum import json_sha256
@@ -116,7 +117,7 @@ def requested_labels(
         raise SpecError("--per-class and --batch-size must be at least 1")
     check_new(out, format)
     names = run.info().facts.class_names
-    for name in classes:
-        if name not in names:
-            raise SpecError(unknown("class", name, names))
-    return np.repeat([names.index(name) for name in dict.fromkeys(classes or names)], per_class)
+    labels = {position(names, name): name for name in classes or names}
+    if -1 in labels:
+        raise SpecError(unknown("class", labels[-1], names))
+    return np.repeat([*labels], per_class)

@@ -165,5 +165,5 @@ def _print_plan(options: Prepare) -> None:
         f"{'Already prepared' if store else 'Would prepare'}: {len(source.labels):,} images{opened} of "
         f"{len(source.class_names)} classes{held_out}, at {size}×{size} pixels, in {options.out}"
     )
-    for note in (*source.notes, *source.strict_notes):
+    for note in (*source.remarks, *source.strict_notes):
         print_line(note, "yellow")

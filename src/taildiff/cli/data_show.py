@@ -124,6 +124,7 @@ def _view(options: Show) -> _View:
         found = find_folder(options.path)
         source = found.read()
         names, labels, test = source.class_names, source.labels, source.test
+        notes = (*source.remarks, *source.strict_notes)
         title = f"{found.name}: {len(labels):,} image files (not opened yet), {len(names)} classes"
     uncut, held_out = (tuple(np.bincount(labels[part], minlength=len(names)).tolist()) for part in (~test, test))
     counts = _cut(options, uncut, store)

@@ -24,6 +24,14 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(distinct, key=lambda name: (numbers[name] or Decimal(), name)))
 
 
+def position(names: Sequence[str], name: str) -> int:
+    """Where a name that a user gave stands among `names`; -1 if nowhere."""
+    if name in names:
+        return list(names).index(name)
+    equal = [canonical(each) for each in names]
+    return equal.index(canonical(name)) if canonical(name) in equal else -1
+
+
 def name_notes(names: Sequence[str], counts: Sequence[int] = ()) -> tuple[str, ...]:
     """Sentences on names that differ only in how they are written, or that stand for a missing label."""
     groups: dict[str, list[str]] = {}

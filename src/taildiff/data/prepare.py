@@ -170,7 +170,7 @@ class _Work:
     def _notes(self) -> tuple[str, ...]:
         moving = f"{self.animated:,} animated image{'s' * (self.animated > 1)}: the first frame was taken"
         ranges = value_notes(self.peaks, self.white)
-        return (*self.source.notes, *self.source.strict_notes, *([moving] if self.animated else []), *ranges)
+        return (*self.source.remarks, *self.source.strict_notes, *([moving] if self.animated else []), *ranges)
 
     def _line(self, position: int) -> str:
         return f"{self.source.line(position)}: {self.skipped[position]}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from taildiff.data.class_names import canonical, in_order, name_notes
 from taildiff.data.store_files import is_latents, is_store, refuse_run
 from taildiff.errors import DataError
 
@@ -37,6 +38,12 @@ class Source:
     """Sentences that the user should read."""
     strict_notes: tuple[str, ...] = ()
     """The same, but errors with `--strict`."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """`notes`, and those on the names of the classes."""
+        counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names)).tolist()
+        return (*self.notes, *name_notes(self.class_names, counts[: len(self.class_names)]))
 
     def line(self, position: int) -> str:
         """How an error message names an item."""
@@ -70,8 +77,9 @@ def check_classes(place: object, class_names: Sequence[str], labels: np.ndarray,
     for name in class_names:
         if not name.isprintable() or not name.strip():
             raise DataError(f"{place}: {name!r} is not a printable class name; rename the class")
-    if len(set(class_names)) < len(class_names):
-        twice = next(name for name in class_names if list(class_names).count(name) > 1)
+    equal = [canonical(name) for name in class_names]
+    if len(set(equal)) < len(equal):
+        twice = next(name for name in equal if equal.count(name) > 1)
         raise DataError(f"{place}: two classes are named '{twice}'; rename one")
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(class_names):
         raise DataError(
@@ -97,11 +105,13 @@ def pictures_of(counts: Sequence[int], read: Callable[[int, int], Iterable[Raw]]
 
 
 def classes_by_value(values: np.ndarray, names: Path | None = None) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and labels (int64): those in the file `names`, by value; without it the values that occur, in order."""
+    """Names and labels (int64): those in the file `names`, by value; else the values that occur, by `in_order`."""
     if names is not None:
         return read_class_names(names), values
-    unique, labels = np.unique(values, return_inverse=True)
-    return tuple(str(value) for value in unique.tolist()), labels.reshape(-1).astype(np.int64)
+    unique, inverse = np.unique(values, return_inverse=True)
+    texts = [canonical(str(value)) for value in unique.tolist()]
+    label = {text: k for k, text in enumerate(in_order(texts))}
+    return tuple(label), np.array([label[text] for text in texts], np.int64)[inverse.reshape(-1)]
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

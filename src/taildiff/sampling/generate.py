@@ -17,6 +17,7 @@ from torch import Tensor
 
 from taildiff import build
 from taildiff.data.batches import to_images
+from taildiff.data.class_names import position
 from taildiff.diffusion.guidance import guided
 from taildiff.diffusion.process import Process
 from taildiff.diffusion.samplers.base import ImageNoise, predictor, trajectory
@@ -108,9 +109,10 @@ def class_labels(classes: Labels, names: Sequence[str]) -> NDArray[np.int64]:
         classes = classes.reshape(-1).tolist()
     labels: list[int] = []
     for each in [classes] if isinstance(classes, int | str) else classes:
-        if isinstance(each, str) and each not in names:
+        label = position(names, each) if isinstance(each, str) else int(each)
+        if isinstance(each, str) and label < 0:
             raise SpecError(unknown("class", each, names))
-        labels.append(names.index(each) if isinstance(each, str) else int(each))
+        labels.append(label)
     if labels and not (min(labels) >= 0 and max(labels) < len(names)):
         raise InputError(f"labels are 0..{len(names) - 1}, not {min(labels)}..{max(labels)}")
     return np.array(labels, dtype=np.int64)

@@ -3,20 +3,24 @@
 import csv
 import io
 import os
+import posixpath
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
+from taildiff.data.class_names import canonical, in_order
 from taildiff.data.formats.importer import Importer, Names, Option, Root
 from taildiff.data.formats.published import CutName, check_cut
+from taildiff.data.parts import is_held_out
 from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint, read_text
 from taildiff.errors import DataError
 
-_PARTS = {"train": False, "test": True}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _Test = Annotated[Path | None, Option("A second list, of held-out images.", "PLACE")]
 _Expect = Annotated[
     CutName | None,
@@ -37,14 +41,14 @@ class Row:
 def find_csv(table: Path, root: Root = None) -> Found:
     """Images of a CSV with a header; paths are relative to `root`, or to the CSV's folder. Other columns are ignored.
 
-    Classes are the distinct labels, sorted (as numbers if all are); `split` is `train` or `test`. `DataError` names
-    the line of a path that does not exist, leads out of the folder or occurs twice.
+    Classes are the distinct labels, sorted (as numbers if all are); `split` is `train`, `val` or `test`. `DataError`
+    names the line of a path that does not exist, leads out of the folder or occurs twice.
     """
     check_place(table)
     rows = _read_csv(table)
-    names = sorted({row.label for row in rows}, key=_by_number if all(_is_id(row.label) for row in rows) else None)
+    names = in_order(canonical(row.label) for row in rows)
     index = {name: label for label, name in enumerate(names)}
-    return _found(table, root or table.parent, rows, tuple(names), [index[row.label] for row in rows], "")
+    return _found(table, root or table.parent, rows, names, [index[canonical(row.label)] for row in rows], "")
 
 
 def find_list(train: Path, test: _Test = None, root: Root = None, names: Names = None, expect: _Expect = None) -> Found:
@@ -82,7 +86,8 @@ def read_list(path: Path) -> Iterator[Row]:
             continue
         name, _, label = line.strip().rpartition("\t" if "\t" in line.strip() else " ")
         if not name.strip() or not _is_id(label):
-            raise DataError(f"{path}, line {number}: {line[:80]!r} is not `path class_id`")
+            commas = "; the columns must be separated by a space or tab" if _is_id(line.strip()[-1]) else ""
+            raise DataError(f"{path}, line {number}: {line[:80]!r} is not `path class_id`{commas}")
         empty = False
         yield Row(number, _tidy(name.strip()), label)
     if empty:
@@ -90,7 +95,9 @@ def read_list(path: Path) -> Iterator[Row]:
 
 
 def _read_csv(table: Path) -> list[Row]:
-    reader = csv.reader(io.StringIO(read_text(table), newline=""), strict=True)
+    text = read_text(table)
+    _check_separator(table, text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     try:
         header = [name.strip().lower() for name in next(reader, [])]
@@ -104,17 +111,30 @@ def _read_csv(table: Path) -> list[Row]:
                 continue
             if len(fields) != len(header):
                 raise DataError(f"{table}, line {reader.line_num}: {len(fields)} fields instead of {len(header)}")
-            part = "train" if split is None else fields[split].strip().lower()
-            if part not in _PARTS:
-                raise DataError(f"{table}, line {reader.line_num}: split '{fields[split or 0]}' must be train or test")
+            held_out = False if split is None else is_held_out(fields[split])
+            if held_out is None:
+                raise DataError(
+                    f"{table}, line {reader.line_num}: split '{fields[split or 0]}' must be train, val or test"
+                )
             if not fields[label].strip():
                 raise DataError(f"{table}, line {reader.line_num}: no label")
-            rows.append(Row(reader.line_num, _tidy(fields[path].strip()), fields[label].strip(), _PARTS[part]))
+            rows.append(Row(reader.line_num, _tidy(fields[path].strip()), fields[label].strip(), held_out))
     except csv.Error as error:
         raise DataError(f"{table}, line {reader.line_num}: {error}") from None
     if not rows:
         raise DataError(f"{table} lists no images")
     return rows
+
+
+def _check_separator(table: Path, text: str) -> None:
+    """`DataError` where the first line names the columns, but with another separator between them."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    for separator, name in _SEPARATORS.items():
+        columns = {column.strip().strip('"').lower() for column in first.split(separator)}
+        if {"path", "label"} <= columns or first.strip().lower() == f"sep={separator}":
+            raise DataError(
+                f"{table}: the columns are separated by {name}; separate them by commas (and quote paths with commas)"
+            )
 
 
 def _found(
@@ -126,7 +146,7 @@ def _found(
     options: str,
     notes: tuple[str, ...] = (),
 ) -> Found:
-    status = _check_files(table, root, rows)
+    rows, status = _check_files(table, root, rows)
     names = tuple(row.path for row in rows)
     where = np.array([row.test for row in rows])
     mark = fingerprint(
@@ -149,46 +169,60 @@ def _found(
     )
 
 
-def _check_files(table: Path, root: Path, rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """Bytes and time (ns) of each image."""
+def _check_files(table: Path, root: Path, rows: Sequence[Row]) -> tuple[list[Row], list[tuple[int, int]]]:
+    """The rows with paths relative to the root, and bytes and time (ns) of each image."""
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give the one that the paths in {table} start from: --root FOLDER")
     seen: dict[str, Row] = {}
     missing: list[Row] = []
+    found: list[Row] = []
     status: list[tuple[int, int]] = []
-    base = os.fspath(root)
-    for row in rows:
-        where = f"{table}, line {row.line}: '{row.path}'"
-        if not row.path or "\n" in row.path or "\0" in row.path:
-            raise DataError(f"{table}, line {row.line}: {row.path!r} is not a path")
-        if row.path.startswith("/") or ".." in row.path.split("/"):
-            raise DataError(f"{where} leads out of {root}; paths must be relative to it, or to --root FOLDER")
+    base, folders = os.fspath(root), [root.absolute().as_posix(), root.resolve().as_posix()]
+    for given in rows:
+        where = f"{table}, line {given.line}: '{given.path}'"
+        if not given.path or "\n" in given.path or "\0" in given.path:
+            raise DataError(f"{table}, line {given.line}: {given.path!r} is not a path")
+        row = _relative(given, folders)
+        if row.path.startswith("/") or row.path.split("/")[0] == "..":
+            raise DataError(f"{where} leads out of {root}; give the folder that holds all images: --root FOLDER")
         if row.path in seen:
             raise DataError(f"{where} already occurs in line {seen[row.path].line}")
         seen[row.path] = row
-        try:
-            entry = os.stat(f"{base}/{row.path}")  # noqa: PTH116 (called for each of a million files)
-        except (OSError, ValueError):
+        for path in dict.fromkeys((row.path, canonical(row.path), unicodedata.normalize("NFD", row.path))):
+            try:
+                entry = os.stat(f"{base}/{path}")  # noqa: PTH116 (called for each of a million files)
+            except (OSError, ValueError):
+                continue
+            found.append(row if path == row.path else replace(row, path=path))
+            status.append((entry.st_size, entry.st_mtime_ns))
+            break
+        else:
             missing.append(row)
-            continue
-        status.append((entry.st_size, entry.st_mtime_ns))
     if missing:
         more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
         raise DataError(
             f"{table}, line {missing[0].line}: '{missing[0].path}' does not exist in {root}{more}; "
             "give the folder that the paths start from: --root FOLDER"
         )
-    return status
+    return found, status
+
+
+def _relative(row: Row, folders: Sequence[str]) -> Row:
+    """The row with its path relative to the root, of which `folders` are the absolute names, if it lies in it."""
+    if not row.path.startswith("/"):
+        return row
+    parent, name = posixpath.split(row.path)
+    for path in (row.path, f"{os.path.realpath(parent)}/{name}"):
+        for folder in folders:
+            if path.startswith(f"{folder}/"):
+                return replace(row, path=path[len(folder) + 1 :])
+    return row
 
 
 def _tidy(path: str) -> str:
-    """The path with forward slashes and without a leading `./`."""
-    return str(PurePosixPath(path.replace("\\", "/"))) if path else ""
+    """The path with forward slashes, without `./` and inner `..`."""
+    return posixpath.normpath(path.replace("\\", "/")) if path else ""
 
 
 def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 9
-
-
-def _by_number(text: str) -> tuple[int, str]:
-    return int(text), text
