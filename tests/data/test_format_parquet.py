@@ -78,6 +78,24 @@ def test_files_of_bytes_and_their_splits(tmp_path, arrow):
         np.testing.assert_array_equal(np.array(rest).reshape(-1, 8, 8, 3), PIXELS[start:])
 
 
+@pytest.mark.parametrize(
+    ("names", "held_out"),
+    [
+        (("train-0", "validation-0", "test-0"), "test,validation"),
+        (("Training/a", "val/a"), "val"),
+        (("train/a", "test/a"), ""),
+        (("x", "y"), ""),
+    ],
+)
+def test_every_part_but_training_is_held_out(tmp_path, arrow, names, held_out):
+    for name in names:
+        write(arrow, tmp_path / "p" / f"{name}.parquet")
+    found = find_parquet(tmp_path / "p")
+    assert found.options == (f"held-out={held_out}" if held_out else "")
+    expected = 0 if names == ("x", "y") else 30 * (len(names) - 1)
+    np.testing.assert_array_equal(found.read().test, np.arange(30 * len(names)) >= 30 * len(names) - expected)
+
+
 def test_files_may_name_the_column_of_images_differently(tmp_path, arrow):
     write(arrow, tmp_path / "p" / "a.parquet", slice(0, 20), names=("image", "label"))
     write(arrow, tmp_path / "p" / "b.parquet", slice(20, 30), names=("img", "target"))
@@ -152,6 +170,20 @@ def test_saved_datasets(tmp_path, dictionary):
         table = prepare.prepare(find_parquet(tmp_path / "t"), tmp_path / "again", 8)
         assert table.meta.class_names == tuple(names)
         np.testing.assert_array_equal(table.images, PIXELS[:24])
+
+
+def test_splits_of_other_names_are_reported(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    part = datasets.Dataset.from_dict(
+        {"image": [Image.fromarray(pixels) for pixels in PIXELS[:6]], "label": LABELS[:6]}, features
+    )
+    datasets.DatasetDict(validation=part, train=part, extra=part).save_to_disk(str(tmp_path / "saved"))
+    found = find_hf(tmp_path / "saved")
+    assert found.options == "held-out=validation"
+    source = found.read()
+    np.testing.assert_array_equal(source.test, np.arange(12) >= 6)
+    assert source.strict_notes[0].startswith("skipped 'extra': only splits called train, validation or test are read")
 
 
 def test_folders_that_are_no_saved_dataset(tmp_path):

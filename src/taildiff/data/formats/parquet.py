@@ -1,7 +1,7 @@
 """Parquet files and Hugging Face datasets written by `save_to_disk`; needs `pip install 'taildiff[hf]'`.
 
 An image is an encoded file (JPEG, PNG, WebP), given as bytes or as a struct of `bytes` and `path`. A parquet file is
-held out if its name says so (`test-00000-of-00001.parquet`), as on the Hugging Face Hub.
+held out if its name says so (`test-00000-of-00001.parquet`, `validation-…`), as on the Hugging Face Hub.
 """
 
 import json
@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from taildiff.data.formats.importer import Importer, Option
+from taildiff.data.listing import some
+from taildiff.data.parts import is_held_out
 from taildiff.data.source import Found, Raw, Source, check_place, classes_by_value, fingerprint, pictures_of
 from taildiff.errors import DataError
 
@@ -66,11 +68,12 @@ def find_parquet(place: Path, image_column: _ImageColumn = None, label_column: _
     if not files:
         raise DataError(f"{place} contains no parquet files")
     columns = ColumnNames(image_column, label_column)
-    return _found(place, files, columns, lambda: _read_parquet(place, files, columns))
+    held_out = {_held_out(place, path) for path in files}
+    return _found(place, files, columns, held_out, lambda: _read_parquet(place, files, columns))
 
 
 def find_hf(place: Path, image_column: _ImageColumn = None, label_column: _LabelColumn = None) -> Found:
-    """Images of a `Dataset` written by `save_to_disk`, or of the splits `train` and `test` of a `DatasetDict`."""
+    """Images of a `Dataset` written by `save_to_disk`, or of the splits of a `DatasetDict` that `data.parts` knows."""
     check_place(place)
     needs("datasets")
     markers = ("dataset_dict.json", "dataset_info.json", "state.json")
@@ -80,7 +83,8 @@ def find_hf(place: Path, image_column: _ImageColumn = None, label_column: _Label
         )
     files = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("cache-"))
     columns = ColumnNames(image_column, label_column)
-    return _found(place, files, columns, lambda: _read_hf(place, columns))
+    held_out = {name for name in _splits(place) if is_held_out(name)}
+    return _found(place, files, columns, held_out, lambda: _read_hf(place, columns))
 
 
 IMPORTERS = (
@@ -89,8 +93,11 @@ IMPORTERS = (
 )
 
 
-def _found(place: Path, files: Sequence[Path], columns: ColumnNames, read: Callable[[], Source]) -> Found:
+def _found(
+    place: Path, files: Sequence[Path], columns: ColumnNames, held_out: set[str], read: Callable[[], Source]
+) -> Found:
     entries = [(path, path.stat()) for path in files]
+    parts = ",".join(sorted(held_out - {""}))
     return Found(
         source=str(place.resolve()),
         name=place.stem if place.is_file() else place.resolve().name,
@@ -99,20 +106,30 @@ def _found(place: Path, files: Sequence[Path], columns: ColumnNames, read: Calla
         ),
         roots=(place,),
         read=read,
-        options=str(columns),
+        options=" ".join(filter(None, (str(columns), f"held-out={parts}" if parts not in ("", "test") else ""))),
     )
 
 
-def _held_out(place: Path, path: Path) -> bool:
-    """Whether the file's name, or that of a folder above it, starts with `test` and none with `train`."""
+def _held_out(place: Path, path: Path) -> str:
+    """The part that the file's name or that of a folder above it starts with, if it is held out; else empty."""
     below = path.relative_to(place).parts if place.is_dir() else (path.name,)
     words = [word.lower().split("-")[0].split(".")[0] for word in below]
-    return "test" in words and "train" not in words
+    if any(is_held_out(word) is False for word in words):
+        return ""
+    return next((word for word in words if is_held_out(word)), "")
+
+
+def _splits(place: Path) -> list[str]:
+    """The splits of a saved `DatasetDict`, none for a `Dataset`."""
+    try:
+        return [str(name) for name in json.loads((place / "dataset_dict.json").read_text())["splits"]]
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        return []
 
 
 def _read_parquet(place: Path, files: Sequence[Path], columns: ColumnNames) -> Source:
     parquet, arrow = needs("pyarrow.parquet"), needs("pyarrow")
-    files = sorted(files, key=lambda path: (_held_out(place, path), path))
+    files = sorted(files, key=lambda path: (bool(_held_out(place, path)), path))
     labels: list[np.ndarray] = []
     class_names: tuple[str, ...] | None = None
     images: list[str] = []
@@ -127,7 +144,7 @@ def _read_parquet(place: Path, files: Sequence[Path], columns: ColumnNames) -> S
         except (arrow.ArrowException, OSError) as error:
             raise DataError(f"{path} is damaged or not a parquet file ({_short(error)})") from None
     counts = [len(values) for values in labels]
-    test = np.repeat([_held_out(place, path) for path in files], counts)
+    test = np.repeat([bool(_held_out(place, path)) for path in files], counts)
     names, values = _classes(place, np.concatenate(labels), class_names)
     pictures = pictures_of(counts, lambda k, start: _stream_parquet(files[k], images[k], start))
     return Source(names, values, test, pictures)
@@ -200,11 +217,14 @@ def _read_hf(place: Path, columns: ColumnNames) -> Source:
         loaded = datasets.load_from_disk(str(place))
     except Exception as error:  # the library raises many types on damaged files
         raise DataError(f"{place} cannot be read as a saved dataset ({_short(error)})") from None
-    parts = {"train": loaded}
+    parts, notes = {"train": loaded}, ()
     if isinstance(loaded, datasets.DatasetDict):
-        parts = {name: loaded[name] for name in ("train", "test") if name in loaded}
-        if "train" not in parts:
+        known = [name for name in loaded if is_held_out(name) is not None]
+        parts = {name: loaded[name] for name in sorted(known, key=lambda name: bool(is_held_out(name)))}
+        if all(map(is_held_out, parts)):
             raise DataError(f"{place} has no split `train`; it has {', '.join(loaded)}")
+        if others := [name for name in loaded if name not in parts]:
+            notes = (f"skipped {some(others)}: only splits called train, validation or test are read; rename them",)
     labels: list[np.ndarray] = []
     streams: list[Any] = []
     class_names = None
@@ -217,9 +237,9 @@ def _read_hf(place: Path, columns: ColumnNames) -> Source:
         streams.append(part.select_columns([image]).cast_column(image, datasets.Image(decode=False)))
     counts = [len(values) for values in labels]
     names, values = _classes(place, np.concatenate(labels), tuple(class_names) if class_names else None)
-    test = np.repeat([name == "test" for name in parts], counts)
+    test = np.repeat([bool(is_held_out(name)) for name in parts], counts)
     pictures = pictures_of(counts, lambda k, start: _stream_hf(place, streams[k].select(range(start, counts[k]))))
-    return Source(names, values, test, pictures)
+    return Source(names, values, test, pictures, strict_notes=notes)
 
 
 def _stream_hf(place: Path, part: Any) -> Iterator[Raw]:
