@@ -105,7 +105,8 @@ def test_links_that_lead_nowhere_are_counted_and_may_be_a_class(tmp_path):
     (root / "dog" / "good").symlink_to(root / "cat" / "1.png")
     store = prepare_folder(root, tmp_path / "store", 8)
     assert store.names == ("cat/1.png", "dog/1.png", "dog/good")
-    assert store.meta.notes[0].startswith("skipped 5 links that lead nowhere: 'owl', 'cat/link0.png', 'cat/link1.png'")
+    assert store.meta.notes[0].startswith("skipped 5 links that lead nowhere: 'owl/', 'cat/link0.png', 'cat/link1.png'")
+    assert "('owl/' may be a whole class each)" in store.meta.notes[0]
     with pytest.raises(DataError, match=r"skipped 5 links that lead nowhere.*or prepare without --strict"):
         prepare_folder(root, tmp_path / "other", 8, strict=True)
 

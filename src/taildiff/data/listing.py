@@ -29,7 +29,7 @@ class PassedOver:
     kinds: Counter[str] = field(default_factory=Counter)
     """Files by kind, such as `GIF` or `.mp4`."""
     dangling: list[str] = field(default_factory=list)
-    """Links that lead nowhere."""
+    """Links that lead nowhere; in the place of a class folder they end in `/`."""
     loose: list[str] = field(default_factory=list)
     """Images beside the class folders, which belong to no class."""
 
@@ -42,7 +42,9 @@ class PassedOver:
             one = len(self.dangling) == 1
             lead = "1 link that leads" if one else f"{len(self.dangling):,} links that lead"
             shown = some(sorted(self.dangling, key=_outer))
-            notes.append(f"skipped {lead} nowhere: {shown}; restore the files or remove the links")
+            classes = [name for name in self.dangling if name.endswith("/")]
+            lost = f" ({some(classes)} may be a whole class each)" if classes else ""
+            notes.append(f"skipped {lead} nowhere: {shown}{lost}; restore the files or remove the links")
         if self.loose:
             count = f"{len(self.loose):,} image{'s' * (len(self.loose) > 1)}"
             notes.append(f"skipped {count} outside any class folder: {some(self.loose)}; move or remove them")
@@ -151,7 +153,7 @@ def _is_dangling(entry: os.DirEntry[str]) -> bool:
 
 def _outer(name: str) -> tuple[int, str]:
     """Sorts links that may stand for whole classes first."""
-    return name.count("/"), name
+    return not name.endswith("/"), name
 
 
 def some(names: list[str]) -> str:

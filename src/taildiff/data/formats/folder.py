@@ -100,7 +100,7 @@ class _Listing:
         links = PassedOver()
         folders = _class_folders(root, links)
         shown = prefix if self.parts.many else ""
-        self.passed.dangling += [shown + name for name in links.dangling]
+        self.passed.dangling += [f"{shown}{name}/" for name in links.dangling]
         self.passed.loose += [shown + name for name in sorted(images_in(root))]
         seen: dict[str, str] = {}
         for path in folders:
