@@ -12,6 +12,7 @@ from taildiff.errors import DataError, InputError
 from taildiff.evaluation import classifier_network
 from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
 from taildiff.evaluation.image_sources import ImageSource, open_images, read_statistics, to_store
+from taildiff.evaluation.overview import overview
 from taildiff.evaluation.pipeline import EvaluationsDir
 from taildiff.evaluation.table import Table
 from taildiff.metrics import GaussianStatistics
@@ -135,6 +136,19 @@ def test_what_a_model_was_trained_on_decides_the_groups(tmp_path: Path, digits: 
     assert copied < 0.1
     with pytest.raises(InputError, match="only 30 images of a class"):
         evaluate_images(subject, store, EvalSpec(per_class=31), home)
+
+
+def test_one_class_is_shown_alone(tmp_path: Path, digits: np.ndarray, real: Path, cache: Path):
+    for number, image in enumerate(digits[3, N:]):
+        (tmp_path / "one" / "3").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "one" / "3" / f"{number}.png")
+    _, table = evaluated(tmp_path / "one", real, cache)
+    assert table.definition.drawn == (0, 0, 0, N, 0, 0, 0, 0, 0, 0)
+    accuracy = table.value("accuracy", "class", class_name="3")
+    assert accuracy is not None
+    assert accuracy > 0.7
+    assert [row[:2] for row in overview(table).rows] == [("3", f"{accuracy:.0%}")]
+    assert any(note.startswith("no images of 9 classes: 0, 1, 2, 4, 5 …") for note in table.notes)
 
 
 def test_unequal_classes_get_a_note(tmp_path: Path, digits: np.ndarray, real: Path, cache: Path):

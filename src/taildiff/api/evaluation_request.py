@@ -1,7 +1,7 @@
 """An evaluation as requested: which images, against which reference, by which spec."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,19 +154,24 @@ def _evaluate_images(request: Request, progress: Progress) -> EvalDir:
     if request.data is None:
         raise SpecError(f"give the real images to compare {request.source} with: --data STORE, FOLDER or NPZ")
     from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
-    from taildiff.evaluation.image_sources import ImageSource, is_npz, open_images, read_statistics, to_store
+    from taildiff.evaluation.image_sources import (
+        is_npz,
+        open_images,
+        open_reference,
+        open_unmatched,
+        read_statistics,
+    )
     from taildiff.evaluation.pipeline import EvaluationsDir
     from taildiff.sampling.generate import best_device
 
     home = EvaluationsDir(request.out or evaluations_of(request.source))
     if is_npz(request.data) and (moments := read_statistics(request.data)) is not None:
-        store, notes = to_store(request.source, home.cache, progress=progress)
-        images = ImageSource(request.source.resolve().name, store, np.asarray(store.labels), notes)
+        images = open_unmatched(request.source, home.cache, progress)
         return evaluate_statistics(images, moments, request.spec, home, progress, best_device())
     shared = EvaluationsDir(evaluations_of(request.data))  # its classifier is trained once, whatever it evaluates
-    real, notes = to_store(request.data, shared.cache, progress=progress)
+    real, notes = open_reference(request.data, shared.cache, progress)
     images = open_images(request.source, real, folder_names(real.meta.class_names), home.cache, progress)
-    images = ImageSource(images.name, images.store, images.labels, (*notes, *images.notes))
+    images = replace(images, notes=(*notes, *images.notes))
     trained = None
     if request.trained_on:
         counts, index = _training_images(request.trained_on, real, home.cache, progress)

@@ -32,6 +32,13 @@ def position(names: Sequence[str], name: str) -> int:
     return equal.index(canonical(name)) if canonical(name) in equal else -1
 
 
+def by_number(names: Sequence[str]) -> dict[int, int] | None:
+    """The position of each class by its number, where all names are different whole numbers; else None."""
+    numbers = [_number(name) for name in names]
+    whole = {int(number): k for k, number in enumerate(numbers) if number is not None and number == int(number)}
+    return whole if len(whole) == len(names) else None
+
+
 def name_notes(names: Sequence[str], counts: Sequence[int] = ()) -> tuple[str, ...]:
     """Sentences on names that differ only in how they are written, or that stand for a missing label."""
     groups: dict[str, list[str]] = {}

@@ -50,7 +50,7 @@ def prepare(
     source = found.read()
     if strict:
         _refuse_losses(found, source)
-    check_classes(found.source, source.class_names, source.labels, source.test)
+    check_classes(found.source, source.class_names, source.labels, source.test, source.fewest_classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files; it raises what matters
         channels = _channels(source, out, origin)

@@ -38,6 +38,8 @@ class Source:
     """Sentences that the user should read."""
     strict_notes: tuple[str, ...] = ()
     """The same, but errors with `--strict`."""
+    fewest_classes: int = 2
+    """1 only for images to be evaluated."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -69,9 +71,11 @@ class Found:
     """Everything else that the images depend on."""
 
 
-def check_classes(place: object, class_names: Sequence[str], labels: np.ndarray, test: np.ndarray) -> None:
-    """`DataError` unless there are at least two classes, each with a unique printable name and a training image."""
-    if len(class_names) < 2:
+def check_classes(
+    place: object, class_names: Sequence[str], labels: np.ndarray, test: np.ndarray, fewest: int = 2
+) -> None:
+    """`DataError` unless there are `fewest` classes, each with a unique printable name and a training image."""
+    if len(class_names) < fewest:
         only = f"only the class '{class_names[0]}'" if class_names else "no images"
         raise DataError(f"{place} has {only}, but at least two classes are needed")
     for name in class_names:

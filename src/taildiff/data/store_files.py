@@ -50,7 +50,7 @@ class StoreMeta(Spec):
 
     format: int = FORMAT
     name: str
-    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
     height: Size
     width: Size
     channels: Size

@@ -49,7 +49,8 @@ def _scope(row: Row) -> str:
 def few_images(rows: Sequence[Row], dim: int) -> Iterator[str]:
     """A Fréchet distance of hardly more images than dimensions is mostly bias."""
     biased = (r for r in rows if r.metric == "frechet" and r.value is not None)
-    names = list(dict.fromkeys(_scope(row) for row in biased if min(row.n_real, row.n_generated) < 2 * dim))
+    sizes = [(_scope(row), min(row.n_real or row.n_generated, row.n_generated)) for row in biased]  # 0: not known
+    names = list(dict.fromkeys(scope for scope, size in sizes if size < 2 * dim))
     if names:
         yield (
             f"fewer than {2 * dim} images for {dim} dimensions: the Fréchet distance of {', '.join(names)} is "

@@ -12,6 +12,7 @@ from taildiff.evaluation import checks
 from taildiff.evaluation.cache import cache_key
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.extractors.base import Extractor
+from taildiff.evaluation.image_arrays import refuse_other_order
 from taildiff.evaluation.image_sources import ImageSource
 from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write, to_row
 from taildiff.evaluation.reference import cached_image_features, extractor_info, load_reference
@@ -77,6 +78,10 @@ def evaluate_images(
     real = np.bincount(reference.real.labels, minlength=len(drawn)).tolist()
     notes = (*source.notes, *checks.priors(drawn, real))
     images = GeneratedSet(None, None, labels, key, lambda: source.images(index, store.meta.channels))
+    if source.by_position:
+        pool = reference.pool(home.cache, images.images(), labels, key, progress, f"features {images.title}")
+        if pool.predicted is not None:
+            refuse_other_order(source.name, pool.predicted, pool.labels, store.meta.class_names)
     measure_and_write(home, definition, reference, [images], notes, progress)
     return folder
 

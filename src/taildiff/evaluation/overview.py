@@ -25,7 +25,7 @@ def overview(table: Table, metrics: Sequence[str] | None = None) -> Overview:
     metrics = overview_metrics(table) if metrics is None else metrics
     swept, is_fid = table.definition.source == "run", table.definition.extractor.is_fid
     step = f", step {table.definition.step}" if swept else ""
-    groups: list[Group] = [group for group in GROUPS if group in table.groups]
+    scopes = _scopes(table)
     heads = (
         *(["guidance"] if swept else []),
         "classes",
@@ -33,10 +33,20 @@ def overview(table: Table, metrics: Sequence[str] | None = None) -> Overview:
     )
     rows: list[tuple[str, ...]] = []
     for guidance in table.guidances if swept else (None,):
-        for group in groups:
-            swept_cells = [f"{guidance:g}" if group == groups[0] else ""] if guidance is not None else []
-            rows.append((*swept_cells, group, *(_cell(table, metric, group, guidance) for metric in metrics)))
-    return Overview(table.definition.run + step, tuple(heads), tuple(rows), len(groups))
+        for scope in scopes:
+            swept_cells = [f"{guidance:g}" if scope == scopes[0] else ""] if guidance is not None else []
+            name = scope[1] or scope[0]
+            rows.append((*swept_cells, name, *(_cell(table, metric, scope, guidance) for metric in metrics)))
+    return Overview(table.definition.run + step, tuple(heads), tuple(rows), len(scopes))
+
+
+def _scopes(table: Table) -> list[tuple[Group, str]]:
+    """Groups, with an empty name of a class; or the class alone that has images, as it says nothing about all."""
+    drawn, names = table.definition.drawn, table.definition.class_names
+    own = [name for name, count in zip(names, drawn, strict=True) if count] if len(drawn) == len(names) else []
+    if len(own) == 1 and table.select(class_name=own[0]):
+        return [("class", own[0])]
+    return [(group, "") for group in GROUPS if group in table.groups]
 
 
 def overview_metrics(table: Table) -> list[str]:
@@ -46,6 +56,7 @@ def overview_metrics(table: Table) -> list[str]:
     return [metric.name for metric in of_images if metric.overview or not default]
 
 
-def _cell(table: Table, metric: str, group: Group, guidance: float | None) -> str:
-    value = table.value(metric, group, guidance)
+def _cell(table: Table, metric: str, scope: tuple[Group, str], guidance: float | None) -> str:
+    group, class_name = scope
+    value = table.value(metric, group, guidance, class_name)
     return "–" if value is None else METRICS[metric].rounded(value)

@@ -41,7 +41,19 @@ def find_folder(
         parts = Parts({"train/": source}, {"test/": test})
     else:
         parts = parts_of(source, train, held_out, no_parts)
-    listing = _Listing(parts)
+    return _found(source, parts, test)
+
+
+def find_images(source: Path, fewest: int = 1) -> Found:
+    """Images in class folders that are evaluated, `fewest` classes or more; otherwise as `find_folder`."""
+    if source.exists() and not source.is_dir():
+        raise DataError(f"{source} is neither a folder of class folders nor an .npz file")
+    check_place(source)
+    return _found(source, parts_of(source, None, None, no_parts=False), fewest=fewest)
+
+
+def _found(source: Path, parts: Parts, test: Path | None = None, fewest: int = 2) -> Found:
+    listing = _Listing(parts, fewest)
     order, labels = listing.order()
     names = tuple(listing.entries[k][0] for k in order)
     files = [listing.root[k] for k in order]
@@ -52,7 +64,10 @@ def find_folder(
 
     notes, passed = tuple(listing.notes), listing.passed.notes()
     images = Source(
-        listing.class_names, labels, listing.held_out[order], pictures, names, notes=notes, strict_notes=passed
+        *(listing.class_names, labels, listing.held_out[order], pictures, names),
+        notes=notes,
+        strict_notes=passed,
+        fewest_classes=fewest,
     )
     place = str(source.resolve()) + (f" and {test.resolve()}" if test else "")
     mark = fingerprint(listing.entries)
@@ -67,6 +82,8 @@ class _Listing:
     """All images of the parts, in the order of their folders' names."""
 
     parts: Parts
+    fewest: int
+    """Fewer classes are an error."""
     entries: list[Entry] = field(default_factory=list)
     """Names start with the part's prefix."""
     root: list[tuple[str, Path]] = field(default_factory=list)
@@ -98,7 +115,7 @@ class _Listing:
 
     def _class_folders(self, prefix: str, root: Path) -> list[Path]:
         links = PassedOver()
-        folders = _class_folders(root, links)
+        folders = _class_folders(root, links, self.fewest)
         shown = prefix if self.parts.many else ""
         self.passed.dangling += [f"{shown}{name}/" for name in links.dangling]
         self.passed.loose += [shown + name for name in sorted(images_in(root))]
@@ -127,12 +144,12 @@ class _Listing:
         self.classes += [canonical(folder.name)] * len(entries)
 
 
-def _class_folders(root: Path, passed: PassedOver) -> list[Path]:
+def _class_folders(root: Path, passed: PassedOver, fewest: int) -> list[Path]:
     folders = subfolders(root, passed)
     for path in folders:
         if not path.name.isprintable():
             raise DataError(f"{root}: folder {path.name!r} is not a printable class name; rename it")
-    if len({canonical(path.name) for path in folders}) >= 2:
+    if len({canonical(path.name) for path in folders}) >= fewest:
         return folders
     if images_in(root, 1):
         raise DataError(f"{root} contains images directly; move them into one sub-folder per class")
