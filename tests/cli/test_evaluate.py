@@ -77,6 +77,8 @@ def test_a_dry_run_shows_the_spec_and_does_nothing(
         (["--seeds", "1.5"], "--seeds are whole numbers"),
         (["--seeds", "inf"], "--seeds are whole numbers"),
         (["--data", "nowhere"], "nowhere does not exist"),
+        (["--rho", "5"], "rho applies to spacing karras only; remove it"),
+        (["--spacing", "grid"], "spacing grid needs integer timesteps"),
     ],
 )
 def test_wrong_options_end_with_exit_code_2(
