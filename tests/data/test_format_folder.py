@@ -151,6 +151,14 @@ def test_the_options_say_which_is_which(tmp_path):
         find_folder(root, parts(tmp_path / "q", "x") / "x")
 
 
+def test_what_is_lost_beside_parts_is_reported(tmp_path):
+    root = files(parts(tmp_path / "p", "train", "val"), "loose.png", "val/loose.png")
+    (root / "test").symlink_to(tmp_path / "gone")
+    notes = find_folder(root).read().strict_notes
+    assert notes[0].startswith("skipped 1 link that leads nowhere: 'test/'")
+    assert notes[1].startswith("skipped 2 images outside any class folder: 'loose.png', 'val/loose.png'")
+
+
 def test_parts_with_other_classes_are_refused_and_each_lack_is_named(tmp_path):
     root = parts(tmp_path / "p", "train")
     parts(root, "val", "test", classes=CLASSES[:2])

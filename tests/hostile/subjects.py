@@ -155,12 +155,15 @@ def of_evaluation(run: RunDir) -> list[Subject]:
     ]
 
 
+PHOTOS = ("png", "jpg", "webp", "tif", "bmp")
+
+
 def of_photos(folder: Path, out: Path) -> list[Subject]:
     """One photo per format in a class with others; the rest must be prepared unchanged."""
     rng = np.random.default_rng(0)
     for label in ("cat", "dog"):
         (folder / label).mkdir(parents=True)
-        for suffix in ("png", "jpg", "webp"):
+        for suffix in PHOTOS:
             smooth = np.linspace(0, 200, 12 * 12 * 3).reshape(12, 12, 3) + rng.integers(0, 50)
             Image.fromarray(smooth.astype(np.uint8)).save(folder / label / f"a.{suffix}")
 
@@ -168,12 +171,15 @@ def of_photos(folder: Path, out: Path) -> list[Subject]:
         shutil.rmtree(out, ignore_errors=True)
         store = prepare.prepare(find_folder(folder), out, 8)
         skipped = store.meta.skipped_names
-        assert store.meta.count + store.meta.skipped in (5, 6)  # 5 if the file is missing
+        assert store.meta.count + store.meta.skipped in (
+            2 * len(PHOTOS) - 1,
+            2 * len(PHOTOS),
+        )  # one less if the file is missing
         assert all(" " in line for line in skipped)  # file and reason
         assert store.images.dtype == np.uint8
         return np.array(store.images[store.labels == 1])
 
-    return [Subject(f"photo.{s}", folder / "cat" / f"a.{s}", BINARY, read, equal) for s in ("png", "jpg", "webp")]
+    return [Subject(f"photo.{s}", folder / "cat" / f"a.{s}", BINARY, read, equal) for s in PHOTOS]
 
 
 def of_sources(root: Path) -> list[Subject]:

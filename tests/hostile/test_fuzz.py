@@ -20,7 +20,7 @@ NAMES = (
     *(f"latents/{name}" for name in ("latents.json", "moments.npy", "labels.npy", "test.npy")),
     *(f"checkpoint/{name}" for name in ("model", "ema", "optimizer", "state.json")),
     *("weights", "run.json", "split.json", "metrics.jsonl", "spec.json", "table.json", "images.npz"),
-    *("photo.png", "photo.jpg", "photo.webp"),
+    *("photo.png", "photo.jpg", "photo.webp", "photo.tif", "photo.bmp"),
     *(f"source/{name}" for name in ("idx", "idx.gz", "cifar", "npz", "csv", "list")),
     *(f"source/{name}" for name in ("val_annotations", "words", "val.txt", "meta.mat", "train2018")),
 )

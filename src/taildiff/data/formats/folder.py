@@ -94,6 +94,7 @@ class _Listing:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.passed.add(self.parts.beside)
         folders = {prefix: self._class_folders(prefix, root) for prefix, root in self.parts.all.items()}
         train, test = (
             {canonical(path.name) for prefix in side for path in folders[prefix]}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taildiff.data.class_names import canonical
-from taildiff.data.listing import holds_images, images_in, some, subfolders
+from taildiff.data.listing import PassedOver, holds_images, images_in, some, subfolders
 from taildiff.data.parts import is_held_out
 from taildiff.errors import DataError, unknown
 
@@ -26,6 +26,8 @@ class Parts:
     """What the store records, if it is not the plain layout."""
     hint: str = ""
     """How a message about the parts ends."""
+    beside: PassedOver = field(default_factory=PassedOver)
+    """Images and broken links beside the parts."""
 
     @property
     def all(self) -> dict[str, Path]:
@@ -75,7 +77,9 @@ def parts_of(
     if problem or {held[folder] for folder in known} != {True, False}:
         problem = problem or "which are for training and which are held out is unclear"
         these = _listed([*known, *others] or folders)
-        raise DataError(f"{source}: {these} look like parts, but {problem}; {_options(folders, held)}{_NO_PARTS}")
+        raise DataError(
+            f"{source}: {these} look like parts, but {problem}; {_options(source, folders, held)}{_NO_PARTS}"
+        )
     return _parts(source, [f for f in known if not held[f]], [f for f in known if held[f]])
 
 
@@ -90,12 +94,16 @@ def _problem(known: Sequence[Path], others: Sequence[Path]) -> str:
 
 def _parts(source: Path, train: Sequence[Path], held_out: Sequence[Path]) -> Parts:
     usual = [folder.name for folder in (*train, *held_out)] == ["train", "test"]
+    beside = PassedOver(loose=sorted(images_in(source)))
+    subfolders(source, beside)
+    beside.dangling = [f"{name}/" for name in beside.dangling]
     sides = [f"train={','.join(f.name for f in train)}", f"held-out={','.join(f.name for f in held_out)}"]
     return Parts(
         {f"{folder.name}/": folder for folder in train},
         {f"{folder.name}/": folder for folder in held_out},
         "" if usual else " ".join(sides),
         _NO_PARTS,
+        beside,
     )
 
 
@@ -139,7 +147,7 @@ def _listed(folders: Sequence[Path]) -> str:
     return some([folder.name for folder in folders])
 
 
-def _options(folders: Sequence[Path], held: dict[Path, bool | None]) -> str:
+def _options(source: Path, folders: Sequence[Path], held: dict[Path, bool | None]) -> str:
     """What to do, with the options that decide and the names at hand."""
     usable = [folder for folder in folders if not _is_flat(folder)]
     if len(usable) < 2:
@@ -147,7 +155,8 @@ def _options(folders: Sequence[Path], held: dict[Path, bool | None]) -> str:
     out = [folder.name for folder in usable if held[folder]] or [usable[-1].name]
     train = [folder.name for folder in usable if not held[folder] and folder.name not in out] or [usable[0].name]
     held_out = [name for name in out if name not in train]
-    return f"say which is which, as in --train {','.join(train)} --held-out {','.join(held_out)}"
+    named = f"--train {','.join(train)} --held-out {','.join(held_out)}"
+    return f"say which is which: taildiff data prepare folder {source} … {named}"
 
 
 def _is_flat(folder: Path) -> bool:
