@@ -14,10 +14,11 @@ from scipy import stats
 
 from comparison.test_compare import redefined
 from reporting.fake_runs import make_run
-from taildiff.comparison.compare import Cell, ComparisonTable, Line
+from taildiff.comparison.difference import Difference
 from taildiff.comparison.render import to_csv, to_latex, to_markdown
 from taildiff.comparison.seeds import compare_seeds, student, welch
 from taildiff.comparison.settings import only_seeds_differ
+from taildiff.comparison.table import Cell, ComparisonTable, Line
 from taildiff.errors import RunError
 from taildiff.evaluation.table import Table
 from taildiff.io.atomic import write_json
@@ -77,12 +78,13 @@ def test_means_and_intervals_equal_hand_computed_ones(six: list[Path]):
     first, other = frechet(compared).cells
     half = T2 * 0.9 / 3**0.5  # s = 0.9
     assert numbers(first) == pytest.approx((8.1, 8.1 - half, 8.1 + half, 3))
-    assert other.best
-    assert not first.best
     centre, error = -0.96, (2 * 0.06**2 + 0.12**2) ** 0.5 / 2**0.5 / 3**0.5
     assert difference(other) == pytest.approx((centre, centre - T2 * error, centre + T2 * error))
     assert other.difference is not None
-    assert other.difference.clear  # though the intervals of the two overlap by far
+    assert other.difference.high is not None
+    assert other.difference.high < 0  # though the intervals of the two overlap by far
+    judged = next(line for line in compared.verdict.lines if (line.metric, line.group) == ("frechet", "all"))
+    assert [cell.bold for cell in judged.cells] == [False, True]
     assert any("paired by seed: ccua" in note for note in compared.notes)
     assert any("plain: 0, 1, 2; ccua: 0, 1, 2" in note and "not the bootstrap" in note for note in compared.notes)
 
@@ -142,8 +144,9 @@ def test_csv_markdown_and_latex_carry_mean_interval_and_number_of_seeds(six: lis
         [8.1, 8.1 - half, 8.1 + half, 3]
     )
     assert "| plain (3 seeds) | ccua (3 seeds) | ccua − plain |" in to_markdown(compared)
-    assert "| 2 | 8.1 ± 2.2 | **7.14 ± 2.5** | -0.96 [-1.22, -0.702] |" in to_markdown(compared)
-    assert r"& 8.1 $\pm$ 2.2 & \textbf{7.14 $\pm$ 2.5} & -0.96 [-1.22, -0.702] \\" in to_latex(compared)
+    assert "| 2 | 8.1 ± 2.2 | **7.14 ± 2.5** | -0.96 [-1.22, -0.702], p = " in to_markdown(compared)
+    assert "| 2 | 8.1 ± 2.2 | 7.14 ± 2.5 | -0.96 [-1.22, -0.702] |" in to_markdown(compared)
+    assert r"& 8.1 $\pm$ 2.2 & \textbf{7.14 $\pm$ 2.5} & -0.96 [-1.22, -0.702], p = " in to_latex(compared)
     shares = next(line for line in to_markdown(compared).splitlines() if line.startswith("| recall"))
     assert " ± 0.0 %" in shares
 
@@ -281,8 +284,8 @@ def test_no_spread_gives_no_width_and_one_value_no_interval():
     same = welch([0.1] * 3, [0.4] * 2)
     assert same is not None
     assert same.low == same.high == pytest.approx(0.3)
-    assert student([1.0]) is None
-    assert welch([1.0], [1.0, 2.0]) is None
+    assert student([1.0]) == Difference(1.0)
+    assert welch([1.0], [1.0, 2.0]) == Difference(0.5)
 
 
 def test_pairing_narrows_what_the_seeds_share():

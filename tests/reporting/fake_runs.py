@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from taildiff.data.longtail import Groups, Split, _hash
+from taildiff.evaluation.replicates import write_replicates
 from taildiff.evaluation.table import Definition, ExtractorInfo, Group, Row, Table
 from taildiff.io.atomic import write_json
 from taildiff.metrics.intervals import wilson
@@ -176,3 +177,13 @@ def _write_table(
             rows.append(row("recall", "class", max(0.0, 0.9 - 0.1 * at - ranks[label] / 3), PER_CLASS, at, shown))
     notes = ("Recall counts wrong-class samples too: read it beside the accuracy.",)
     Table(tuple(rows), definition, notes).write(run.evaluation(name))
+
+
+def write_errors(run: RunDir, error: float = 0.01, key: int = 0) -> None:
+    """Bootstrap replicates of all numbers: independent errors, relative to 1 for shares and to 10 for distances."""
+    (folder,) = run.evaluations()
+    rows, random = Table.read(folder).rows, np.random.default_rng(key)
+    scale = [error * (10 if row.metric == "frechet" else 1) for row in rows]
+    write_replicates(
+        folder, rows, [(r.value or 0.0) + s * random.normal(size=400) for r, s in zip(rows, scale, strict=True)]
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import fake_runs
 import pytest
-from fake_runs import OPTIMUM, make_run
+from fake_runs import OPTIMUM, make_run, write_errors
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +16,6 @@ from taildiff.reporting.load import Evaluation, load
 from taildiff.reporting.summary import (
     HEADLINE,
     ON_REQUEST,
-    Score,
     Summary,
     SummaryRow,
     best_guidance,
@@ -87,47 +86,52 @@ def test_legible_is_both_thresholds(overall: float | None, worst: float, legible
     assert SummaryRow("a", legible_all=overall, legible_worst=worst).legible is legible
 
 
-@given(st.lists(st.floats(0, 100), min_size=2, max_size=5))
-def test_the_best_of_a_column_follows_its_arrow(values: list[float]):
-    scores = [(Score(v, metric="frechet", place="all"), Score(v, metric="accuracy", place="all")) for v in values]
-    table = _summary(*(SummaryRow(str(k), scores=own) for k, own in enumerate(scores)))
-    best = {(c.heading, c.title): value for c, value in zip(table.columns, table.best(), strict=True)}
-    distinct = len(set(values)) > 1
-    assert best["Fréchet distance ↓", "all"] == (min(values) if distinct else None)
-    assert best["Accuracy ↑", "all"] == (max(values) if distinct else None)
-    assert best["Guidance", "best"] is None
-
-
-def test_who_is_ahead_follows_the_numbers(tmp_path: Path):
+def test_who_is_ahead_follows_the_verdict(tmp_path: Path):
     weak, strong = make_run(tmp_path / "weak"), make_run(tmp_path / "strong", quality=2.0)
-    ahead = next(c for c in claims(summarise(load([weak, strong]))) if "ahead" in c.text)
+    (unknown,) = (c for c in claims(summarise(load([weak, strong]))) if "verdict" in c.text)
+    assert unknown.text.startswith("No verdict")  # the fake evaluations have no replicates
+    for key, run in enumerate((weak, strong)):
+        write_errors(run, key=key)
+    found = summarise(load([weak, strong]))
+    ahead = next(c for c in claims(found) if "ahead" in c.text)
     assert ahead.run == "strong"
     assert f"in the tail ({19.0 * 0.8:.1f} against 19.0)" in ahead.text
+    assert "recall" not in ahead.text  # equal
+    marked = {(row.run, c.metric, c.title) for row in found.rows for c in found.columns if found.bold(row, c)}
+    assert ("strong", "frechet", "tail") in marked
+    assert ("strong", "accuracy", summary.WORST) not in marked  # not of the family, however large the lead
+    assert {run for run, _, _ in marked} == {"strong"}
 
     other = make_run(tmp_path / "other", quality=4.0)
+    write_errors(other, key=2)
     ahead = next(c for c in claims(summarise(load([other, strong]))) if "ahead" in c.text)
     assert ahead.run == "other"
+    of_three = [str(c) for c in claims(summarise(load([weak, strong, other]))) if "ahead" in c.text]
+    assert of_three[0].startswith("strong (guidance 2) is ahead of weak in ")
+    assert of_three[1].startswith("other (guidance 2) is ahead of weak in ")
 
 
-def test_overlapping_intervals_are_too_close_and_separate_ones_are_not():
-    def row(name: str, gap: float) -> SummaryRow:
-        score = Score(0.80 + gap, 0.78 + gap, 0.82 + gap, "accuracy", "all")
-        return SummaryRow(name, guidance=1.0, scores=(score,))
-
-    (close,) = claims(_summary(row("low", 0.0), row("high", 0.03)))
+def test_small_differences_are_too_close_however_they_print(tmp_path: Path):
+    runs = [make_run(tmp_path / name, quality=quality) for name, quality in (("low", 0.0), ("high", 0.2))]
+    for key, run in enumerate(runs):
+        write_errors(run, error=0.1, key=key)
+    found = summarise(load(runs))
+    assert not any("ahead" in c.text for c in claims(found))
+    (close,) = (c for c in claims(found) if "Too close to call" in c.text)
     assert close.run is None
-    assert "accuracy over all classes (high 83\xa0%, low 80\xa0%)" in close.text
-    (apart,) = claims(_summary(row("low", 0.0), row("high", 0.05)))
-    assert apart.run == "high"
-    assert "ahead" in apart.text
+    assert "Fréchet distance over all classes (low 9.00, high 8.82)" in close.text
+    assert not any(found.bold(row, column) for row in found.rows for column in found.columns)
 
 
-def test_small_differences_without_intervals_are_no_win():
-    def row(name: str, value: float) -> SummaryRow:
-        return SummaryRow(name, guidance=1.0, scores=(Score(value, metric="frechet", place="all"),))
-
-    assert not any("ahead" in c.text for c in claims(_summary(row("a", 100.0), row("b", 96.0))))
-    assert any("ahead" in c.text for c in claims(_summary(row("a", 100.0), row("b", 94.0))))
+def test_runs_swept_over_different_guidance_have_their_best_of_the_common_values(tmp_path: Path):
+    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", guidance=(1.0, 3.0))]
+    comparison = load(runs)
+    assert comparison.warnings == (
+        "The runs were evaluated at different guidance values: each has its best of the common ones (1, 3).",
+    )
+    assert {row.guidance for row in summarise(comparison).rows} <= {1.0, 3.0}
+    apart = load([runs[0], make_run(tmp_path / "c", guidance=(1.5,))])
+    assert "none in common, so there is no verdict" in apart.warnings[0]
 
 
 def test_equal_runs_have_no_winner(tmp_path: Path):

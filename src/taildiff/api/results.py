@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from taildiff.comparison.compare import ComparisonTable, choose
+from taildiff.comparison.compare import choose
 from taildiff.comparison.compare import compare as compare_subjects
 from taildiff.comparison.equal_training import At
 from taildiff.comparison.render import renderer
 from taildiff.comparison.seeds import compare_seeds
+from taildiff.comparison.table import ComparisonTable
 from taildiff.errors import RunError
 from taildiff.io.atomic import write_atomic
 from taildiff.run.layout import RunDir

@@ -1,4 +1,4 @@
-"""`taildiff compare A B …`: evaluations side by side, the best in bold, differences with intervals."""
+"""`taildiff compare A B …`: the verdict on evaluations, then all numbers side by side with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from rich.table import Table as Grid
 
 from taildiff.api.results import compare
 from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
-from taildiff.comparison.compare import ComparisonTable
-from taildiff.comparison.render import change, shown, titles, where
+from taildiff.comparison.render import change, guidance_text, shown, titles, where
 from taildiff.comparison.settings import only_seeds_differ
+from taildiff.comparison.table import ComparisonTable, Line
 from taildiff.run.layout import RunDir
 from taildiff.spec import METRICS
 
@@ -41,10 +41,14 @@ def main(args: Sequence[str]) -> int:
     options = parse_options(Compare, args, "taildiff compare")
     paths, notes = options.evaluated, ()
     table = compare(*paths, at=options.at, over_seeds=options.over_seeds, out=options.out)
-    console.print(grid(table, options.classes))
+    if table.verdict.judged:
+        console.print("verdict, each at its own guidance; bold is clear and the better", style="bold", highlight=False)
+        console.print(grid(table, table.verdict.lines, verdict=True))
+        console.print("all numbers: description, not corrected for the number of comparisons", highlight=False)
+    console.print(grid(table, [line for line in table.lines if options.classes or line.group != "class"]))
     if not options.over_seeds and (names := only_seeds_differ(paths)):
         notes = (f"{names} differ only in the seed: --over-seeds shows their mean and spread in one column",)
-    for note in (*table.notes, *notes):
+    for note in (*table.verdict.notes, *table.notes, *notes):
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     if options.out:
         print_line(f"\ntable: {options.out}")
@@ -53,8 +57,8 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def grid(compared: ComparisonTable, classes: bool) -> Grid:
-    """The comparison for a terminal."""
+def grid(compared: ComparisonTable, lines: Sequence[Line], verdict: bool = False) -> Grid:
+    """Lines of a comparison for a terminal."""
     table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
     for name in ("metric", "classes", "g"):
         table.add_column(name)
@@ -62,17 +66,15 @@ def grid(compared: ComparisonTable, classes: bool) -> Grid:
         table.add_column(escape(name), justify="right", overflow="fold")
         if place:
             table.add_column("difference", justify="right", overflow="fold")
-    for line in compared.lines:
-        if line.group == "class" and not classes:
-            continue
+    for line in lines:
         cells: list[str] = []
         for place, cell in enumerate(line.cells):
             text = shown(line.metric, cell, compared.seeds[place] if compared.seeds else None)
-            cells.append(f"[bold green]{text}[/]" if cell.best else text)
+            cells.append(f"[bold green]{text}[/]" if cell.bold else text)
             if place:
                 difference = escape(change(line.metric, cell))
-                unclear = cell.difference is not None and not cell.difference.clear
+                unclear = verdict and cell.difference is not None and not cell.difference.clear
                 cells.append(f"[dim]{difference}[/]" if unclear else difference)
-        guidance = "" if line.guidance is None else f"{line.guidance:g}"
+        guidance = guidance_text(compared, line, verdict)
         table.add_row(METRICS[line.metric].on(compared.is_fid).heading, escape(where(line)), guidance, *cells)
     return table

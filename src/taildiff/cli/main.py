@@ -22,7 +22,7 @@ VERBS = {
     "train": "train a recipe on a store; rerun the same command to resume",
     "sample": "sample images of each class from a run",
     "evaluate": "compare a run's samples, or any images, with real ones, by class and by group",
-    "compare": "evaluations side by side: the best in bold, differences with intervals",
+    "compare": "evaluations side by side: a verdict, and differences with intervals",
     "report": "one HTML page about one run, or comparing several",
     "recipes": "list the recipes",
 }

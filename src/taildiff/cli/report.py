@@ -59,18 +59,17 @@ def print_summary(summary: Summary) -> None:
 
 
 def summary_table(summary: Summary) -> Table:
-    """The summary with one column per run, to fit a terminal; the best of each line is bold."""
+    """The summary with one column per run, to fit a terminal; bold follows the verdict."""
     table = Table("", box=None, header_style="bold", pad_edge=False)
     for row in summary.rows:
         table.add_column(escape(row.title), justify="right", overflow="fold")
     heading = ""
-    for column, best in zip(summary.columns, summary.best(), strict=True):
+    for column in summary.columns:
         if column.heading != heading:
             table.add_section()
         heading = column.heading
-        best_text = column.text(best) if best is not None else None
-        texts = [(column.shown(row), column.text(column.value(row))) for row in summary.rows]
-        marked = [f"[bold green]{shown}[/]" if text == best_text else shown for shown, text in texts]
+        texts = [(column.shown(row), summary.bold(row, column)) for row in summary.rows]
+        marked = [f"[bold green]{text}[/]" if bold else text for text, bold in texts]
         plain = heading.rstrip(" ↓↑")
         table.add_row(f"{plain}, {column.title}{heading.removeprefix(plain)}", *marked)
     return table

@@ -7,13 +7,17 @@ paired where the images share seeds, labels and real images, since those are the
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Self
 
-from taildiff.comparison.difference import Difference, between
+from taildiff.comparison.difference import between
 from taildiff.comparison.equal_training import CLOSE, At, Training, amount, uneven
+from taildiff.comparison.table import Cell, ComparisonTable, Line, Verdict
+from taildiff.comparison.verdict import common_grid, judged, own_guidance
 from taildiff.errors import RunError
-from taildiff.evaluation.replicates import key_of, read_replicates
-from taildiff.evaluation.table import Group, Row, Table
+from taildiff.evaluation.replicates import Floats, Key, key_of, read_replicates
+from taildiff.evaluation.table import Row, Table
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import METRICS, MetricName
 
@@ -27,40 +31,6 @@ class Subject:
     table: Table
     training: Training | None = None
     """Of its weights, where evaluations of equal training are compared."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of one subject."""
-
-    row: Row | None
-    best: bool = False
-    difference: Difference | None = None
-    seeds: int | None = None
-    """Training seeds behind a mean; None for a single run or for images."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One metric in one scope at one guidance."""
-
-    metric: MetricName
-    group: Group
-    class_name: str
-    guidance: float | None
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class ComparisonTable:
-    """Evaluations side by side; `notes` are warnings for the reader."""
-
-    names: tuple[str, ...]
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...]
-    is_fid: bool
-    seeds: tuple[int, ...] = ()
-    """Number of training seeds behind each subject, where they are means over seeds (`seeds.py`)."""
 
 
 def found_at(path: Path) -> list[EvalDir]:
@@ -112,26 +82,66 @@ def differing(first: Table, second: Table) -> list[tuple[str, str, str]]:
 
 
 def compare(subjects: Sequence[Subject]) -> ComparisonTable:
-    """All numbers that the first subject and another one have, with the best marked."""
-    first = subjects[0]
-    replicates = [read_replicates(subject.folder, subject.table.rows) for subject in subjects]
-    rows = [{key_of(row): row for row in subject.table.rows} for subject in subjects]
-    lines: list[Line] = []
-    for key, row in rows[0].items():
-        across = [of_subject.get(key) for of_subject in rows]
-        if not METRICS[row.metric].option or sum(r is not None and r.value is not None for r in across) < 2:
-            continue
-        best = best_of(row.metric, across)
-        cells = [Cell(row, 0 in best)]
-        for place in range(1, len(subjects)):
-            difference = between(row, across[place], (replicates[0].get(key), replicates[place].get(key)))
-            cells.append(Cell(across[place], place in best, difference))
-        lines.append(Line(row.metric, row.group, row.class_name, row.guidance, tuple(cells)))
+    """All numbers that the first subject and another one have, and the verdict."""
+    numbers = [_Numbers.of(subject) for subject in subjects]
+    keys = [key for key in numbers[0].rows if METRICS[key[0]].option]
+    lines = [line for key in keys if (line := _line(numbers, [key] * len(numbers))) is not None]
     if not lines:
         raise RunError("nothing to compare: no two of them have a number at the same guidance and class")
     return ComparisonTable(
-        tuple(_named(s) for s in subjects), tuple(lines), notes_of(subjects), first.table.definition.extractor.is_fid
+        tuple(_named(s) for s in subjects),
+        tuple(lines),
+        (*notes_of(subjects), *_without_replicates(subjects, numbers)),
+        subjects[0].table.definition.extractor.is_fid,
+        verdict=verdict_on(subjects),
     )
+
+
+def verdict_on(subjects: Sequence[Subject]) -> Verdict:
+    """The verdict on evaluations by one definition: `verdict.py`."""
+    numbers = [_Numbers.of(subject) for subject in subjects]
+    grid = common_grid(subject.table.guidances for subject in subjects)
+    guidances = [own_guidance(own.value, grid) for own in numbers]  # None for existing images
+    return judged([s.name for s in subjects], grid, guidances, partial(_line, numbers))
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """The rows and replicates of one evaluation."""
+
+    rows: dict[Key, Row]
+    replicates: dict[Key, Floats]
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self:
+        rows = subject.table.rows
+        return cls({key_of(row): row for row in rows}, read_replicates(subject.folder, rows))
+
+    def value(self, metric: MetricName, guidance: float) -> float | None:
+        """Over all classes."""
+        row = self.rows.get((metric, "all", "", guidance))
+        return row.value if row else None
+
+
+def _line(numbers: Sequence[_Numbers], keys: Sequence[Key]) -> Line | None:
+    """One number of each; None where fewer than two have it."""
+    rows = [own.rows.get(key) for own, key in zip(numbers, keys, strict=True)]
+    if sum(row is not None and row.value is not None for row in rows) < 2:
+        return None
+    first, *others = [own.replicates.get(key) for own, key in zip(numbers, keys, strict=True)]
+    differences = [between(rows[0], row, (first, other)) for row, other in zip(rows[1:], others, strict=True)]
+    cells = [Cell(row, difference=difference) for row, difference in zip(rows, [None, *differences], strict=True)]
+    return Line(*keys[0], tuple(cells))
+
+
+def _without_replicates(subjects: Sequence[Subject], numbers: Sequence[_Numbers]) -> list[str]:
+    missing = [subject.name for subject, own in zip(subjects, numbers, strict=True) if not own.replicates]
+    if not missing:
+        return []
+    return [
+        f"no intervals of differences for {', '.join(missing)}: evaluated by an older version, or without replicates. "
+        "Evaluate again, which reuses images and features: taildiff evaluate"
+    ]
 
 
 def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
@@ -141,17 +151,8 @@ def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
     if {subject.table.definition.source for subject in subjects} == {"images", "run"}:
         notes.append("the sampling of the existing images is not known: differences may be due to guidance")
     if len({_swept(subject) for subject in subjects}) > 1:
-        notes.append("guidance was swept over different values: the best of more values has an advantage")
+        notes.append("guidance was swept over different values: the verdict chooses from the common ones alone")
     return tuple(notes)
-
-
-def best_of(metric: MetricName, rows: Sequence[Row | None]) -> set[int]:
-    """Places of the best values; none where all are equal or the metric has no better direction."""
-    values = {place: row.value for place, row in enumerate(rows) if row is not None and row.value is not None}
-    if len(set(values.values())) < 2:
-        return set()
-    best = METRICS[metric].best(values.values())
-    return {place for place, value in values.items() if value == best}
 
 
 def _evaluated(path: Path) -> list[EvalDir]:

@@ -14,7 +14,7 @@ from taildiff.evaluation.table import Row
 from taildiff.metrics.intervals import Z95
 
 LEVEL = 0.05
-"""Up to which p-value two numbers differ."""
+"""Of the verdict: up to which corrected p-value a difference is clear."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,13 @@ class Difference:
     high: float | None = None
     p: float | None = None
     """Two-sided, of this comparison alone."""
+    p_holm: float | None = None
+    """Corrected over the comparisons of the verdict (`verdict.py`); None for description."""
 
     @property
     def clear(self) -> bool:
-        """Whether its interval excludes 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether the verdict says that the two differ."""
+        return self.p_holm is not None and self.p_holm <= LEVEL
 
 
 def between(first: Row | None, other: Row | None, replicates: tuple[Floats | None, Floats | None]) -> Difference | None:
@@ -39,7 +41,7 @@ def between(first: Row | None, other: Row | None, replicates: tuple[Floats | Non
         return None
     value, error = other.value - first.value, _error((first, other), replicates)
     if not error:
-        return Difference(value)
+        return Difference(value, p=1.0 if error == value == 0 else None)
     return Difference(value, value - Z95 * error, value + Z95 * error, erfc(abs(value) / error / sqrt(2)))
 
 

@@ -1,10 +1,13 @@
-"""A comparison as CSV, Markdown or LaTeX: one line per number, one column per subject, the best in bold."""
+"""A comparison as CSV, Markdown or LaTeX: one column per subject; first the verdict, then all numbers.
+
+Bold follows the verdict alone (`verdict.py`).
+"""
 
 import csv
 import io
 from collections.abc import Callable
 
-from taildiff.comparison.compare import Cell, ComparisonTable, Line
+from taildiff.comparison.table import Cell, ComparisonTable, Line
 from taildiff.errors import InputError
 from taildiff.spec import METRICS
 
@@ -51,49 +54,81 @@ def shown(metric: str, cell: Cell, seeds: int | None = None) -> str:
 
 
 def change(metric: str, cell: Cell) -> str:
-    """The difference to the first subject with its interval; empty without one."""
+    """The difference to the first subject with its interval, in the verdict with its corrected p; empty without one."""
     if cell.difference is None:
         return ""
     d = cell.difference
     text = METRICS[metric].text(d.value, sign=True)
     if d.low is None or d.high is None:
         return text
-    return f"{text} [{METRICS[metric].text(d.low, sign=True)}, {METRICS[metric].text(d.high, sign=True)}]"
+    text += f" [{METRICS[metric].text(d.low, sign=True)}, {METRICS[metric].text(d.high, sign=True)}]"
+    return text if d.p_holm is None else f"{text}, {p_text(d.p_holm)}"
+
+
+def p_text(p: float) -> str:
+    """A corrected p-value: "p = 0.03"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def guidance_text(compared: ComparisonTable, line: Line, verdict: bool) -> str:
+    """The guidance of a line; in the verdict that of each subject where they differ."""
+    if verdict:
+        return compared.verdict.at
+    return "" if line.guidance is None else f"{line.guidance:g}"
 
 
 def to_csv(compared: ComparisonTable) -> str:
     """Plain numbers, one line per number and subject."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ("metric", "group", "class", "guidance", "subject", "value", "low", "high", "n_real", "n_generated", "best")
-    writer.writerow((*head, "difference", "difference_low", "difference_high", "n_seeds"))
-    for line in compared.lines:
-        for name, cell in zip(compared.names, line.cells, strict=True):
-            row, d = cell.row, cell.difference
-            values = (row.value, row.low, row.high, row.n_real, row.n_generated) if row else (None,) * 5
-            change_ = (d.value, d.low, d.high) if d else (None,) * 3
-            place = (line.metric, line.group, line.class_name, line.guidance, name)
-            writer.writerow((*place, *values, str(cell.best).lower(), *change_, cell.seeds))
+    head = ("part", "metric", "group", "class", "guidance", "subject", "value", "low", "high", "n_real", "n_generated")
+    writer.writerow((*head, "difference", "difference_low", "difference_high", "p_holm", "clear", "n_seeds"))
+    for part, lines in _parts(compared):
+        for line in lines:
+            for name, cell in zip(compared.names, line.cells, strict=True):
+                row, d = cell.row, cell.difference
+                values = (row.value, row.low, row.high, row.n_real, row.n_generated) if row else (None,) * 5
+                clear = str(d.clear).lower() if d and d.p_holm is not None else None
+                change_ = (d.value, d.low, d.high, d.p_holm, clear) if d else (None,) * 5
+                place = (part, line.metric, line.group, line.class_name, row.guidance if row else line.guidance, name)
+                writer.writerow((*place, *values, *change_, cell.seeds))
     return text.getvalue()
 
 
 def to_markdown(compared: ComparisonTable) -> str:
-    """A table for a README."""
+    """Tables for a README: the verdict and the rest."""
     head = _head(compared, "−", _plain)
-    rows = [_cells(line, compared, lambda text: f"**{text}**", _plain) for line in compared.lines]
-    lines = [head, ["---", "---", *(["--:"] * (len(head) - 2))], *rows]
-    notes = "".join(f"\n- {_plain(note)}" for note in compared.notes)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n" + (notes + "\n" if notes else "")
+    tables: list[str] = []
+    for part, lines in _parts(compared):
+        rows = [_cells(line, compared, part == "verdict", lambda text: f"**{text}**", _plain) for line in lines]
+        table = [head, ["---", "---", *(["--:"] * (len(head) - 2))], *rows]
+        tables.append(f"{_TITLES[part]}:\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n")
+    notes = "".join(f"- {_plain(note)}\n" for note in (*compared.verdict.notes, *compared.notes))
+    return "\n".join([*tables, notes] if notes else tables)
 
 
 def to_latex(compared: ComparisonTable) -> str:
-    """A tabular for a paper (package booktabs)."""
+    """A tabular for a paper (package booktabs): the verdict and the rest."""
     head = _head(compared, "$-$", _tex)
-    rows = [_cells(line, compared, lambda text: f"\\textbf{{{text}}}", _tex) for line in compared.lines]
-    body = [" & ".join(cells) + r" \\" for cells in rows]
-    notes = [f"% {note}" for note in compared.notes]
-    top = [f"\\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+    body: list[str] = []
+    for part, lines in _parts(compared):
+        rows = [_cells(line, compared, part == "verdict", lambda text: f"\\textbf{{{text}}}", _tex) for line in lines]
+        title = f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{_TITLES[part]}}}}}"
+        body += [r"\midrule", *(f"{row} \\\\" for row in (title, *map(" & ".join, rows)))]
+    notes = [f"% {note}" for note in (*compared.verdict.notes, *compared.notes)]
+    top = [f"\\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule", " & ".join(head) + r" \\"]
     return "\n".join([*notes, *top, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+_TITLES = {
+    "verdict": "Verdict, each at its own guidance (bold: clear and the better)",
+    "description": "Description, not corrected for the number of comparisons",
+}
+
+
+def _parts(compared: ComparisonTable) -> list[tuple[str, tuple[Line, ...]]]:
+    verdict = [("verdict", compared.verdict.lines)] if compared.verdict.judged else []
+    return [*verdict, ("description", compared.lines)]
 
 
 def _head(compared: ComparisonTable, minus: str, plain: Callable[[str], str]) -> list[str]:
@@ -103,12 +138,14 @@ def _head(compared: ComparisonTable, minus: str, plain: Callable[[str], str]) ->
     return ["metric", "classes", "guidance", top, *columns]
 
 
-def _cells(line: Line, compared: ComparisonTable, bold: Callable[[str], str], plain: Callable[[str], str]) -> list[str]:
-    guidance = "" if line.guidance is None else f"{line.guidance:g}"
+def _cells(
+    line: Line, compared: ComparisonTable, verdict: bool, bold: Callable[[str], str], plain: Callable[[str], str]
+) -> list[str]:
+    guidance = guidance_text(compared, line, verdict)
     cells = [plain(METRICS[line.metric].on(compared.is_fid).heading), plain(where(line)), guidance]
     for place, cell in enumerate(line.cells):
         text = plain(shown(line.metric, cell, compared.seeds[place] if compared.seeds else None))
-        cells.append(bold(text) if cell.best else text)
+        cells.append(bold(text) if cell.bold else text)
         if place:
             cells.append(plain(change(line.metric, cell)))
     return cells

@@ -11,32 +11,25 @@ equal training time, which the table says.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import sqrt
 from pathlib import Path
 from statistics import mean, variance  # exact: the order of the runs changes no digit
 
-from taildiff.comparison.compare import (
-    Cell,
-    ComparisonTable,
-    Line,
-    Subject,
-    best_of,
-    choose,
-    names_of,
-    notes_of,
-)
+from taildiff.comparison.compare import Subject, choose, names_of, notes_of
 from taildiff.comparison.difference import Difference
 from taildiff.comparison.equal_training import At
 from taildiff.comparison.settings import TrainedRun, check_seeds, grouped, read_runs, setting_names
+from taildiff.comparison.table import Cell, ComparisonTable, Line, Verdict
+from taildiff.comparison.verdict import common_grid, judged, own_guidance
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import Key, key_of
 from taildiff.evaluation.table import Row
-from taildiff.metrics.intervals import Interval
-from taildiff.spec import METRICS
+from taildiff.spec import METRICS, MetricName
 
 
 @dataclass(frozen=True)
-class _Setting:
+class Setting:
     """The rows of each run of a setting, in ascending order of seeds."""
 
     name: str
@@ -55,6 +48,11 @@ class _Setting:
         by_seed = ((seed, rows.get(key)) for seed, rows in zip(self.seeds, self.rows, strict=True))
         return {seed: row for seed, row in by_seed if row is not None and row.value is not None}
 
+    def value(self, metric: MetricName, guidance: float) -> float | None:
+        """The mean over all classes; None where a seed lacks it."""
+        rows = self.measured((metric, "all", "", guidance))
+        return mean(row.value or 0.0 for row in rows.values()) if len(rows) == len(self.seeds) else None
+
 
 def compare_seeds(paths: Sequence[Path], at: At | None = None) -> ComparisonTable:
     """One column per setting: means over the seeds of its runs, with Student's intervals.
@@ -69,73 +67,81 @@ def compare_seeds(paths: Sequence[Path], at: At | None = None) -> ComparisonTabl
     if at is None and any(low < high for low, high in (setting.steps for setting in settings)):
         settings = _settings(paths, groups, "time")
     keys = dict.fromkeys(key for rows in settings[0].rows for key in rows if METRICS[key[0]].option)
-    lines = [line for key in keys if (line := _line(key, settings)) is not None]
+    lines = [line for key in keys if (line := _line(settings, [key] * len(settings))) is not None]
     if not lines:
         raise RunError("nothing to compare: no two settings have a number at the same guidance and class")
     subjects = [subject for setting in settings for subject in setting.subjects]
     notes = (*notes_of(subjects), *_notes(settings, lines))
     is_fid = subjects[0].table.definition.extractor.is_fid
-    return ComparisonTable(
-        tuple(s.name for s in settings), tuple(lines), notes, is_fid, tuple(len(s.seeds) for s in settings)
-    )
+    names, seeds = tuple(s.name for s in settings), tuple(len(s.seeds) for s in settings)
+    return ComparisonTable(names, tuple(lines), notes, is_fid, seeds, verdict_over(settings))
 
 
-def student(values: Sequence[float]) -> Interval | None:
-    """95 % interval of the mean of normally distributed values (n,); None for fewer than two."""
+def verdict_over(settings: Sequence[Setting]) -> Verdict:
+    """The verdict on means over training seeds, with Student's or Welch's p-values."""
+    grid = common_grid(subject.table.guidances for setting in settings for subject in setting.subjects)
+    guidances = [own_guidance(setting.value, grid) for setting in settings]
+    return judged([setting.name for setting in settings], grid, guidances, partial(_line, settings))
+
+
+def student(values: Sequence[float]) -> Difference:
+    """The mean of normally distributed values (n,), with interval and p-value for two or more."""
     if len(values) < 2:
-        return None
+        return Difference(mean(values))
     return _around(mean(values), variance(values) / len(values), len(values) - 1)
 
 
-def welch(first: Sequence[float], other: Sequence[float]) -> Interval | None:
-    """95 % interval of mean(other) - mean(first) of unpaired values; None for fewer than two of either."""
+def welch(first: Sequence[float], other: Sequence[float]) -> Difference:
+    """mean(other) - mean(first) of unpaired values, with interval and p-value for two or more of each."""
+    difference = mean(other) - mean(first)
     if min(len(first), len(other)) < 2:
-        return None
-    difference, (a, b) = mean(other) - mean(first), (variance(v) / len(v) for v in (first, other))
+        return Difference(difference)
+    a, b = (variance(v) / len(v) for v in (first, other))
     if a + b == 0:  # no spread, so the degrees of freedom are undefined
-        return Interval(difference, difference)
+        return _around(difference, 0.0, 1.0)
     share = a / (a + b)
     freedom = 1 / (share**2 / (len(first) - 1) + (1 - share) ** 2 / (len(other) - 1))
     return _around(difference, a + b, freedom)
 
 
-def _around(centre: float, squared_error: float, freedom: float) -> Interval:
-    from scipy.special import stdtrit  # Student's quantile without the half second that scipy.stats takes to import
+def _around(centre: float, squared_error: float, freedom: float) -> Difference:
+    """Without a p-value where there is a difference and no spread: a few equal values are no sign of certainty."""
+    from scipy.special import stdtr, stdtrit  # Student's law without the half second that scipy.stats takes to import
 
-    half = float(stdtrit(freedom, 0.975)) * sqrt(squared_error)
-    return Interval(centre - half, centre + half)
+    error = sqrt(squared_error)
+    half = float(stdtrit(freedom, 0.975)) * error
+    p = 2 * float(stdtr(freedom, -abs(centre) / error)) if error else 1.0 if centre == 0 else None
+    return Difference(centre, centre - half, centre + half, p)
 
 
-def _settings(paths: Sequence[Path], groups: Sequence[Sequence[TrainedRun]], at: At | None) -> list[_Setting]:
+def _settings(paths: Sequence[Path], groups: Sequence[Sequence[TrainedRun]], at: At | None) -> list[Setting]:
     subjects = dict(zip(paths, choose(paths, at), strict=True))
     return [
-        _setting(name, group, [subjects[run.path] for run in group])
+        setting_of(name, [run.seed for run in group], [subjects[run.path] for run in group])
         for name, group in zip(setting_names(groups), groups, strict=True)
     ]
 
 
-def _setting(name: str, group: Sequence[TrainedRun], subjects: Sequence[Subject]) -> _Setting:
+def setting_of(name: str, seeds: Sequence[int], subjects: Sequence[Subject]) -> Setting:
+    """A setting of evaluated runs with these seeds, in ascending order."""
     rows = tuple({key_of(row): row for row in subject.table.rows} for subject in subjects)
-    setting = _Setting(name, tuple(run.seed for run in group), rows, tuple(subjects))
+    setting = Setting(name, tuple(seeds), rows, tuple(subjects))
     if subjects[0].training is None:
         return setting
     low, high = setting.steps
     return replace(setting, name=f"{name} (step {low})" if low == high else f"{name} (steps {low}–{high})")
 
 
-def _line(key: Key, settings: Sequence[_Setting]) -> Line | None:
-    """One number of all settings; None where fewer than two have it (a single setting shows all its numbers)."""
-    measured = [setting.measured(key) for setting in settings]
+def _line(settings: Sequence[Setting], keys: Sequence[Key]) -> Line | None:
+    """One number of each setting; None where fewer than two have it (a single setting shows all its numbers)."""
+    measured = [setting.measured(key) for setting, key in zip(settings, keys, strict=True)]
     if sum(map(bool, measured)) < min(2, len(settings)):
         return None
     values = [{seed: row.value for seed, row in rows.items() if row.value is not None} for rows in measured]
     means = [mean_row(s.name, list(rows.values())) for s, rows in zip(settings, measured, strict=True)]
-    best = best_of(key[0], means)
-    cells = [
-        Cell(row, place in best, _difference(values[0], values[place]) if place else None, len(values[place]))
-        for place, row in enumerate(means)
-    ]
-    return Line(*key, tuple(cells))
+    differences = [None, *(_difference(values[0], other) for other in values[1:])]
+    cells = [Cell(row, False, d, len(own)) for row, d, own in zip(means, differences, values, strict=True)]
+    return Line(*keys[0], tuple(cells))
 
 
 def mean_row(name: str, rows: Sequence[Row]) -> Row | None:
@@ -148,8 +154,8 @@ def mean_row(name: str, rows: Sequence[Row]) -> Row | None:
         update={
             "run": name,
             "value": mean(values),
-            "low": spread.low if spread else None,
-            "high": spread.high if spread else None,
+            "low": spread.low,
+            "high": spread.high,
             "n_real": min(row.n_real for row in rows),
             "n_generated": min(row.n_generated for row in rows),
         }
@@ -161,16 +167,11 @@ def _difference(first: dict[int, float], other: dict[int, float]) -> Difference 
         return None
     if first.keys() == other.keys():
         gaps = [other[seed] - first[seed] for seed in first]
-        return _within(mean(gaps), student(gaps))
-    a, b = list(first.values()), list(other.values())
-    return _within(mean(b) - mean(a), welch(a, b))
+        return student(gaps)
+    return welch(list(first.values()), list(other.values()))
 
 
-def _within(value: float, interval: Interval | None) -> Difference:
-    return Difference(value, interval.low, interval.high) if interval else Difference(value)
-
-
-def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:
+def _notes(settings: Sequence[Setting], lines: Sequence[Line]) -> list[str]:
     seeds = "; ".join(f"{s.name}: {', '.join(map(str, s.seeds))}" for s in settings)
     notes = [
         f"means over training seeds ({seeds}); ± and intervals are Student's 95 % from the spread between these runs, "
@@ -194,7 +195,7 @@ def _notes(settings: Sequence[_Setting], lines: Sequence[Line]) -> list[str]:
     return notes
 
 
-def _unequal_steps(settings: Sequence[_Setting]) -> list[str]:
+def _unequal_steps(settings: Sequence[Setting]) -> list[str]:
     """How far the steps and the training of the runs of one setting spread."""
     spreads: list[str] = []
     measure = ""

@@ -3,25 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from taildiff.comparison.difference import LEVEL
+from taildiff.comparison.table import Line
+from taildiff.reporting.judge import verdict_of
 from taildiff.reporting.load import Comparison, Evaluation, RunData
 from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import (
     LEGIBLE_ALL,
     LEGIBLE_CLASS,
+    PER_CENT,
+    WHERE,
     WORST,
-    Column,
-    Score,
     Summary,
     SummaryRow,
     best_guidance,
     capitalised,
     format_value,
+    unit_of,
 )
-from taildiff.spec import flatten
-
-CLOSE = 0.05
-"""Values without intervals that differ by less than this, relatively, count as equal."""
-_CLOSE_RULE = f"intervals overlap, or less than {100 * CLOSE:.0f}\N{NO-BREAK SPACE}% apart if there are none"
+from taildiff.spec import METRICS, flatten
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,19 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class _Win:
-    run: str
+class _Compared:
+    """A comparison of the verdict in words."""
+
     subject: str
     text: str
-    close: bool
+    ahead: str
+    """The run that is clearly better; empty if that is too close to call."""
 
 
 def claims(summary: Summary) -> list[Claim]:
     """The findings in order: which run is ahead where, what is too close to call, legibility, cost."""
     evaluated = [row for row in summary.rows if row.guidance is not None]
-    first = _single(evaluated[0]) if len(evaluated) == 1 else _compared(evaluated, summary.columns)
+    first = _single(evaluated[0]) if len(evaluated) == 1 else _compared(summary)
     return [*first, *_legibility(evaluated), *_cost(summary.rows)]
 
 
@@ -67,40 +69,43 @@ def _single(row: SummaryRow) -> list[Claim]:
     return [Claim(row.run, f"{start} {'; '.join(parts)}.")] if parts else []
 
 
-def _compared(rows: Sequence[SummaryRow], columns: Sequence[Column]) -> list[Claim]:
-    wins = [win for column in columns if column.subject and (win := _win(column, rows))]
+def _compared(summary: Summary) -> list[Claim]:
+    """What the verdict calls clear, by run, and what is too close to call."""
+    verdict = summary.verdict
+    if not verdict.judged:
+        return [Claim(None, _sentence(note)) for note in verdict.notes]
+    guidance = dict(zip(verdict.names, verdict.guidances, strict=True))
+    first, *others = verdict.names
     ahead: list[Claim] = []
-    for row in rows:
-        if clear := [win for win in wins if win.run == row.run and not win.close]:
-            ahead.append(Claim(row.run, f"(guidance {row.guidance:g}) is ahead in {_by_subject(clear)}."))
-    close = [win for win in wins if win.close]
-    return [*ahead, *([Claim(None, f"Too close to call ({_CLOSE_RULE}): {_by_subject(close)}.")] if close else [])]
+    close: list[_Compared] = []
+    for place, other in enumerate(others, start=1):
+        compared = [each for line in verdict.lines if (each := _words(line, place, summary))]
+        for run, rival in ((first, other), (other, first)):
+            if clear := [each for each in compared if each.ahead == run]:
+                against = f" of {rival}" if len(others) > 1 else ""
+                ahead.append(Claim(run, f"(guidance {guidance[run]:g}) is ahead{against} in {_by_subject(clear)}."))
+        close += [each for each in compared if not each.ahead]
+    rule = f"Too close to call, Holm-corrected over all comparisons at {100 * LEVEL:.0f}{PER_CENT}"
+    return [*ahead, *([Claim(None, f"{rule}: {_by_subject(close)}.")] if close else [])]
 
 
-def _win(column: Column, rows: Sequence[SummaryRow]) -> _Win | None:
-    """The best run and the runner-up; close if they print alike or `_close` says so."""
-    scored = [(score, row.run) for row in rows if (score := column.score(row))]
-    if len(scored) < 2 or column.better == "none":
+def _words(line: Line, place: int, summary: Summary) -> _Compared | None:
+    """One comparison with the first run; None if it was not tested."""
+    difference, rows = line.cells[place].difference, (line.cells[0].row, line.cells[place].row)
+    if difference is None or difference.p_holm is None:
         return None
-    sign = -1 if column.better == "higher" else 1
-    (first, run), (second, other) = sorted(scored, key=lambda pair: sign * pair[0].value)[:2]
-    best, next_best = column.text(first.value), column.text(second.value)
-    if best == next_best or _close(first, second):
-        return _Win(run, column.subject, f"{column.where} ({run} {best}, {other} {next_best})", close=True)
-    against = f"{best} against {next_best}" if len(scored) == 2 else f"{best}; next {other} {next_best}"
-    return _Win(run, column.subject, f"{column.where} ({against})", close=False)
+    record, names = METRICS[line.metric], (summary.verdict.names[0], summary.verdict.names[place])
+    subject = next((c.subject for c in summary.columns if c.metric == line.metric), record.title)
+    values = [format_value(row.value if row else None, unit_of(record)) for row in rows]
+    if not difference.clear:
+        return _Compared(subject, f"{WHERE[line.group]} ({names[0]} {values[0]}, {names[1]} {values[1]})", "")
+    winner = int(line.cells[place].bold)
+    return _Compared(subject, f"{WHERE[line.group]} ({values[winner]} against {values[1 - winner]})", names[winner])
 
 
-def _close(first: Score, second: Score) -> bool:
-    apart = first.apart(second)
-    if apart is None:
-        return abs(first.value - second.value) < CLOSE * max(abs(first.value), abs(second.value))
-    return not apart
-
-
-def _by_subject(wins: Sequence[_Win]) -> str:
-    subjects = dict.fromkeys(win.subject for win in wins)
-    return "; ".join(f"{s} {enumerated([win.text for win in wins if win.subject == s])}" for s in subjects)
+def _by_subject(compared: Sequence[_Compared]) -> str:
+    subjects = dict.fromkeys(each.subject for each in compared)
+    return "; ".join(f"{s} {enumerated([each.text for each in compared if each.subject == s])}" for s in subjects)
 
 
 def enumerated(parts: Sequence[str]) -> str:
@@ -146,6 +151,8 @@ def trust(comparison: Comparison) -> list[str]:
     sentences = [*comparison.warnings, *_unfinished(comparison.runs)]
     sentences += [text for run in settings if run.evaluation for text in _sizes(run.evaluation, bool(run.members))]
     if evaluations:
+        verdict = verdict_of(settings)
+        sentences += [_sentence(note) for note in verdict.notes if verdict.judged]
         sentences += _of_seeds(settings)
         sentences.append("Compare only with numbers of the same evaluation, not with published FIDs.")
     sentences += [_sentence(note) for evaluation in evaluations for note in evaluation.table.notes]
@@ -209,7 +216,7 @@ def _sizes(evaluation: Evaluation, over_seeds: bool) -> list[str]:
         share = format_value(classifier.value, "share")
         sentences.append(f"The classifier recognises {share} of the real images that it was not trained on.")
     if not over_seeds and any(r.low is not None for r in table.select("accuracy")):
-        sentences.append("Ranges and bands are 95 % intervals; they cover the choice of the samples only.")
+        sentences.append("Ranges and bands are 95 % intervals; they cover the choice of the images only.")
     if row is not None and row.low is None:
         sentences.append("Fréchet distances have no interval here: do not rely on small differences between them.")
     return sentences

@@ -5,7 +5,7 @@ import math
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from taildiff.comparison.compare import names_of
+from taildiff.comparison.verdict import common_grid
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
 from taildiff.evaluation.table import Group, Row, Table
@@ -59,6 +60,8 @@ class Evaluation:
 
     folder: EvalDir
     table: Table
+    grid: tuple[float, ...] = ()
+    """The guidance values that all evaluations of the report were swept over; empty: all of its own."""
 
     @property
     def method(self) -> str:
@@ -180,8 +183,13 @@ def _choose(evaluations: list[list[Evaluation]]) -> tuple[list[Evaluation | None
     method = next(e.method for e in reversed(evaluated[0]) if e.method in shared)
     chosen = [next((e for e in reversed(of_run) if e.method == method), None) for of_run in evaluations]
     sweeps = {e.table.guidances for e in chosen if e}
-    warning = "The runs were evaluated at different guidance values: more values favour the best one."
-    return chosen, [warning] if len(sweeps) > 1 else []
+    if len(sweeps) < 2:
+        return chosen, []
+    grid, warning = common_grid(sweeps), "The runs were evaluated at different guidance values: "
+    if not grid:
+        return chosen, [warning + "they have none in common, so there is no verdict, and more values favour the best."]
+    warning += f"each has its best of the common ones ({', '.join(f'{value:g}' for value in grid)})."
+    return [e and replace(e, grid=grid) for e in chosen], [warning]
 
 
 def _load(run: RunDir, name: str, evaluation: Evaluation | None) -> RunData:

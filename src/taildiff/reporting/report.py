@@ -57,7 +57,8 @@ class SummaryCell:
 
     text: str
     detail: str
-    best: bool
+    bold: bool
+    """Clear in the verdict, and the better."""
 
 
 @dataclass(frozen=True)
@@ -195,26 +196,24 @@ def _drawn(chart: Chart, runs: Sequence[RunData]) -> DrawnChart:
 
 
 def _summary_lines(summary: Summary) -> tuple[SummaryLine, ...]:
-    best = summary.best()
     if all(column.value(row) is None for column in summary.columns for row in summary.rows):
         return ()
     return tuple(
         SummaryLine(
             Legend(row.title, place % COLOURS),
-            tuple(_cell(row, *pair) for pair in zip(summary.columns, best, strict=True)),
+            tuple(_cell(row, column, summary.bold(row, column)) for column in summary.columns),
         )
         for place, row in enumerate(summary.rows)
     )
 
 
-def _cell(row: SummaryRow, column: Column, best: float | None) -> SummaryCell:
+def _cell(row: SummaryRow, column: Column, bold: bool) -> SummaryCell:
     score = column.score(row)
-    text = column.text(score.value if score else None)
     details = [cut(score.class_name)] if score and score.class_name else []
     if score and score.low is not None and score.high is not None and row.seeds == 1:
         low = column.text(score.low).removesuffix("\N{NO-BREAK SPACE}%")
         details.append(f"{low} to {column.text(score.high)}")
-    return SummaryCell(column.shown(row), ": ".join(details), best is not None and text == column.text(best))
+    return SummaryCell(column.shown(row), ": ".join(details), bold)
 
 
 def _missing(runs: Sequence[RunData], of_setting: Sequence[RunData], sheet: SampleSheet | None) -> tuple[Missing, ...]:

@@ -51,7 +51,8 @@ def _mean_evaluation(name: str, members: Sequence[RunData]) -> Evaluation | None
     definition = evaluations[0].table.definition
     spec = definition.spec.model_copy(update={"guidance": kept})
     definition = definition.model_copy(update={"run": name, "spec": spec})
-    return Evaluation(evaluations[0].folder, Table(tuple(row for row in rows if row), definition, notes))
+    table = Table(tuple(row for row in rows if row), definition, notes)
+    return replace(evaluations[0], table=table)
 
 
 def _mean_log(logs: Sequence[Sequence[LogLine]]) -> tuple[LogLine, ...]:

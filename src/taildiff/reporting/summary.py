@@ -6,12 +6,15 @@ samples and 50 % of those of every class.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import methodcaller
 from typing import Any, Literal
 
+from taildiff.comparison.table import Verdict
+from taildiff.comparison.verdict import own_guidance
 from taildiff.errors import InputError, unknown
 from taildiff.evaluation.table import Row
+from taildiff.reporting.judge import verdict_of
 from taildiff.reporting.load import Comparison, Evaluation, RunData, record_of
 from taildiff.reporting.settings import settings_of
 from taildiff.spec.metrics import METRICS, Better, Metric
@@ -27,7 +30,7 @@ PER_CENT = "\N{NO-BREAK SPACE}%"
 
 Unit = Literal["share", "gain", "score", "significant", "guidance", "seconds"]
 
-_WHERE = {
+WHERE = {
     "all": "over all classes",
     "head": "in the head",
     "body": "in the body",
@@ -49,12 +52,6 @@ class Score:
     """`all`, a group of classes, or `worst class`."""
     class_name: str = ""
     """The worst class."""
-
-    def apart(self, other: "Score") -> bool | None:
-        """Whether the two intervals are disjoint; None if either is unknown."""
-        if self.low is None or self.high is None or other.low is None or other.high is None:
-            return None
-        return self.low > other.high or other.low > self.high
 
 
 @dataclass(frozen=True)
@@ -106,6 +103,8 @@ class Column:
     """The metric's title in a sentence; empty for guidance and time."""
     where: str = ""
     """Such as "in the tail"."""
+    metric: str = ""
+    """The metric's name; empty for guidance and time."""
 
     def score(self, row: SummaryRow) -> Score | None:
         """The row's value in this column."""
@@ -137,22 +136,18 @@ class Summary:
 
     columns: tuple[Column, ...]
     rows: tuple[SummaryRow, ...]
+    verdict: Verdict = field(default_factory=Verdict)
 
-    def best(self) -> list[float | None]:
-        """The best value of each column; None without a better direction or fewer than two distinct values."""
-        return [self._best(column) for column in self.columns]
-
-    def _best(self, column: Column) -> float | None:
-        values = {value for row in self.rows if (value := column.value(row)) is not None}
-        if column.better == "none" or len(values) < 2:
-            return None
-        return min(values) if column.better == "lower" else max(values)
+    def bold(self, row: SummaryRow, column: Column) -> bool:
+        """Whether the verdict calls this number clear, and the better; never for what is not in its family."""
+        return self.verdict.bold(row.run, column.metric, column.title)
 
 
 def summarise(comparison: Comparison, metrics: Sequence[str] = ()) -> Summary:
     """The summary of loaded runs, in their order and seeds of one setting as one, with columns of `shown_metrics`."""
     records = [record_of(name, comparison.runs) for name in shown_metrics(comparison.runs, metrics)]
-    return Summary(columns(records), tuple(_row(run) for run in settings_of(comparison.runs)))
+    settings = settings_of(comparison.runs)
+    return Summary(columns(records), tuple(map(_row, settings)), verdict_of(settings))
 
 
 def shown_metrics(runs: Sequence[RunData], metrics: Sequence[str] = ()) -> tuple[str, ...]:
@@ -196,7 +191,8 @@ def columns(records: Sequence[Metric]) -> tuple[Column, ...]:
 
 def _column(record: Metric, place: str) -> Column:
     get = methodcaller("score", record.name, place)
-    return Column(capitalised(record.heading), place, unit_of(record), record.better, get, record.title, _WHERE[place])
+    heading, unit = capitalised(record.heading), unit_of(record)
+    return Column(heading, place, unit, record.better, get, record.title, WHERE[place], record.name)
 
 
 def capitalised(text: str) -> str:
@@ -205,19 +201,16 @@ def capitalised(text: str) -> str:
 
 
 def best_guidance(evaluation: Evaluation) -> float | None:
-    """The guidance of the lowest overall Fréchet distance; without any, of the highest overall accuracy."""
-    guidance = _best_guidance(evaluation.over_guidance("frechet", "all"), METRICS["frechet"])
-    return best_accuracy_guidance(evaluation) if guidance is None else guidance
+    """The guidance of the lowest overall Fréchet distance, else of the highest accuracy, among the common values."""
+    known = {(r.metric, r.guidance): r.value for r in evaluation.table.select(group="all") if r.guidance is not None}
+    grid = evaluation.grid or {guidance for _, guidance in known}
+    return own_guidance(lambda metric, guidance: known.get((metric, guidance)), grid)
 
 
 def best_accuracy_guidance(evaluation: Evaluation) -> float | None:
     """The guidance of the highest overall accuracy."""
-    return _best_guidance(evaluation.over_guidance("accuracy", "all"), METRICS["accuracy"])
-
-
-def _best_guidance(rows: Sequence[Row], record: Metric) -> float | None:
-    best = record.best(row.value for row in rows if row.value is not None)
-    return min((row.guidance for row in rows if row.value == best and row.guidance is not None), default=None)
+    rows = evaluation.over_guidance("accuracy", "all")
+    return max(rows, key=lambda row: row.value or 0.0).guidance if rows else None
 
 
 def _row(run: RunData) -> SummaryRow:
@@ -241,7 +234,7 @@ def _row(run: RunData) -> SummaryRow:
 
 
 def _scores(evaluation: Evaluation, guidance: float) -> tuple[Score, ...]:
-    placed = [(row, row.group) for row in evaluation.table.select(guidance=guidance) if row.group in _WHERE]
+    placed = [(row, row.group) for row in evaluation.table.select(guidance=guidance) if row.group in WHERE]
     worst = _worst(evaluation, guidance)
     return tuple(
         Score(row.value, row.low, row.high, row.metric, place, row.class_name)

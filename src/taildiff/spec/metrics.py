@@ -46,6 +46,8 @@ class Metric:
     """Measured by default."""
     overview: bool = True
     """Printed in the terminal if the default metrics are measured; files hold all."""
+    verdict: bool = False
+    """Belongs to the family of comparisons that may be called clear (`comparison/verdict.py`)."""
     option: Literal["metrics", "utility", ""] = "metrics"
     """The option that requests it; empty for numbers of the classifier, which are always measured."""
     fid_title: str = ""
@@ -98,18 +100,19 @@ _RECORDS = (
            bounds=(0.0, 1.0), unit="share", option="",
            description="Share of real images not used in its training that the classifier recognises."),
     Metric("accuracy", "accuracy", family="accuracy", better="higher", bounds=(0.0, 1.0), unit="share", cheap=True,
+           verdict=True,
            description="Samples that a classifier trained on real images takes for the class they were made for."),
     Metric("frechet", "Fréchet distance", short="Fréchet", fid_title="FID", family="frechet", better="lower",
-           bounds=(0.0, inf), digits=1, cheap=True,
+           bounds=(0.0, inf), digits=1, cheap=True, verdict=True,
            description="Distance between the distributions of generated and balanced real images."),
     Metric("kernel_distance", "kernel distance", short="kernel", fid_title="KID", family="kernel_distance",
-           better="lower", bounds=(-inf, inf), digits=None, cheap=True, overview=False,
+           better="lower", bounds=(-inf, inf), digits=None, cheap=True, overview=False, verdict=True,
            description="Unbiased distance between the distributions (MMD² with a cubic kernel); may fall below 0."),
     Metric("precision", "precision", family="neighbours", better="higher", bounds=(0.0, 1.0), unit="share",
            needs=("k",), cheap=True,
            description="Share of the generated images inside the balls around real ones."),
     Metric("recall", "recall", family="neighbours", better="higher", bounds=(0.0, 1.0), unit="share", needs=("k",),
-           cheap=True,
+           cheap=True, verdict=True,
            description="Part of the real images' variety that the samples cover. Wrong-class samples raise it "
            "too: read it beside the accuracy."),
     Metric("density", "density", family="balls", better="higher", bounds=(0.0, inf), cheap=True, overview=False,
@@ -149,6 +152,15 @@ METRICS: dict[str, Metric] = {record.name: record for record in _RECORDS}
 """Every record by name, in the order of tables."""
 CHEAP = tuple(record.name for record in _RECORDS if record.cheap)
 """The default of `--metrics`."""
+
+
+VERDICT_GROUPS: tuple[Literal["all", "head", "body", "tail"], ...] = ("all", "head", "body", "tail")
+"""Classes over which the metrics of the verdict are compared."""
+
+
+def verdict_metrics() -> tuple[str, ...]:
+    """Metrics of the verdict, in the catalogue's order."""
+    return tuple(record.name for record in METRICS.values() if record.verdict)
 
 
 def requestable() -> tuple[str, ...]:
