@@ -124,7 +124,7 @@ class Step:
     def spread(self, view: View, values: Tensor, also_dropped: bool = False) -> Tensor:
         """Values (m,) of a view's rows as (B,), 0 elsewhere, scaled so that the mean over B is unbiased.
 
-        `also_dropped`: the rows stand for those whose label was dropped too, of which `kept_only` draws none.
+        `also_dropped`: also let the rows stand for those whose label was dropped, of which `kept_only` draws none.
         """
         chosen = self._selection(view)
         if chosen is None:
