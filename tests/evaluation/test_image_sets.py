@@ -182,7 +182,7 @@ def test_npz_files_of_all_kinds_give_the_same_images(tmp_path: Path, change, not
 
 
 def test_other_sizes_are_resized_once_with_a_note(tmp_path: Path):
-    np.savez(tmp_path / "x.npz", images=np.zeros((4, 16, 16), np.uint8), labels=[0, 0, 1, 1])
+    np.savez(tmp_path / "x.npz", images=np.full((4, 16, 16), 99, np.uint8), labels=[0, 0, 1, 1])
     store, notes = to_store(tmp_path / "x.npz", tmp_path / "cache", 8)
     assert store.images.shape == (4, 8, 8, 1)
     assert "resize them a second time" in notes[0]

@@ -110,6 +110,8 @@ def test_bool_is_black_and_white_and_images_that_look_black_are_reported(tmp_pat
     assert (found.images.max(), found.notes) == (255, ())
     np.savez(tmp_path / "u.npz", images=images.astype(np.uint8), labels=np.arange(3))
     assert "largest value is 1 of 255" in read_images(tmp_path / "u.npz", PETS).notes[0]
+    np.savez(tmp_path / "d.npz", images=4095 * images.astype(np.uint16), labels=np.arange(3))  # 12 bits of 16
+    assert "largest value is 16 of 255" in read_images(tmp_path / "d.npz", PETS).notes[1]
 
 
 def test_the_size_is_the_commonest_and_hidden_thumbnails_are_no_images(tmp_path: Path):

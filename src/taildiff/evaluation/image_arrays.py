@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.data.class_names import by_number
+from taildiff.data.white import DARK
 from taildiff.errors import DataError
 from taildiff.io.npz import NpzError, array_names, map_array, read_arrays
 
@@ -134,12 +135,19 @@ def _arrays(path: Path) -> tuple[NDArray, NDArray[np.int64], tuple[str, ...]]:
 
 
 def _eight_bits(images: NDArray, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """`images` as uint8, with a note if they were not."""
+    """`images` as uint8, with notes if they were not, or if they nowhere reach an eighth of white."""
+    pixels, notes = _converted(images, path)
+    if (peak := int(pixels.max())) < DARK:
+        scale = "; save them with the largest possible value as white" if peak else ""
+        notes.append(f"{path}: its largest value is {peak} of 255, so its images look black{scale}")
+    return pixels, notes
+
+
+def _converted(images: NDArray, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
     if images.dtype == np.bool_:
         return images.astype(np.uint8) * 255, []
     if images.dtype == np.uint8:
-        few = f"{path}: its largest value is {images.max()} of 255, so its images look black"
-        return images, [few] if images.max() == 1 else []
+        return images, []
     values = images.astype(np.float64)
     low, high = float(values.min()), float(values.max())
     if images.dtype == np.uint16 and high > 255:

@@ -158,7 +158,8 @@ def _of_folder(path: Path, cache: Path, size: int | None, progress: Progress, fe
     sides, deep = _read_headers(source)
     commonest = max(sides, key=lambda side: (sides[side], side), default=found.size)
     side = size or min(commonest, _LARGEST)
-    store = prepare(found, cache / f"images-{cache_key(found.fingerprint, side)[:16]}", side, progress=progress)
+    key = cache_key(found.fingerprint, side, *([found.options] if found.options else []))
+    store = prepare(found, cache / f"images-{key[:16]}", side, progress=progress)
     notes: list[str] = []
     if size is None and len(sides) > 1:
         notes.append(f"{path}: its images differ in size; {side} pixels per side, the commonest, were taken for all")
