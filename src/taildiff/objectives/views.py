@@ -74,7 +74,7 @@ class Selection:
     spare: Tensor
     """Which rows only make the number divisible by that of the processes: neither anchors nor negatives; (m,) bool."""
     dropped: Tensor
-    """B/kept, scalar float32: the further scale that lets kept rows stand for dropped ones too; 1 if all can be drawn."""
+    """B/kept, scalar float32: the scale that lets kept rows stand for dropped ones; 1 if all can be drawn."""
 
     def part(self, rows: slice) -> "Selection":
         """One process's rows."""
