@@ -95,6 +95,18 @@ def test_show_a_folder_without_opening_its_images(run, photos):
     assert f"taildiff data prepare folder '{photos}' --out 'data/my photos' --size 32" in text
 
 
+def test_show_counts_exact_copies_of_files_and_of_a_store(run, photos, tmp_path):
+    assert "No exact copies." in run("show", photos)
+    for copy in ("copy of 0.png", "again.png"):
+        (photos / "cat" / copy).write_bytes((photos / "cat" / "0.png").read_bytes())
+    (photos / "dog" / "cat.png").write_bytes((photos / "cat" / "1.png").read_bytes())
+    run("prepare", "folder", photos, "--out", tmp_path / "store", "--size", 8)
+    for place in (photos, tmp_path / "store"):
+        text = run("show", place)
+        assert "Exact copies within a class: 2 training images (cat 6 different of 8)." in text
+        assert "Exact copies in different classes: 2 images, such as cat/1.png = dog/cat.png; correct" in text
+
+
 def test_show_a_cut(run, tmp_path):
     store = toy_store(tmp_path / "store", [40] * 5, held_out=10)
     text = run("show", store.root, "--tail", "exp", "--ratio", "0.1")

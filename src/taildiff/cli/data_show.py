@@ -17,6 +17,7 @@ from taildiff.spec import DataSpec, parse
 if TYPE_CHECKING:
     from taildiff.data.latents import LatentStore
     from taildiff.data.longtail import Groups
+    from taildiff.data.source import Source
     from taildiff.data.store import Columns
 
 _FOLDER_SIZE = 32
@@ -41,7 +42,7 @@ class Show:
     min_per_class: int = 0
     """Keep at least this many images per class."""
     verify: bool = False
-    """Read the whole store, or all latents, and compare the checksum with the recorded one."""
+    """Read the whole store, or all latents, compare the checksum with the recorded one, and count exact copies."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class _View:
     prepared: bool
     notes: tuple[str, ...] = ()
     """Lines below the title."""
+    copies: tuple[str, ...] = ()
+    """Sentences on exact copies."""
 
 
 def show(options: Show) -> None:
@@ -75,7 +78,7 @@ def show(options: Show) -> None:
         console.print(f"{groups.scheme}: " + "; ".join(_group_line(view, name, labels) for name, labels in groups))
     console.print()
     about = compare_cut(view.counts) if options.tail == "list" else ""
-    for line in (*_expectations(view), *filter(None, [about])):
+    for line in (*_expectations(view), *view.copies, *filter(None, [about])):
         console.print(f"• {line}", markup=False, highlight=False)
     next_steps(_command_after(options, view.prepared))
 
@@ -110,6 +113,7 @@ def _view(options: Show) -> _View:
     prepared = not options.path.exists() or is_store(options.path) or is_latents(options.path)
     store = open_data(options.path) if prepared else None
     notes = _notes(store) if isinstance(store, LatentStore) else ()
+    source = None
     if store is not None:
         if options.verify:
             verify(store, limit=None)
@@ -134,7 +138,30 @@ def _view(options: Show) -> _View:
     if 0 in counts:
         empty = names[counts.index(0)]
         raise DataError(f"class '{empty}' would keep no images; raise --ratio, or give --min-per-class 1")
-    return _View(title, names, uncut, held_out, counts, store is not None, notes)
+    copies = _copies(source or store, options.verify)
+    return _View(title, names, uncut, held_out, counts, store is not None, notes, copies)
+
+
+def _copies(data: "Columns | Source | None", verify: bool) -> tuple[str, ...]:
+    """Sentences on exact copies; of large data only with `--verify`, since all images are read."""
+    from taildiff.data.copies import copies, same_content, same_files
+    from taildiff.data.latents import LatentStore, pixels_of
+    from taildiff.data.source import Source
+    from taildiff.data.store import Store
+    from taildiff.data.verify import AFFORDABLE, affordable
+
+    if isinstance(data, Source):
+        content, names = same_files([Path(str(file)) for file in data.pictures(0)], AFFORDABLE), data.class_names
+        later = "Exact copies were not counted, as the files are large; taildiff data show STORE counts them."
+        return (later,) if content is None else copies(content, data.labels, data.test, names, data.names)
+    try:
+        store = pixels_of(data) if isinstance(data, LatentStore) else data
+    except DataError:  # the images are elsewhere
+        return ()
+    assert isinstance(store, Store)
+    if not (verify or affordable(store)):
+        return ("Exact copies were not counted, as the store is large; --verify counts them.",)
+    return copies(same_content(store), store.labels, store.test, store.meta.class_names, store.names)
 
 
 def _notes(latents: "LatentStore") -> tuple[str, ...]:
