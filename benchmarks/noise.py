@@ -59,7 +59,7 @@ def main() -> None:
         for name, make in (("torch", torch_), ("philox", philox)):
             start = time.perf_counter()
             with torch.inference_mode():
-                *_, _ = trajectory(build.sampler(sampling, process), process.times(20), predict, make())
+                *_, _ = trajectory(build.sampler(sampling, process), build.times(sampling, process), predict, make())
             if number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - start)
     each = {name: median(values) / o.images for name, values in seconds.items()}
