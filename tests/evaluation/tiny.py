@@ -38,7 +38,7 @@ def make_store(path: Path, train: tuple[int, ...], test: tuple[int, ...] = (0, 0
 def make_run(path: Path, store: Store, step: int = 5, data: DataSpec | None = None) -> RunDir:
     """A run as training leaves it, with the network that the seed 0 starts from."""
     run = RunDir(path)
-    spec = RunSpec(model=UNetSpec(channels=(8, 16)), steps=step, data=data or DataSpec())
+    spec = RunSpec(model=UNetSpec(channels=(8, 16), zero_init=False), steps=step, data=data or DataSpec())
     place = {"path": str(store.root), "hash": store.meta.hash}
     split = Split.cut(store, spec.data)
     info = {"spec": spec.model_dump(mode="json"), "facts": store.facts.model_dump(mode="json"), "store": place}

@@ -59,7 +59,7 @@ def batch_and_draws(n=6, channels=2, size=8, drop=0.3, dtype=torch.float64, seed
 
 def network(dtype=torch.float64, dropout=0.0):
     torch.manual_seed(0)
-    return UNet((8, 8), 2, 3, (8, 16), 1, dropout=dropout).to(dtype)
+    return UNet((8, 8), 2, 3, (8, 16), 1, dropout=dropout, zero_init=False).to(dtype)
 
 
 def test_a_step_equals_the_release_in_value_and_gradient(golden):

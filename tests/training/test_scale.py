@@ -33,7 +33,7 @@ from taildiff.training.request import StopRule
 from taildiff.training.resume import check_same
 from taildiff.training.session import fit_to_launcher, reduced_comparisons, run_training
 
-UNET = UNetSpec(channels=(8, 16))
+UNET = UNetSpec(channels=(8, 16), zero_init=False)
 SIT = SiTSpec(depth=2, width=24, heads=2, patch=4)
 UNCOUPLED = ObjectiveSpec(al=ALSpec(weight=0.2), cbdm=CBDMSpec(weight=0.5), drop=LabelDropSpec(p=0.3))
 CCUA = ObjectiveSpec(ucl=UCLSpec(weight=0.2), al=ALSpec(weight=0.2))

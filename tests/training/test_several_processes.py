@@ -20,7 +20,7 @@ from taildiff.spec import (
 )
 from taildiff.training.session import run_training
 
-UNET = UNetSpec(channels=(8, 16))
+UNET = UNetSpec(channels=(8, 16), zero_init=False)
 SIT = SiTSpec(depth=2, width=24, heads=2, patch=4)
 CCUA = ObjectiveSpec(ucl=UCLSpec(weight=0.2), al=ALSpec(weight=0.2))
 MANY = ObjectiveSpec(
