@@ -58,10 +58,8 @@ def called_different(n: int, shared: bool, scale: float, pairs: int) -> Counter[
 def test_two_draws_of_one_law_are_seldom_called_different(
     monkeypatch: pytest.MonkeyPatch, n: int, scale: float, shared: bool
 ):
-    """Before any correction; 28 of 300 is 3.4 standard deviations above 5 %."""
+    """Before any correction, description included; 28 of 300 is 3.4 standard deviations above 5 %."""
     monkeypatch.setattr(scores, "bootstrap", partial(bootstrap, count=200))
     found = called_different(n, shared, scale, PAIRS)
     assert set(verdict_metrics()) <= set(found)
-    assert {name: count for name, count in found.items() if count > MOST and name in verdict_metrics()} == {}
-    others = {name: count for name, count in found.items() if name not in verdict_metrics()}
-    assert max(others.values()) <= MOST + 5  # description; its rates are documented
+    assert {name: count for name, count in found.items() if count > MOST} == {}
