@@ -107,7 +107,8 @@ def train(
         changes: other fields of the spec, nested or dotted: `{"objective.ucl.weight": 0.2, "data": {"tail": "exp"}}`.
         stop_at: stop after this step; the same call without it resumes.
         max_time: stop after this many seconds; the same call resumes.
-        start_from: begin with the weights in this file.
+        start_from: begin with these weights: a run (its newest), a weights file or an official checkpoint. Rows of the
+            label table are carried over by class name; new classes are logged.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         command: recorded in run.json.
         **fields: top-level fields of `RunSpec`: steps, seed, batch_size, devices, …

@@ -54,7 +54,8 @@ class Options:
     max_time: str | None = None
     """Stop after this time, such as 90s, 45m, 1h30m."""
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Start from these weights (a file under weights/ of another run)."""
+    """Start from these weights: another run (its newest), a file under its weights/, or an official checkpoint. Classes
+    are matched by name; new ones start with fresh rows of the label table."""
     dry_run: bool = False
     """Check that the settings fit --data, print the resolved spec as JSON, and do nothing."""
 
@@ -148,7 +149,7 @@ def _report(run: Run, spec: RunSpec, command: list[str]) -> int:
     if outcome.reason == "finished":
         console.print(f"[green]trained[/] {place} to step {outcome.step}", highlight=False)
         next_steps(
-            command_line("sample", run.path, "--per-class", 8, "--guidance", 1.5, "--out", run.path / "drawn"),
+            command_line("sample", run.path, "--per-class", 8, "--out", run.path / "drawn"),
             command_line("evaluate", run.path),
             command_line("report", run.path),
         )

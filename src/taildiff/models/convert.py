@@ -4,6 +4,7 @@ Only tensors and argparse.Namespace, which the official files contain, are unpic
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from zipfile import is_zipfile
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from taildiff.errors import CheckpointError
 from taildiff.models.denoiser import Denoiser
-from taildiff.run.weights import Tensors, read_tensors
+from taildiff.run.weights import Tensors, check_finite, read_tensors
 
 LABELS = ("y_embedder.embedding_table.weight", "net.class_embedding.weight")
 """Tables with one row per class and a last one for "no label"."""
@@ -46,18 +47,22 @@ def read_foreign(path: Path) -> Tensors:
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
-def load_foreign(network: Denoiser, tensors: Tensors, source: str) -> None:
-    """Load parameters into a network; if the number of classes differs, of the label table only the null row.
+def load_foreign(network: Denoiser, tensors: Tensors, source: str, rows: Sequence[int | None] | None = None) -> None:
+    """Load parameters into a network.
 
-    `CheckpointError` names parameters that are missing, unknown or of another shape; the network is then unchanged.
+    `rows` has the row of the given label table for each class, None for a new class, which keeps its initial row; the
+    null row is always taken. Without it, tables of equal size are taken as they are, and of others only the null row.
+    `CheckpointError` names parameters that are missing, unknown, of another shape or not finite; the network is then
+    unchanged.
     """
     fresh = network.state_dict()
     tensors = {
-        name: _labels(fresh[name], value) if name in LABELS and name in fresh else value
+        name: _labels(fresh[name], value, rows) if name in LABELS and name in fresh else value
         for name, value in tensors.items()
     }
     if problems := misfits(fresh, tensors):
         raise CheckpointError(f"{source} does not fit this network: {problems}")
+    check_finite(tensors, source)
     network.load_state_dict(tensors)
 
 
@@ -74,8 +79,12 @@ def misfits(expected: Tensors, given: Tensors) -> str:
     return "; ".join(sorted(problems)[:4]) + more
 
 
-def _labels(fresh: Tensor, given: Tensor) -> Tensor:
-    """The given table, or (if the classes differ) the fresh one with the given null row."""
-    if fresh.shape == given.shape or fresh.shape[1:] != given.shape[1:]:
+def _labels(fresh: Tensor, given: Tensor, rows: Sequence[int | None] | None) -> Tensor:
+    """The table with the given rows of known classes, the fresh ones of new classes and the given null row."""
+    if fresh.shape[1:] != given.shape[1:] or (rows is None and fresh.shape == given.shape):
         return given
-    return torch.cat([fresh[:-1], given[-1:].to(fresh.dtype)])
+    table = torch.cat([fresh[:-1], given[-1:].to(fresh.dtype)])
+    for label, row in enumerate(rows or ()):
+        if row is not None:
+            table[label] = given[row]
+    return table

@@ -124,6 +124,16 @@ class EvalDir:
         return self.root / f"images-g{guidance:g}.npz"
 
 
+def weights_at(path: Path) -> Path:
+    """A weights file: the path itself, or the newest averaged weights of the run there; `RunError` without any."""
+    run = RunDir(path)
+    if not run.exists():
+        return path
+    if not (steps := run.weight_steps()):
+        raise RunError(f"{path} has no weights yet: continue it with the same taildiff train command")
+    return run.weights(steps[-1])
+
+
 def _steps(folder: Path, pattern: str) -> list[int]:
     if not folder.is_dir():
         return []

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from taildiff.errors import SpecError
-from taildiff.run.layout import RunDir
+from taildiff.errors import RunError, SpecError
+from taildiff.run.layout import RunDir, weights_at
 from taildiff.spec import ObjectiveSpec, RunSpec
 
 UNTRAINED = "the null label was never trained: objective.drop.p is 0 and no term trains the prediction without a label"
@@ -39,8 +39,8 @@ def check_guidance(trained: bool, guidance: Sequence[float], where: object) -> N
 
 def _start_trained(path: Path) -> bool:
     try:
-        with safe_open(path, framework="np") as file:
+        with safe_open(weights_at(path), framework="np") as file:
             objective = json.loads((file.metadata() or {})["taildiff"])["spec"]["objective"]
         return ObjectiveSpec.model_validate(objective).trains_null
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except (RunError, SafetensorError, OSError, ValueError, KeyError, TypeError):
         return True

@@ -60,6 +60,17 @@ def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
     return tensors, meta
 
 
+def check_finite(tensors: Tensors, source: object) -> None:
+    """`CheckpointError` for weights with NaN or infinity, which make black images and losses that are not finite."""
+    bad = [name for name, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise CheckpointError(
+            f"{source} has weights that are NaN or infinite ({bad[0]}{more}): training had diverged. Use weights of an "
+            "earlier step"
+        )
+
+
 def content_hash(tensors: Tensors, fields: Mapping[str, Any]) -> str:
     """sha256 over the metadata fields and over names, types, shapes and values of the tensors; hexadecimal."""
     digest = hashlib.sha256(json_sha256(fields).encode())

@@ -32,7 +32,7 @@ from taildiff.models.denoiser import Denoiser
 from taildiff.rng import stream
 from taildiff.run.layout import RunDir
 from taildiff.run.null_label import check_guidance, null_trained
-from taildiff.run.weights import Tensors, WeightsMeta, read_weights
+from taildiff.run.weights import Tensors, WeightsMeta, check_finite, read_weights
 from taildiff.spec import DataFacts, RunSpec, SamplingSpec
 
 Labels = int | str | Sequence[int | str] | NDArray[Any] | Tensor
@@ -72,6 +72,7 @@ def load_model(
     if device == "cpu":
         keep_freed_memory()
     path, tensors, meta, digest = _newest(run, weights, step)
+    check_finite(tensors, path)
     denoiser = build.denoiser(meta.spec.model, meta.facts)
     try:
         denoiser.load_state_dict(tensors)
