@@ -1,5 +1,6 @@
 """The images behind a number."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from evaluation.tiny import make_store
 from taildiff.errors import DataError
+from taildiff.evaluation.pipeline import mean_over_seeds
 from taildiff.evaluation.scopes import Pool, interleave, reference_index, scopes
 from taildiff.evaluation.scores import FAMILIES, Number, Sample, numbers
 
@@ -80,7 +82,7 @@ def measured(real: Pool, generated: Pool) -> dict[str, Number]:
 def test_each_number_names_its_own_images():
     found = measured(pool(100), pool(30, seed=1, right=24))
     assert {name: (n.n_real, n.n_generated) for name, n in found.items()} == {
-        "accuracy": (0, 30),
+        "accuracy": (100, 30),
         "frechet": (100, 30),
         "kernel_distance": (100, 30),
         "precision": (30, 30),
@@ -102,7 +104,39 @@ def test_too_few_images_give_no_number():
         return {name for name, number in measured(real, generated).items() if number.value is None}
 
     everything = {"accuracy", "frechet", "kernel_distance", "precision", "recall", "density", "coverage"}
-    assert without(pool(19), pool(30, right=30)) == everything
+    assert without(pool(19), pool(30, right=30)) == everything - {"accuracy"}
     balls = {"density", "coverage"}  # of 5 neighbours
     assert without(pool(30), pool(4, right=4)) == {"frechet", *balls}  # 4 points in 4 dimensions
     assert without(pool(30), pool(3, right=3)) == {"frechet", "precision", "recall", *balls}
+
+
+@pytest.mark.parametrize(
+    ("real", "low", "high"),
+    [(1, 0.168, 0.998), (2, 0.275, 0.995), (5, 0.453, 0.990), (12, 0.608, 0.981), (20, 0.826, 0.945)],
+)
+def test_accuracy_of_few_real_images_has_a_wide_interval(real: int, low: float, high: float):
+    """Wilson's for 1/(1/100 + 1/n) images by hand, at least one; from 20 real ones on for the 100 generated."""
+    (accuracy,) = numbers(Sample(pool(real), pool(100, seed=1, right=90)), "accuracy")
+    assert (accuracy.value, accuracy.n_real, accuracy.n_generated) == (0.9, real, 100)
+    assert (accuracy.low, accuracy.high) == pytest.approx((low, high), abs=0.0006)
+    assert accuracy.replicates is not None  # differences hold the classifier fixed
+    if real < 20:
+        assert mean_over_seeds([accuracy, accuracy]).low == pytest.approx(accuracy.low)
+
+
+def test_memorised_images_of_few_real_ones():
+    train, generated = pool(6, seed=2), pool(40, seed=3)
+    copies = Pool(np.concatenate([train.features, generated.features])[:40], np.zeros(40, dtype=np.int64))
+    sample = Sample(pool(9), copies, train=train, holdout=pool(3, seed=4), every_holdout=pool(30, seed=4))
+    (own,) = numbers(sample, "memorized")
+    assert own.value is not None
+    assert own.value >= 6 / 40
+    assert own.n_real == 3
+    assert own.low is not None
+    assert own.high is not None
+    assert own.high - own.low > 0.5
+    (others,) = numbers(replace(sample, real=pool(1), holdout=pool(0)), "memorized")  # nothing of its own held out
+    assert others.value is not None
+    assert others.n_real == 1
+    (nothing,) = numbers(replace(sample, holdout=None, every_holdout=None), "memorized")
+    assert nothing.value is None

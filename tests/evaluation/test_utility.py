@@ -92,9 +92,17 @@ def test_intervals_and_too_few_test_images():
     theirs = binomtest(right, 25).proportion_ci(method="wilson")
     assert (one.low, one.high) == pytest.approx((theirs.low, theirs.high))
     few = UtilityResult(found.real, found.real, found.real, np.repeat([0, 1, 2], [50, 19, 6]))
-    assert few.accuracy("real", (1,)).value is None
-    assert few.gain((1,)).value is None
-    assert few.gain((1, 2)).value is not None
+    rare = few.accuracy("real", (2,))  # 6 test images give an answer, with the width that 6 images have
+    assert rare.value is not None
+    theirs = binomtest(round(6 * rare.value), 6).proportion_ci(method="wilson")
+    assert (rare.low, rare.high) == pytest.approx((theirs.low, theirs.high))
+    gain = few.gain((2,))
+    assert gain.low is not None
+    assert gain.high is not None
+    assert gain.high - gain.low > 0.4
+    nothing = UtilityResult(found.real, found.real, found.real, np.repeat([0, 1], [50, 25]))
+    assert nothing.accuracy("real", (2,)).value is None
+    assert nothing.gain((2,)).value is None
 
 
 def test_the_paired_interval_holds_its_level():

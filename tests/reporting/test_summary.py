@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from taildiff.errors import RunError
 from taildiff.evaluation.table import Definition, ExtractorInfo, Row, Table
 from taildiff.reporting import plots, summary
-from taildiff.reporting.findings import claims, differences, trust
+from taildiff.reporting.findings import claims, classifiers, differences, trust
 from taildiff.reporting.load import Evaluation, load
 from taildiff.reporting.summary import (
     HEADLINE,
@@ -84,6 +84,29 @@ def test_a_row_holds_the_numbers_of_the_best_guidance(tmp_path: Path):
 )
 def test_legible_is_both_thresholds(overall: float | None, worst: float, legible: bool | None):
     assert SummaryRow("a", legible_all=overall, legible_worst=worst).legible is legible
+
+
+def test_legible_is_relative_to_what_the_classifier_reaches_on_real_images(tmp_path: Path):
+    """Photographs of which it recognises 49 % cannot have samples of which it recognises 85 %."""
+    weak = SummaryRow("a", legible_all=0.42, legible_worst=0.26, real_all=0.49, real_worst=0.5)
+    assert weak.legible is True  # 0.86 and 0.52 of it
+    assert dataclasses.replace(weak, legible_all=0.41).legible is False
+    assert dataclasses.replace(weak, legible_worst=0.24).legible is False
+
+    run = make_run(tmp_path / "run")
+    folder = next(run.evaluations())
+    table = Table.read(folder)
+    (overall,) = table.select("classifier_accuracy")
+    classes = [
+        overall.model_copy(update={"group": "class", "class_name": name, "value": value, "n_real": n})
+        for name, value, n in (("0", 1.0, 400), ("8", 0.4, 20), ("9", 0.1, 4))
+    ]
+    dataclasses.replace(table, rows=(*table.rows, *classes)).write(folder)
+    (row,) = summarise(load([run])).rows
+    assert row.real_all == pytest.approx(0.5)  # the mean over classes
+    assert row.real_worst == 1.0  # of class 0: 0.99; those of 8 and 9 (too few real images: 0.5 counts) are above it
+    assert row.legible is True
+    assert classifiers(load([run])) == ["The classifier recognises 98.5% of 1000 real images that it never saw."]
 
 
 def test_who_is_ahead_follows_the_verdict(tmp_path: Path):

@@ -10,7 +10,7 @@ from taildiff.api.evaluation_request import request
 from taildiff.api.fields import EvaluationFields
 from taildiff.api.progress import reporting
 from taildiff.errors import InputError, unknown
-from taildiff.evaluation.overview import overview
+from taildiff.evaluation.overview import classifier_line, overview
 from taildiff.evaluation.table import Row, Table
 from taildiff.log import Progress
 from taildiff.run.layout import EvalDir
@@ -59,7 +59,7 @@ class Evaluation:
         head = "".join(f"<th>{escape(name)}</th>" for name in shown.columns)
         rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in shown.rows)
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.table.notes)
-        caption = f"<caption>{escape(shown.title)}</caption>"
+        caption = f"<caption>{escape(' · '.join(filter(None, (shown.title, classifier_line(self.table)))))}</caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><ul>{notes}</ul>"
 
 

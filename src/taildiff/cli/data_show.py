@@ -235,7 +235,10 @@ def _expectations(view: _View) -> list[str]:
         lines.append("No balanced reference; all real images are used, so rare classes are measured on few.")
     rare = [label for label, count in enumerate(view.uncut) if count < FEWEST_REAL]
     if rare:
-        lines.append(f"{_names(view, rare)}: fewer than {FEWEST_REAL} real images, too few for per-class values.")
+        lines.append(
+            f"{_names(view, rare)}: fewer than {FEWEST_REAL} real images, too few for distances per class; accuracy "
+            "and memorised are given with wide intervals."
+        )
     few = [label for label, count in enumerate(counts) if count < FEWEST_REAL]
     if few:
         lines.append(

@@ -13,7 +13,7 @@ from taildiff.api.evaluation import Evaluation, evaluate
 from taildiff.api.evaluation_request import Request, request
 from taildiff.cli.common import command_line, console, guidances, next_steps, numbers, parse_options, print_line
 from taildiff.errors import SpecError
-from taildiff.evaluation.overview import Overview, overview, overview_metrics
+from taildiff.evaluation.overview import Overview, classifier_line, overview, overview_metrics
 from taildiff.spec import CHEAP, EvalSpec, SamplingSpec
 from taildiff.spec.metrics import requestable
 
@@ -103,14 +103,12 @@ def print_summary(evaluation: Evaluation) -> None:
     """Print an evaluation: the table by guidance and group, its notes, and where it is."""
     table = evaluation.table
     metrics = overview_metrics(table)
+    if text := classifier_line(table):
+        console.print(text, highlight=False)
     for start in range(0, len(metrics), _COLUMNS):
         console.print(_grid(overview(table, metrics[start : start + _COLUMNS])))
     for note in table.notes:
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
-    rows = table.select("classifier_accuracy", "all")
-    if rows and rows[0].value is not None:
-        text = f"The classifier recognises {rows[0].value:.1%} of {rows[0].n_real} real images it never saw."
-        console.print(text, highlight=False)
     print_line(f"\ntable:  {evaluation.folder / 'table.csv'}")
 
 

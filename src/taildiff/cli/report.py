@@ -11,7 +11,7 @@ from rich.table import Table
 
 from taildiff.api.results import report
 from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
-from taildiff.reporting.findings import claims
+from taildiff.reporting.findings import claims, classifiers
 from taildiff.reporting.load import Comparison, load
 from taildiff.reporting.summary import Summary, summarise
 from taildiff.run.layout import RunDir
@@ -37,6 +37,8 @@ def main(args: Sequence[str]) -> int:
     metrics = [name.strip() for name in options.metrics.split(",") if name.strip()]
     out = report(*options.runs, out=options.out, title=options.title, metrics=metrics)
     comparison = load([RunDir(path) for path in options.runs])
+    for line in classifiers(comparison):
+        console.print(line, highlight=False)
     print_summary(summarise(comparison, metrics))
     print_line(f"\nreport: {out}")
     next_steps(*_next(comparison))

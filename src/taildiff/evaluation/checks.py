@@ -22,7 +22,10 @@ def missing(rows: Sequence[Row], dim: int) -> Iterator[str]:
         return ", ".join(name for name in dict.fromkeys(_scope(row) for row in empty) if name not in few)
 
     if few:
-        yield f"fewer than {FEWEST_REAL} real images, so no values: {', '.join(few)}"
+        measured = {row.metric for row in rows if row.value is not None}
+        given = [METRICS[name].title for name in ("accuracy", "memorized") if name in measured]
+        but = f"; {' and '.join(given)} with wide intervals" if given else ""
+        yield f"fewer than {FEWEST_REAL} real images, so no distances{but}: {', '.join(few)}"
     if names := without("frechet"):
         yield f"a Fréchet distance needs more than {dim} real and generated images, so none: {names}"
     if names := without("recall", "coverage"):
@@ -30,10 +33,10 @@ def missing(rows: Sequence[Row], dim: int) -> Iterator[str]:
 
 
 def _with_few_real_images(rows: Sequence[Row]) -> list[str]:
-    """Scopes where no metric of generated images has a value, because of too few real images."""
+    """Scopes where no comparison of distributions has a value, because of too few real images."""
     scopes: dict[str, list[Row]] = {}
     for row in rows:
-        if METRICS[row.metric].option == "metrics":
+        if METRICS[row.metric].option == "metrics" and not METRICS[row.metric].few_real:
             scopes.setdefault(_scope(row), []).append(row)
     return [
         name

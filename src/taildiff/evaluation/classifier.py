@@ -124,6 +124,10 @@ def _fit(
     else:
         kind, truth = "cross-fitted", labels
         predicted = classifier_network.cross_fitted(store.images, labels, classes, seed, progress, device)
+        counted = (
+            np.bincount(labels, minlength=classes)[labels] > 1
+        )  # without a second image there is none to learn from
+        predicted, truth = predicted[counted], truth[counted]
     correct, total = (np.bincount(part, minlength=classes).tolist() for part in (truth[predicted == truth], truth))
     return ClassifierAccuracy(kind, tuple(correct), tuple(total))
 

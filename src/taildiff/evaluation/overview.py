@@ -49,6 +49,14 @@ def _scopes(table: Table) -> list[tuple[Group, str]]:
     return [(group, "") for group in GROUPS if group in table.groups]
 
 
+def classifier_line(table: Table) -> str:
+    """What the classifier reaches on real images, the measure of every accuracy; empty where it was not measured."""
+    row = next((row for row in table.select("classifier_accuracy", "all") if row.value is not None), None)
+    if row is None:
+        return ""
+    return f"The classifier recognises {row.value:.1%} of {row.n_real} real images that it never saw."
+
+
 def overview_metrics(table: Table) -> list[str]:
     """The metrics that an overview shows: those requested, or of the default ones those that matter most."""
     default = table.definition.spec.metrics == CHEAP

@@ -12,6 +12,7 @@ from statistics import mean  # exact: the mean of equal ends is that end
 import numpy as np
 from numpy.typing import NDArray
 
+from taildiff.data.longtail import FEWEST_REAL
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
 from taildiff.evaluation.cache import cache_key, cached_numbers
@@ -27,9 +28,9 @@ from taildiff.log import Progress, silent
 from taildiff.metrics.points import Floats
 from taildiff.rng import seed_of
 from taildiff.run.layout import EvalDir
-from taildiff.spec.metrics import families, needed
+from taildiff.spec.metrics import METRICS, families, needed
 
-VERSION = 3  # raise it with every change that changes numbers of the same features
+VERSION = 4  # raise it with every change that changes numbers of the same features
 REAL_KEY = 1
 Labels = NDArray[np.int64]
 _Measured = tuple[Row, Number]
@@ -165,7 +166,14 @@ class _Measurement:
         if "class probabilities" in needed(self.definition.spec.metrics):
             probabilities = reference.extractor.probabilities(pool.features)
         return Sample(
-            reference.real, pool, reference.train, reference.holdout, probabilities, REAL_KEY, generated.bootstrap_key
+            real=reference.real,
+            generated=pool,
+            train=reference.train,
+            holdout=reference.holdout,
+            every_holdout=reference.holdout,
+            probabilities=probabilities,
+            real_key=REAL_KEY,
+            generated_key=generated.bootstrap_key,
         )
 
     def numbers(self) -> list[Number]:
@@ -203,7 +211,8 @@ def mean_over_seeds(same: Sequence[Number]) -> Number:
 
     The interval is that of the mean's bootstrap replicates, within the metric's bounds. Where some seed has none, or
     resampling changes nothing (all right or all wrong), its ends are the means of the seeds' ends: at least as wide as
-    it has to be however the seeds correlate, since the deviation of a mean is at most the mean of the deviations.
+    it has to be however the seeds correlate, since the deviation of a mean is at most the mean of the deviations. So
+    they are with few real images, whose part in the interval has no replicates.
     """
     first, values = same[0], [number.value for number in same if number.value is not None]
     if len(same) == 1:
@@ -214,7 +223,8 @@ def mean_over_seeds(same: Sequence[Number]) -> Number:
     averaged = _averaged([number.replicates for number in same])
     real_side = _averaged([number.real_side for number in same])
     spread = [side for side in (averaged, real_side) if side is not None and np.ptp(side) > 0]
-    if averaged is not None and spread:
+    few_real = METRICS[first.metric].few_real and first.n_real < FEWEST_REAL
+    if averaged is not None and spread and not few_real:
         return bootstrapped(first.metric, value, first.n_real, first.n_generated, averaged, real_side)
     ends = [(number.low, number.high) for number in same if number.low is not None and number.high is not None]
     low, high = map(mean, zip(*ends, strict=True)) if len(ends) == len(same) else (None, None)

@@ -79,7 +79,7 @@ def load_reference(
     leaks: tuple[str, ...] = ()
     if "training images" in needed(spec.metrics) and trained is not None:
         train = pool(trained, "training")
-        rest, leaks = _held_out(store, trained)
+        rest, leaks = held_out(store, trained)
         holdout = pool(rest, "hold-out") if len(rest) else None
     real = pool(index.index, "real")
     notes = (
@@ -94,8 +94,8 @@ def load_reference(
     return Reference(by, classifier, real, key, train, holdout, notes, utility)
 
 
-def _held_out(store: Store, trained: NDArray[np.intp]) -> tuple[NDArray[np.intp], tuple[str, ...]]:
-    """Real images that were not trained on, equally many per class, none where a class has none; and notes.
+def held_out(store: Store, trained: NDArray[np.intp]) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """Real images that were not trained on, equally many of every class that has any; and notes.
 
     Copies of training images are left out and named.
     """
@@ -105,8 +105,14 @@ def _held_out(store: Store, trained: NDArray[np.intp]) -> tuple[NDArray[np.intp]
     notes = (_leaks(store, rest[leaked]),) if leaked.any() else ()
     rest = rest[~leaked]
     counts = np.bincount(labels[rest], minlength=len(store.meta.class_names))
-    rest = rest[interleave(labels[rest])][: counts.min() * len(counts)] if len(rest) else rest
-    return rest, notes
+    if not len(rest):
+        return rest, (*notes, "no real images are held out from training, so memorised has no values")
+    if none := [name for name, count in zip(store.meta.class_names, counts, strict=True) if not count]:
+        more = " …" if len(none) > 5 else ""
+        what = f"no held-out real images of {', '.join(none[:5])}{more}"
+        notes = (*notes, f"{what}: memorised there compares with those of the other classes")
+    have = counts[counts > 0]
+    return rest[interleave(labels[rest])][: have.min() * len(have)], notes
 
 
 def _leaks(store: Store, leaked: NDArray[np.intp]) -> str:

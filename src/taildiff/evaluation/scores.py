@@ -6,7 +6,9 @@
   In neighbourhoods exact copies count once (`metrics/neighbours.py`), and so they do in the numbers of images.
 - Diversity and Vendi score: generated images, the mean over the scope's classes.
 - Memorised: share of generated images nearer to a training image than any held-out real image of the scope is.
-- A scope with fewer than `FEWEST_REAL` real images has no values.
+- A scope with fewer than `FEWEST_REAL` real images has no values of metrics that compare distributions. Accuracy and
+  memorised have one; what they are measured with is then known from these few images alone, so their interval is that
+  of 1/(1/n_generated + 1/n_real) images.
 """
 
 from collections.abc import Callable, Iterator
@@ -64,6 +66,8 @@ class Sample:
     """The model's training images, where a metric needs them and they are known."""
     holdout: Pool | None = None
     """Real images that it was not trained on."""
+    every_holdout: Pool | None = None
+    """Those of all classes, where the scope's own have none."""
     probabilities: NDArray[np.float32] | None = None
     """(M, K) class probabilities of the generated images, where a metric needs them and the extractor has classes."""
     real_key: int = 0
@@ -88,7 +92,8 @@ class Sample:
 def numbers(sample: Sample, family: str) -> list[Number]:
     """The metrics of one family in one scope, without values where there are too few images."""
     real, generated, members = sample.real, sample.generated, families()[family]
-    if len(real) < FEWEST_REAL or not len(generated):
+    too_few = len(real) < FEWEST_REAL and not all(METRICS[metric].few_real for metric in members)
+    if too_few or not len(generated):
         return [Number(metric, None, len(real), len(generated)) for metric in members]
     found = list(FAMILIES[family](sample))
     assert tuple(number.metric for number in found) == members, f"{family} must give the metrics {members}"
@@ -104,9 +109,9 @@ def share(metric: MetricName, value: float, n: int, n_real: int, n_generated: in
 def _accuracy(sample: Sample) -> Iterator[Number]:
     generated = sample.generated
     if generated.predicted is None:
-        yield Number("accuracy", None, 0, len(generated))
+        yield Number("accuracy", None, len(sample.real), len(generated))
     else:
-        yield _share("accuracy", generated.predicted == generated.labels, 0, sample)
+        yield _share("accuracy", generated.predicted == generated.labels, len(sample.real), sample)
 
 
 def _frechet(sample: Sample) -> Iterator[Number]:
@@ -176,7 +181,7 @@ def _diversity(sample: Sample) -> Iterator[Number]:
 
 
 def _memorized(sample: Sample) -> Iterator[Number]:
-    train, holdout, generated = sample.train, sample.holdout, sample.generated
+    train, holdout, generated = sample.train, sample.holdout or sample.every_holdout, sample.generated
     if not train or not holdout:
         yield Number("memorized", None, len(holdout or ()), len(generated))
         return
@@ -185,7 +190,8 @@ def _memorized(sample: Sample) -> Iterator[Number]:
         yield Number("memorized", None, 0, len(generated))
         return
     copied = distances.generated < distances.threshold
-    yield _share("memorized", copied, len(holdout), sample)
+    own = len(sample.holdout) if sample.holdout else min(len(holdout), len(sample.real))
+    yield _share("memorized", copied, own, sample)
 
 
 def _inception_score(sample: Sample) -> Iterator[Number]:
@@ -201,10 +207,17 @@ def _equally_many(sample: Sample) -> Sample:
 
 
 def _share(metric: MetricName, counted: NDArray[np.bool_], n_real: int, sample: Sample) -> Number:
-    """Share of generated images; Wilson's interval, which is right near 0 and 1 too, and replicates for differences."""
+    """Share of generated images; Wilson's interval, which is right near 0 and 1 too, and replicates for differences.
+
+    With fewer than `FEWEST_REAL` real images the interval is that of 1/(1/n + 1/n_real) images, at least one.
+    """
     value, n = float(counted.mean()), len(counted)
     replicates = value + bootstrap(of_share(counted), sample.generated.labels, sample.generated_key)
-    return replace(share(metric, value, n, n_real, n), replicates=replicates)
+    number = replace(share(metric, value, n, n_real, n), replicates=replicates)
+    if n_real >= FEWEST_REAL:
+        return number
+    ends = wilson(value, max(1.0, 1 / (1 / n + 1 / max(1, n_real))))
+    return replace(number, low=ends.low, high=ends.high)
 
 
 def _share_of(

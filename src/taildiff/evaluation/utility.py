@@ -20,7 +20,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff.data.longtail import FEWEST_REAL
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
@@ -65,11 +64,11 @@ class UtilityResult:
     test_labels: Labels
 
     def accuracy(self, trained_on: TrainingSet, classes: Sequence[int]) -> Number:
-        """Share of the test images of some classes that is recognised; no value for fewer than `FEWEST_REAL`."""
+        """Share of the test images of some classes that is recognised; no value without any."""
         trained = {"real": self.real, "completed": self.completed, "generated": self.generated}[trained_on]
         right = trained.right[np.isin(self.test_labels, classes)]
         name, n, n_generated = f"utility_{trained_on}", len(right), sum(trained.generated[c] for c in classes)
-        if n < FEWEST_REAL:
+        if not n:
             return Number(name, None, n, n_generated)
         return share(name, float(right.mean()), n, n, n_generated)
 
@@ -78,7 +77,7 @@ class UtilityResult:
         member = np.isin(self.test_labels, classes)
         before, after = self.real.right[member], self.completed.right[member]
         n, n_generated = len(before), sum(self.completed.generated[c] for c in classes)
-        if n < FEWEST_REAL:
+        if not n:
             return Number("utility_gain", None, n, n_generated)
         interval = _paired(int((after & ~before).sum()), int((before & ~after).sum()), n)
         value = float(after.mean() - before.mean())

@@ -28,7 +28,7 @@ class Interval:
     high: float
 
 
-def wilson(share: float, n: int, z: float = Z95) -> Interval:
+def wilson(share: float, n: float, z: float = Z95) -> Interval:
     """Wilson's score interval (1927) of a share in n trials; keeps its level near 0 and 1 and for small n.
 
     It covers the choice of the counted points; `widened` adds that of others that decide which of them count.

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from taildiff.comparison.difference import LEVEL
 from taildiff.comparison.table import Line
+from taildiff.evaluation.overview import classifier_line
 from taildiff.reporting.judge import verdict_of
+from taildiff.reporting.legibility import LEGIBLE_ALL, LEGIBLE_CLASS
 from taildiff.reporting.load import Comparison, Evaluation, RunData
 from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import (
-    LEGIBLE_ALL,
-    LEGIBLE_CLASS,
     PER_CENT,
     WHERE,
     WORST,
@@ -118,8 +118,12 @@ def _legibility(rows: Sequence[SummaryRow]) -> list[Claim]:
     failed = [_legible(row) for row in rows if row.legible is False]
     if not passed and not failed:
         return []
-    shares = f"{format_value(LEGIBLE_ALL, 'share')} of all samples and {format_value(LEGIBLE_CLASS, 'share')}"
-    text = f"Legible, with at least {shares} in every class recognised: {enumerated(passed) if passed else 'none'}."
+    shares = f"{format_value(LEGIBLE_ALL, 'share')} of it over all samples and {format_value(LEGIBLE_CLASS, 'share')}"
+    real = " or ".join(dict.fromkeys(format_value(row.real_all, "share") for row in rows))
+    text = (
+        f"Legible, relative to the classifier's accuracy on real images ({real}), with at least {shares} of it in "
+        f"every class: {enumerated(passed) if passed else 'none'}."
+    )
     return [Claim(None, f"{text} Not legible: {enumerated(failed)}." if failed else text)]
 
 
@@ -142,6 +146,12 @@ def differences(runs: Sequence[RunData]) -> list[tuple[str, list[str]]]:
     names = sorted({name for fields in specs for name in fields if name != "recipe"})
     table = [(name, [str(fields.get(name, "–")) for fields in specs]) for name in names]
     return [(name, values) for name, values in table if len(set(values)) > 1]
+
+
+def classifiers(comparison: Comparison) -> list[str]:
+    """What the classifier reaches on real images: the measure of every accuracy of the report."""
+    tables = [run.evaluation.table for run in comparison.runs if run.evaluation]
+    return list(dict.fromkeys(filter(None, map(classifier_line, tables))))
 
 
 def trust(comparison: Comparison) -> list[str]:
@@ -211,10 +221,6 @@ def _sizes(evaluation: Evaluation, over_seeds: bool) -> list[str]:
     if row is not None:
         images = f"{row.n_generated} generated and {row.n_real} real images"
         sentences.append(f"Computed from {images}, on {table.definition.extractor.dim} features.")
-    classifier = next((r for r in table.select("classifier_accuracy", "all") if r.value is not None), None)
-    if classifier is not None:
-        share = format_value(classifier.value, "share")
-        sentences.append(f"The classifier recognises {share} of the real images that it was not trained on.")
     if not over_seeds and any(r.low is not None for r in table.select("accuracy")):
         sentences.append("Ranges and bands are 95 % intervals; they cover the choice of the images only.")
     if row is not None and row.low is None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from taildiff.errors import InputError
 from taildiff.io.atomic import write_atomic
 from taildiff.reporting import displays
-from taildiff.reporting.findings import claims, differences, enumerated, trust
+from taildiff.reporting.findings import claims, classifiers, differences, enumerated, trust
 from taildiff.reporting.load import Comparison, RunData, record_of
 from taildiff.reporting.plots import COLOURS, Chart, ChartTable, cut, draw, short
 from taildiff.reporting.provenance import provenance
@@ -110,7 +110,7 @@ def render(comparison: Comparison, title: str | None = None, metrics: Sequence[s
     text = environment.from_string(template).render(
         title=title or _title(each),
         lead=_lead(runs),
-        differ=_differ(runs, each, settings),
+        differ=(*_differ(runs, each, settings), *classifiers(comparison)),
         claims=claims(summary),
         trust=trust(comparison),
         missing=_missing(runs, each, sheet),

@@ -1,8 +1,7 @@
 """The summary: one row per run (or mean over training seeds) at its best guidance, one column per metric and group.
 
 A run's best guidance has the lowest Fréchet distance over all classes (ties: the lower guidance). Whether its samples
-are legible is decided at the guidance of its highest accuracy: the classifier must recognise at least 85 % of all
-samples and 50 % of those of every class.
+are legible is decided at the guidance of its highest accuracy (`legibility.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +14,12 @@ from taildiff.comparison.verdict import own_guidance
 from taildiff.errors import InputError, unknown
 from taildiff.evaluation.table import Row
 from taildiff.reporting.judge import verdict_of
+from taildiff.reporting.legibility import LEGIBLE_ALL, LEGIBLE_CLASS, furthest, real_accuracy
 from taildiff.reporting.load import Comparison, Evaluation, RunData, record_of
 from taildiff.reporting.settings import settings_of
 from taildiff.spec.metrics import METRICS, Better, Metric
 
 RULE = "Best guidance: the lowest Fréchet distance over all classes."
-LEGIBLE_ALL, LEGIBLE_CLASS = 0.85, 0.50
 HEADLINE = ("frechet", "accuracy", "recall")
 """Metrics that every report shows."""
 ON_REQUEST = ("kernel_distance", "precision", "density", "coverage")
@@ -68,6 +67,10 @@ class SummaryRow:
     """Guidance of the highest overall accuracy, at which the next two are measured."""
     legible_all: float | None = None
     legible_worst: float | None = None
+    """Accuracy of the class furthest below the classifier's accuracy on its real images."""
+    real_all: float = 1.0
+    """The classifier's accuracy on real images; `real_worst`: of that class."""
+    real_worst: float = 1.0
     seeds: int = 1
     """Evaluated runs behind the means."""
 
@@ -78,10 +81,11 @@ class SummaryRow:
 
     @property
     def legible(self) -> bool | None:
-        """Whether the samples meet the rule in this module's docstring."""
+        """Whether the samples meet the rule of `legibility.py`."""
         if self.legible_all is None or self.legible_worst is None:
             return None
-        return self.legible_all >= LEGIBLE_ALL and self.legible_worst >= LEGIBLE_CLASS
+        enough = self.legible_all >= LEGIBLE_ALL * self.real_all
+        return enough and self.legible_worst >= LEGIBLE_CLASS * self.real_worst
 
     def score(self, metric: str, place: str) -> Score | None:
         """The score of one metric in one place."""
@@ -220,7 +224,8 @@ def _row(run: RunData) -> SummaryRow:
         return SummaryRow(run.name, seconds=run.seconds)
     legible_guidance = best_accuracy_guidance(evaluation)
     legible = evaluation.find("accuracy", "all", legible_guidance) if legible_guidance is not None else None
-    legible_worst = _worst(evaluation, legible_guidance) if legible_guidance is not None else None
+    real = real_accuracy(evaluation)
+    worst, real_worst = furthest(evaluation, legible_guidance, real) if legible_guidance is not None else (None, 1.0)
     return SummaryRow(
         run=run.name,
         guidance=guidance,
@@ -228,7 +233,9 @@ def _row(run: RunData) -> SummaryRow:
         seconds=run.seconds,
         legible_guidance=legible_guidance,
         legible_all=legible.value if legible else None,
-        legible_worst=legible_worst.value if legible_worst else None,
+        legible_worst=worst.value if worst else None,
+        real_all=real,
+        real_worst=real_worst,
         seeds=max(1, sum(member.evaluation is not None for member in run.members)),
     )
 

@@ -42,6 +42,8 @@ class Metric:
     """Decimals in an overview, none in per cent; None: three significant digits."""
     needs: tuple[Need, ...] = ()
     """Inputs that are loaded only for metrics that need them; `k` is the number of neighbours."""
+    few_real: bool = False
+    """Given for classes with few real images too (`FEWEST_REAL`): it is no distance between distributions."""
     cheap: bool = False
     """Measured by default."""
     overview: bool = True
@@ -100,7 +102,7 @@ _RECORDS = (
            bounds=(0.0, 1.0), unit="share", option="",
            description="Share of real images not used in its training that the classifier recognises."),
     Metric("accuracy", "accuracy", family="accuracy", better="higher", bounds=(0.0, 1.0), unit="share", cheap=True,
-           verdict=True,
+           few_real=True, verdict=True,
            description="Samples that a classifier trained on real images takes for the class they were made for."),
     Metric("frechet", "Fréchet distance", short="Fréchet", fid_title="FID", family="frechet", better="lower",
            bounds=(0.0, inf), digits=1, cheap=True, verdict=True,
@@ -124,15 +126,16 @@ _RECORDS = (
            description="F score of clustered histograms with β = 8, which favours recall."),
     Metric("prd_f1_8", "F1/8", family="prd", better="higher", bounds=(0.0, 1.0),
            description="F score of clustered histograms with β = 1/8, which favours precision."),
-    Metric("diversity", "diversity", family="diversity", better="none", bounds=(0.0, inf),
+    Metric("diversity", "diversity", family="diversity", better="none", bounds=(0.0, inf), few_real=True,
            description="Mean distance between generated images of one class."),
     Metric("vendi", "Vendi score", short="Vendi", family="diversity", better="none", bounds=(1.0, inf),
+           few_real=True,
            description="Effective number of different images among the generated ones of a class."),
     Metric("memorized", "memorised", family="memorized", better="lower", bounds=(0.0, 1.0), unit="share",
-           needs=("training images",),
+           needs=("training images",), few_real=True,
            description="Share of generated images nearer to a training image than any held-out real image is."),
     Metric("inception_score", "Inception score", short="IS", family="inception_score", better="higher",
-           bounds=(1.0, inf), needs=("class probabilities",),
+           bounds=(1.0, inf), needs=("class probabilities",), few_real=True,
            description="How sure the extractor is of each image's class and how evenly the classes occur."),
     Metric("utility_real", "utility: real", family="utility", better="higher", bounds=(0.0, 1.0), unit="share",
            needs=("training images",), option="utility",
