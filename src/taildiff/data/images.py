@@ -35,8 +35,8 @@ class Decoded:
     """uint8 (size, size, channels)."""
     animated: bool = False
     """Whether it is the first of several frames."""
-    peak: int = 255
-    """Largest value of the image before scaling; of 8 bits per channel after resizing."""
+    peak: int | None = None
+    """Largest value of the image before scaling; None if it was not scaled: see `pixels`."""
     bits: int = 8
     """Bits per channel of the file, 8 or 16 (which stands for 32 as well)."""
 
@@ -83,14 +83,14 @@ def decode_frame(file: Path | bytes, size: int, channels: int, white: int | None
         raise BrokenImageError(str(error) or type(error).__name__) from None
     if orientation in _UPRIGHT:
         square = square.transpose(_UPRIGHT[orientation])
-    pixels = np.asarray(square).reshape(size, size, channels)
-    return Decoded(pixels, animated, int(pixels.max()) if peak is None else peak, bits)
+    return Decoded(np.asarray(square).reshape(size, size, channels), animated, peak, bits)
 
 
 def from_array(pixels: np.ndarray, size: int, channels: int, white: int | None = None) -> Decoded:
     """uint8 or uint16 (H, W) or (H, W, 1 or 3) cropped and resized as by `decode`; grey is repeated for 3 channels."""
-    bits, peak = 8 * pixels.dtype.itemsize, int(pixels.max())
+    bits, peak = 8 * pixels.dtype.itemsize, None
     if bits == 16 or (white or 255) < 255:
+        peak = int(pixels.max())
         pixels = _scaled(pixels, white or 2**bits - 1)
     if pixels.shape[:2] != (size, size):
         flat = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
