@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from taildiff.data.class_names import by_number, canonical
-from taildiff.data.formats.folder import find_images
+from taildiff.data.formats.folder import evaluated_folder
 from taildiff.data.images import FORMATS, from_array
 from taildiff.data.prepare import prepare
 from taildiff.data.source import Source
@@ -153,7 +153,7 @@ def _stored(
 
 
 def _of_folder(path: Path, cache: Path, size: int | None, progress: Progress, fewest: int) -> _Stored:
-    found = find_images(path, fewest)
+    found = evaluated_folder(path, fewest)
     source = found.read()
     sides, deep = _read_headers(source)
     commonest = max(sides, key=lambda side: (sides[side], side), default=found.size)

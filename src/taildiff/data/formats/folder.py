@@ -44,7 +44,7 @@ def find_folder(
     return _found(source, parts, test)
 
 
-def find_images(source: Path, fewest: int = 1) -> Found:
+def evaluated_folder(source: Path, fewest: int = 1) -> Found:
     """Images in class folders that are evaluated, `fewest` classes or more; otherwise as `find_folder`."""
     if source.exists() and not source.is_dir():
         raise DataError(f"{source} is neither a folder of class folders nor an .npz file")
