@@ -38,7 +38,7 @@ def test_it_prints_numbers_place_and_next_command(
     assert main(command) == 0
     shown = capsys.readouterr().out
     (folder,) = run.evaluations()
-    for text in ("accuracy", "Fréchet", "precision", "recall", "head", "tail", "real images it never saw"):
+    for text in ("accuracy", "Fréchet", "precision", "recall", "head", "tail", "real images that it never saw"):
         assert text in shown
     assert str(folder.table_csv) in shown
     assert f"taildiff report {run.root}" in shown
