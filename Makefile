@@ -7,6 +7,7 @@
 # make setup     the virtual environment alone; all of the above do it when it is not up to date
 
 PYTHON ?= python3
+PARALLEL ?= -n auto --dist worksteal
 BIN := .venv/bin
 STAMP := .venv/.taildiff-setup
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
@@ -35,10 +36,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: lint
-	$(BIN)/python -m pytest -m ''
+	$(BIN)/python -m pytest $(PARALLEL) -m ''
 
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py --kills 200

@@ -51,10 +51,10 @@ def run_of(out: Path, setting: str, seed: int) -> Path:
     return out / f"{setting.replace(' ', '-')}-seed{seed}"
 
 
-def numbers(run: Path, guidance: Sequence[float]) -> dict[str, Values]:
+def numbers(run: Path, guidance: Sequence[float], steps: int) -> dict[str, Values]:
     """By guidance, the value of each column, named `metric group`."""
     metrics = ("frechet", "recall", "accuracy")
-    rows = taildiff.evaluate(run, guidance=tuple(guidance), per_class=100, metrics=metrics).rows
+    rows = taildiff.evaluate(run, guidance=tuple(guidance), per_class=100, steps=steps, metrics=metrics).rows
     return {
         f"{g:g}": {
             f"{metric} {group}": next(
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--settings", nargs="*", default=[])
     parser.add_argument("--guidance", type=float, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--steps", type=int, default=10, help="of sampling")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--results", type=Path)
     o = parser.parse_args()
@@ -100,7 +101,7 @@ def main() -> None:
             print(f"{run}: step {trained.steps[-1]}, {trained.metrics[-1]['seconds']:.0f} s", flush=True)
     if o.train_only:
         return
-    measured = {s: [numbers(run_of(out, s, seed), o.guidance) for seed in range(o.seeds)] for s in settings}
+    measured = {s: [numbers(run_of(out, s, seed), o.guidance, o.steps) for seed in range(o.seeds)] for s in settings}
     for guidance in o.guidance:
         show(f"{guidance:g}", measured)
     if o.results:
