@@ -60,7 +60,7 @@ def numbers(run: Path, guidance: Sequence[float], steps: int) -> dict[str, Value
             f"{metric} {group}": next(
                 row.value
                 for row in rows
-                if row.guidance == g and (row.metric, row.group) == (metric, group) and row.class_name is None
+                if row.guidance == g and (row.metric, row.group) == (metric, group) and not row.class_name
             )
             for metric, group in COLUMNS
         }
