@@ -191,6 +191,17 @@ def test_another_store_is_refused_unless_it_is_of_the_same_kind(tmp_path: Path, 
         evaluate(run, colour, SPEC)
 
 
+def test_a_store_with_the_other_unicode_form_of_a_class_name_fits(
+    tmp_path: Path, store: Store, fake: Fake, monkeypatch: pytest.MonkeyPatch
+):
+    """macOS writes é as two characters; as two texts they are different, as names of a class they are not."""
+    monkeypatch.setattr(tiny, "NAMES", ("caf\u00e9", "right", "top"))
+    run = tiny.make_run(tmp_path / "run", tiny.make_store(tmp_path / "one", (50, 50, 50), (9, 9, 9)))
+    monkeypatch.setattr(tiny, "NAMES", ("cafe\u0301", "right", "top"))
+    other = tiny.make_store(tmp_path / "other", (50, 50, 50), (9, 9, 9))
+    assert "not the store that the run was trained on" in Table.read(evaluate(run, other, SPEC)).notes[0]
+
+
 def test_a_run_without_weights_is_refused(run: RunDir, store: Store):
     run.weights(5).unlink()
     with pytest.raises(RunError, match="weights"):

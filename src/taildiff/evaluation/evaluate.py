@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff import build
+from taildiff.data.class_names import canonical
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
@@ -120,8 +121,8 @@ def _check_store(run: RunDir, store: Store, facts: DataFacts) -> list[str]:
     if run.info().store.hash == store.meta.hash:
         return []
     have, want = store.facts, facts
-    same = all(getattr(have, name) == getattr(want, name) for name in ("height", "width", "channels", "class_names"))
-    if not same:
+    names = [[canonical(name) for name in each.class_names] for each in (have, want)]
+    if names[0] != names[1] or any(getattr(have, n) != getattr(want, n) for n in ("height", "width", "channels")):
         raise RunError(
             f"{store.root} is not the store of {run.root}: {_shape(have)}, the run has {_shape(want)}. "
             "Give the right one with --data"
