@@ -5,7 +5,7 @@ library users catch `TaildiffError`, or `ValueError` for wrong input.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class TaildiffError(Exception):
@@ -52,3 +52,12 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
     if not closest or len(names) <= 15:  # a long list would hide the suggestion
         parts.append(f"Choices: {', '.join(names)}")
     return f"unknown {kind} '{name}': {' '.join(parts)}"
+
+
+def first_few(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first `most` texts, joined, and how many more there are.
+
+    >>> first_few(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    return separator.join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from taildiff.cli.common import command_line, console, next_steps, print_line
 from taildiff.cli.encode import contents, vae_line
-from taildiff.errors import DataError, InputError
+from taildiff.errors import DataError, InputError, first_few
 from taildiff.spec import DataSpec, parse
 
 if TYPE_CHECKING:
@@ -250,9 +250,8 @@ def _expectations(view: _View) -> list[str]:
 
 
 def _names(view: _View, labels: list[int]) -> str:
-    shown = ", ".join(view.class_names[label] for label in labels[:5])
-    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
-    return f"{len(labels)} class{'es' * (len(labels) > 1)} ({shown}{more})"
+    shown = first_few([view.class_names[label] for label in labels], 5)
+    return f"{len(labels)} class{'es' * (len(labels) > 1)} ({shown})"
 
 
 def shape(store: "Columns") -> str:

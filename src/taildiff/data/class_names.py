@@ -5,9 +5,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
+from taildiff.errors import first_few
+
 _NONE = {"", "-1", "nan", "none", "null", "na", "n/a", "<na>", "nat", "undefined", "unlabeled", "unlabelled", "unknown"}
 """What programs write where a label is missing, in lower case."""
-_SHOWN = 5
 
 
 def canonical(name: str) -> str:
@@ -47,10 +48,9 @@ def name_notes(names: Sequence[str], counts: Sequence[int] = ()) -> tuple[str, .
     alike = [group for group in groups.values() if len(group) > 1]
     notes: list[str] = []
     if alike:
-        shown = "; ".join(" and ".join(f"'{name}'" for name in group) for group in alike[:_SHOWN])
-        more = f" and {len(alike) - _SHOWN} more" if len(alike) > _SHOWN else ""
+        shown = first_few([" and ".join(f"'{name}'" for name in group) for group in alike], 5, "; ")
         notes.append(
-            f"classes whose names differ only in how they are written: {shown}{more}; if they are one class, give them "
+            f"classes whose names differ only in how they are written: {shown}; if they are one class, give them "
             "one name"
         )
     images = dict(zip(names, counts, strict=True)) if len(counts) else {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taildiff.data.kinds import SUFFIXES, SUPPORTED, SUPPORTED_TEXT, file_kind
-from taildiff.errors import DataError
+from taildiff.errors import DataError, first_few
 
 Entry = tuple[str, int, int]
 """Path, bytes and time (ns) of a file."""
@@ -158,8 +158,7 @@ def _outer(name: str) -> tuple[int, str]:
 
 def some(names: list[str]) -> str:
     """The first five names, and how many more there are."""
-    shown = ", ".join(f"'{name}'" for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return first_few([f"'{name}'" for name in names], 5)
 
 
 def does_not(names: list[str]) -> str:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from taildiff.data.class_names import by_number
 from taildiff.data.white import DARK
-from taildiff.errors import DataError
+from taildiff.errors import DataError, first_few
 from taildiff.io.npz import NpzError, array_names, map_array, read_arrays
 
-_SHOWN = 20
 _GIVE_NAMES = "add class_names to the file: np.savez(FILE, images=…, labels=…, class_names=[the name of label 0, …])"
 
 
@@ -107,7 +106,7 @@ def _range(labels: NDArray[np.int64]) -> str:
 
 
 def _shown(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:_SHOWN]) + (f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")
+    return first_few(texts, 20)
 
 
 def _arrays(path: Path) -> tuple[NDArray, NDArray[np.int64], tuple[str, ...]]:

@@ -12,7 +12,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor
 
-from taildiff.errors import CheckpointError
+from taildiff.errors import CheckpointError, first_few
 from taildiff.models.denoiser import Denoiser
 from taildiff.run.weights import Tensors, check_finite, read_tensors
 
@@ -75,8 +75,7 @@ def misfits(expected: Tensors, given: Tensors) -> str:
         for name in expected.keys() & given.keys()
         if expected[name].shape != given[name].shape
     ]
-    more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-    return "; ".join(sorted(problems)[:4]) + more
+    return first_few(sorted(problems), 4, "; ")
 
 
 def _labels(fresh: Tensor, given: Tensor, rows: Sequence[int | None] | None) -> Tensor:

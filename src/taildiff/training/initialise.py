@@ -7,7 +7,7 @@ import torch
 
 from taildiff import build
 from taildiff.data.class_names import canonical
-from taildiff.errors import CheckpointError
+from taildiff.errors import CheckpointError, first_few
 from taildiff.log import log
 from taildiff.models.convert import load_foreign, read_foreign
 from taildiff.objectives.objective import Learner
@@ -56,14 +56,10 @@ def _rows(path: Path, given: Sequence[str], own: Sequence[str]) -> list[int | No
     known, new = sum(row is not None for row in rows), [n for n, row in zip(own, rows, strict=True) if row is None]
     left = [name for place, name in enumerate(given) if place not in rows]
     parts = [f"{known} of {len(own)} classes keep their rows of the label table, by name"]
-    parts += [f"new: {_listed(new)}"] if new else []
-    parts += [f"not used: {_listed(left)}"] if left else []
+    parts += [f"new: {first_few(new, 20)}"] if new else []
+    parts += [f"not used: {first_few(left, 20)}"] if left else []
     log.info(f"--from {path}: {'; '.join(parts)}")
     return rows
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _shape(spec: RunSpec, facts: DataFacts) -> str:
