@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taildiff.api.progress import reporting
 from taildiff.errors import InputError
+from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress, log
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ def prepare(
     """
     from taildiff.data.prepare import prepare as prepare_images
 
+    place = output_path(out)
     found = find_source(importer, source, size, options)
     with reporting(progress) as report:
-        return prepare_images(found, Path(out), size, strict=strict, progress=report, overwrite=overwrite, white=white)
+        return prepare_images(found, place, size, strict=strict, progress=report, overwrite=overwrite, white=white)
 
 
 def find_source(
@@ -62,7 +63,7 @@ def find_source(
 
     if size is not None:
         check_size(size)
-    return find(importer, None if source is None else Path(source), options)
+    return find(importer, None if source is None else text_path(source, "source"), options)
 
 
 def encode(
@@ -91,7 +92,8 @@ def encode(
     from taildiff.data.latents import is_latents
     from taildiff.data.verify import affordable
 
-    source, place = open_store(store, batch_size), Path(out)
+    place = output_path(out)
+    source = open_store(store, batch_size)
     loaded = open_vae(vae, source)
     if not is_latents(place) and not affordable(source):
         log.info(
@@ -107,7 +109,7 @@ def open_store(store: "AnyPath | Store", batch_size: int) -> "Store":
 
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size} must be at least 1")
-    return store if isinstance(store, Store) else Store.open(Path(store))
+    return store if isinstance(store, Store) else Store.open(text_path(store, "store"))
 
 
 def open_vae(vae: str, store: "Store") -> "VAE":

@@ -12,6 +12,7 @@ from taildiff.api.progress import reporting
 from taildiff.errors import InputError, unknown
 from taildiff.evaluation.overview import classifier_line, overview
 from taildiff.evaluation.table import Row, Table
+from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress
 from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec
@@ -93,7 +94,10 @@ def evaluate(
     Raises:
         TaildiffError: for a run without weights, data that do not fit, or an option that does not apply.
     """
-    data, trained_on, out = (None if path is None else Path(path) for path in (data, trained_on, out))
-    wanted = request(Path(source), fields, spec=spec, data=data, step=step, trained_on=trained_on, out=out, vae=vae)
+    data, trained_on = (None if path is None else text_path(path, "--data") for path in (data, trained_on))
+    place = None if out is None else output_path(out)
+    wanted = request(
+        text_path(source, "source"), fields, spec=spec, data=data, step=step, trained_on=trained_on, out=place, vae=vae
+    )
     with reporting(progress) as report:
         return Evaluation.read(wanted.run(report).root)

@@ -12,6 +12,7 @@ from taildiff.comparison.seeds import compare_seeds
 from taildiff.comparison.table import ComparisonTable
 from taildiff.errors import RunError
 from taildiff.io.atomic import write_atomic
+from taildiff.io.paths import output_path
 from taildiff.run.layout import RunDir
 
 AnyPath = str | os.PathLike[str]
@@ -35,11 +36,12 @@ def compare(
     """
     if len(evaluated) < 2:
         raise RunError("give at least two runs to compare: taildiff compare A B")
-    write = renderer(Path(out).suffix) if out else None  # an unknown suffix is refused before anything is read
+    place = output_path(out) if out else None
+    write = renderer(place.suffix) if place else None  # an unknown suffix is refused before anything is read
     paths = [Path(path) for path in evaluated]
     table = compare_seeds(paths, at) if over_seeds else compare_subjects(choose(paths, at))
-    if out and write:
-        write_atomic(Path(out), write(table).encode())
+    if place and write:
+        write_atomic(place, write(table).encode())
     return table
 
 
@@ -59,5 +61,5 @@ def report(*runs: AnyPath, out: AnyPath | None = None, title: str | None = None,
     from taildiff.reporting.report import write_page
 
     folders = [RunDir(Path(run)) for run in runs]
-    comparison = load(folders)
-    return write_page(comparison, Path(out) if out else common_parent(folders) / "report.html", title, metrics)
+    place = output_path(out or common_parent(folders) / "report.html")
+    return write_page(load(folders), place, title, metrics)

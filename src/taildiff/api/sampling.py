@@ -14,6 +14,7 @@ from taildiff.data.class_names import position
 from taildiff.errors import SpecError, unknown
 from taildiff.evaluation.best_guidance import DefaultGuidance, default_guidance
 from taildiff.io.checksum import json_sha256
+from taildiff.io.paths import output_path
 from taildiff.log import Progress, log
 from taildiff.run.layout import RunDir
 from taildiff.run.null_label import check_guidance, has_null
@@ -84,7 +85,7 @@ def sample(
         TaildiffError: for an output that exists, a class or setting that does not, a run without weights, or guidance
             on a null label that was never trained.
     """
-    spec, place, directory = parse(SamplingSpec, sampling), Path(out), RunDir(Path(run))
+    spec, place, directory = parse(SamplingSpec, sampling), output_path(out), RunDir(Path(run))
     labels = requested_labels(directory, place, per_class, classes, format, batch_size)
     guidance = chosen_guidance(directory, guidance).value
     check_writable(place)

@@ -13,6 +13,7 @@ from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.locate import default_store
 from taildiff.data.store import Store
 from taildiff.errors import RunError
+from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress
 from taildiff.recipes import FOR_DATA, check_data, with_method
 from taildiff.recipes import recipe as named_recipe
@@ -117,14 +118,15 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM, once everything is saved.
         TaildiffError: for a field, recipe, data or run that does not fit, or a loss that is not finite.
     """
-    store = open_data(Path(data)) if isinstance(data, str | os.PathLike) else data
+    place = output_path(out)
+    store = open_data(text_path(data, "--data")) if isinstance(data, str | os.PathLike) else data
     spec = starting_spec(recipe, store.facts if store else None, method)
     spec = with_changes(spec, {**(changes or {}), **fields})
-    store, run = data_of(spec, store, out), RunDir(Path(out))
+    store, run = data_of(spec, store, place), RunDir(place)
     from taildiff.training.request import StopRule
     from taildiff.training.session import run_training  # torch
 
-    stop, weights = StopRule(stop_at, max_time), None if start_from is None else Path(start_from)
+    stop, weights = StopRule(stop_at, max_time), None if start_from is None else text_path(start_from, "--from")
     with reporting(progress) as report:
         outcome = run_training(run, spec, store, stop, weights, list(command), report)
     if outcome.signal:
