@@ -4,15 +4,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from taildiff.api.output import PAGE, output_file
 from taildiff.comparison.compare import choose
 from taildiff.comparison.compare import compare as compare_subjects
 from taildiff.comparison.equal_training import At
-from taildiff.comparison.render import renderer
+from taildiff.comparison.render import RENDERERS
 from taildiff.comparison.seeds import compare_seeds
 from taildiff.comparison.table import ComparisonTable
 from taildiff.errors import RunError
 from taildiff.io.atomic import write_atomic
-from taildiff.io.paths import output_path
 from taildiff.run.layout import RunDir
 
 AnyPath = str | os.PathLike[str]
@@ -29,19 +29,18 @@ def compare(
             the evaluation nearest to the longest training that all have reached, with a note beyond 10 %.
         over_seeds: one column for runs that differ only in the seed: mean ± Student's 95 % interval. Where their steps
             differ, as after `max_time`, all runs are compared at equal training time.
-        out: write the table here: .csv, .md or .tex.
+        out: write the table here: .csv, .md or .tex; an existing file of that kind is replaced.
 
     Raises:
-        TaildiffError: where something is not evaluated, or not by the same definition.
+        TaildiffError: where something is not evaluated, or not by the same definition, or `out` may not be written.
     """
     if len(evaluated) < 2:
         raise RunError("give at least two runs to compare: taildiff compare A B")
-    place = output_path(out) if out else None
-    write = renderer(place.suffix) if place else None  # an unknown suffix is refused before anything is read
+    target = output_file(out, tuple(RENDERERS)) if out else None
     paths = [Path(path) for path in evaluated]
     table = compare_seeds(paths, at) if over_seeds else compare_subjects(choose(paths, at))
-    if place and write:
-        write_atomic(place, write(table).encode())
+    if target:
+        write_atomic(target, RENDERERS[target.suffix.lower()](table).encode())
     return table
 
 
@@ -50,16 +49,19 @@ def report(*runs: AnyPath, out: AnyPath | None = None, title: str | None = None,
 
     Args:
         *runs: the runs' folders.
-        out: the page; default: report.html in the run, or in the folder that holds all runs.
+        out: the page, an .html file, which is replaced if it exists; default: report.html in the run, or in the
+            folder that holds all runs.
         title: heading of the page; default: the runs and the dataset.
         metrics: further measured metrics to show; `["all"]` shows every measured one.
 
     Raises:
-        TaildiffError: for a run that does not exist or has a damaged file, or a metric that was not measured.
+        TaildiffError: for a run that does not exist or has a damaged file, or a metric that was not measured,
+            or an `out` that may not be written.
     """
     from taildiff.reporting.load import common_parent, load  # matplotlib
     from taildiff.reporting.report import write_page
 
     folders = [RunDir(Path(run)) for run in runs]
-    place = output_path(out or common_parent(folders) / "report.html")
-    return write_page(load(folders), place, title, metrics)
+    comparison = load(folders)
+    place = output_file(out or common_parent(folders) / "report.html", PAGE)
+    return write_page(comparison, place, title, metrics)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.api.fields import SamplingFields
+from taildiff.api.output import ARRAYS, output_file
 from taildiff.api.progress import reporting
 from taildiff.data.class_names import position
 from taildiff.errors import SpecError, unknown
@@ -70,7 +71,7 @@ def sample(
 
     Args:
         run: the run's folder.
-        out: a new folder, which gets class folders and nothing else, or with `format="npz"` a new file.
+        out: a new folder, which gets class folders and nothing else, or with `format="npz"` a new .npz file.
         per_class: images per class.
         classes: only these classes, by name.
         guidance: g in null + g (conditional - null); 1 is none. Default: that of the lowest Fréchet distance over all
@@ -117,6 +118,8 @@ def requested_labels(
     if per_class < 1 or (batch_size is not None and batch_size < 1):
         raise SpecError("--per-class and --batch-size must be at least 1")
     check_new(out, format)
+    if format == "npz":
+        output_file(out, ARRAYS)
     names = run.info().facts.class_names
     labels = {position(names, name): name for name in classes or names}
     if -1 in labels:

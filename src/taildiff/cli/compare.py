@@ -31,7 +31,7 @@ class Compare:
     """One column for runs that differ only in the seed: mean ± Student's 95 % interval over training seeds. Runs of
     unequal steps (--max-time) are compared at equal training time."""
     out: Path | None = None
-    """Write the whole table: .csv, .md or .tex."""
+    """Write the whole table: .csv, .md or .tex; an existing file of that kind is replaced."""
     classes: bool = False
     """Print every class too; a file always has them."""
 

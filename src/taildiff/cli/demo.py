@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from taildiff.api.evaluation import evaluate
+from taildiff.api.output import PAGE, output_file
 from taildiff.api.progress import progress_bar
 from taildiff.api.training import Interrupted, train
 from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
@@ -50,6 +51,7 @@ def main(args: list[str]) -> int:
         runs = {str(run.root): spec.model_dump(mode="json") for run, spec in plans.items()}
         print(json.dumps({"runs": runs, "evaluation": evaluation(options.quick).model_dump(mode="json")}, indent=1))
         return 0
+    page = output_file(out / "report.html", PAGE)
     store = embedded_digits(out / "data")
     introduce(store)
     started, command = time.monotonic(), ["taildiff", "demo", *args]
@@ -63,7 +65,7 @@ def main(args: list[str]) -> int:
                 return 128 + (interrupted.outcome.signal or 0)
             stages = prefixed(progress, run.root.name)
             evaluate(run.root, data=store.root, spec=evaluation(options.quick), progress=stages)
-    conclude(list(plans), out, time.monotonic() - started)
+    conclude(list(plans), page, time.monotonic() - started)
     return 0
 
 
@@ -96,13 +98,13 @@ def prefixed(progress: Progress, name: str) -> Progress:
     return lambda stage, done, total: progress(f"{name}: {stage}", done, total)
 
 
-def conclude(runs: list[RunDir], out: Path, seconds: float) -> None:
+def conclude(runs: list[RunDir], page: Path, seconds: float) -> None:
     """Write the report, print its summary and the next commands."""
     comparison = load(runs)
     title = "Long-tailed digits: class resampling alone, and CCUA"
-    report = write_page(comparison, out / "report.html", title)
+    write_page(comparison, page, title)
     print_summary(summarise(comparison))
-    print_line(f"\nreport: {report}   ({seconds:.0f} s)")
+    print_line(f"\nreport: {page}   ({seconds:.0f} s)")
     next_steps(
         command_line("sample", runs[-1].root, "--classes", 9, "--per-class", 16, "--guidance", 2, "--out", "nines"),
         "taildiff data prepare folder ./photos --out data/photos --size 32",

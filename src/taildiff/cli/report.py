@@ -24,7 +24,7 @@ class Report:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN …]")]
     """Run directories."""
     out: Path | None = None
-    """The page; default: report.html in the run, or in the folder that holds all runs."""
+    """The page, an .html file, replaced if it exists; default: report.html in the run, or in the folder of all runs."""
     title: str | None = None
     """Heading of the page; default: the runs and the dataset."""
     metrics: str = ""

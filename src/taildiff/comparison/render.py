@@ -8,7 +8,6 @@ import io
 from collections.abc import Callable
 
 from taildiff.comparison.table import Cell, ComparisonTable, Line
-from taildiff.errors import InputError
 from taildiff.spec import METRICS
 
 _TEX = str.maketrans(
@@ -16,14 +15,6 @@ _TEX = str.maketrans(
     | {mark: f"\\{mark}" for mark in "&%$#_{}"}
     | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--", "±": r"$\pm$"}
 )
-
-
-def renderer(suffix: str) -> Callable[[ComparisonTable], str]:
-    """What writes a comparison for files of this suffix; `InputError` for an unknown one."""
-    renderers = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
-    if suffix not in renderers:
-        raise InputError(f"unknown suffix '{suffix}': --out must end in .csv, .md or .tex")
-    return renderers[suffix]
 
 
 def where(line: Line) -> str:
@@ -157,3 +148,7 @@ def _plain(text: str) -> str:
 
 def _tex(text: str) -> str:
     return text.translate(_TEX)
+
+
+RENDERERS: dict[str, Callable[[ComparisonTable], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
+"""What writes a comparison, by the file's suffix."""
