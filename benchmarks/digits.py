@@ -16,16 +16,17 @@ from typing import Any
 
 import taildiff
 
-BEFORE = {"model.group_channels": 1, "model.zero_init": False}
+BEFORE = {"model.zero_init": False}
 """The start up to version 0.1.0: torch's default, and one channel per group at width 16."""
+GROUPS = {"model.group_channels": 4}
 GRIDS: Mapping[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
     "start": (
         "mnist5k-plain",
         {
             "as before": BEFORE,
-            "near zero": {"model.group_channels": 1},
-            "groups of 4": {"model.zero_init": False},
-            "both": {},
+            "near zero": {},
+            "groups of 4": {**BEFORE, **GROUPS},
+            "both": GROUPS,
         },
     ),
     "weights": (

@@ -92,7 +92,7 @@ def test_local_references_stay_with_runs_of_several_processes(old_run: RunDir):
 
 
 def test_the_network_of_8e4bf6a_predicts_the_same(old_unet: RunDir):
-    """Its normalisation groups are part of what the weights mean: 8 groups of one channel, today 2 of 4."""
+    """Its normalisation groups are part of what the weights mean: 8 groups of one channel."""
     model = load_model(old_unet)
     assert isinstance(model.spec.model, UNetSpec)
     assert (model.spec.model.group_channels, model.spec.model.zero_init) == (1, False)
@@ -106,8 +106,9 @@ def test_other_groups_are_refused(old_run: RunDir, old_unet: RunDir):
     wider = spec.model_copy(update={"model": UNetSpec(channels=(16,))})
     with pytest.raises(RunError, match=r"model\.channels: \[8\] -> \[16\]"):
         run_training(old_unet, wider, store)
+    grouped = spec.model_copy(update={"model": UNetSpec(channels=(8,), group_channels=4)})
     with pytest.raises(CheckpointError, match=r'"group_channels":1,.* and this run is .*"group_channels":4,'):
-        run_training(RunDir(old_run.root.parent / "new"), spec, store, start_from=old_unet.weights(2))
+        run_training(RunDir(old_run.root.parent / "new"), grouped, store, start_from=old_unet.weights(2))
 
 
 def test_another_format_is_refused_in_one_line(old_run: RunDir):

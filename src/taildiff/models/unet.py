@@ -32,7 +32,7 @@ class UNet(Denoiser):
         blocks: int,
         attention: Sequence[int] = (),
         dropout: float = 0.0,
-        group_channels: int = 4,
+        group_channels: int = 1,
         zero_init: bool = True,
     ):
         super().__init__()

@@ -18,7 +18,7 @@ class UNetSpec(Spec):
     attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Levels with self-attention (0 is full resolution); the middle block always has it."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    group_channels: Count = 4
+    group_channels: Count = 1
     """Channels per GroupNorm group, at least; there are at most 32 groups."""
     zero_init: bool = True
     """Start near zero: scale the last convolution, and the last one of each block, by 1e-5."""
