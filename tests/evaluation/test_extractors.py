@@ -19,10 +19,10 @@ from taildiff.evaluation.extractors import dinov2, effnet, extractor, inception
 from taildiff.evaluation.extractors.base import Preparation
 from taildiff.evaluation.extractors.dinov2 import load_dinov2
 from taildiff.evaluation.extractors.effnet import load_effnet_lite0
-from taildiff.evaluation.extractors.files import cache_dir
 from taildiff.evaluation.extractors.inception import load_inception
 from taildiff.evaluation.images import in_batches
 from taildiff.io.checksum import file_sha256
+from taildiff.io.home import extractor_cache
 
 SHAPE = (8, 8, 1)
 
@@ -118,7 +118,7 @@ def test_inception_is_downloaded_once_with_its_checksum(tmp_path: Path):
     network = load_inception(
         sha256=file_sha256(file), url=file.as_uri(), progress=lambda _, done, total: seen.append(done)
     )
-    kept = cache_dir() / inception.FILE
+    kept = extractor_cache() / inception.FILE
     assert kept.read_bytes() == file.read_bytes()
     assert seen[-1] == file.stat().st_size
     again = load_inception(sha256=file_sha256(file), url="file:///nowhere")
@@ -129,14 +129,14 @@ def test_a_download_that_is_another_file_is_not_kept(tmp_path: Path):
     file = saved(LikeInception(), tmp_path / "net.pt")
     with pytest.raises(InputError, match=r"expected 0000.*discarded.*TAILDIFF_INCEPTION"):
         load_inception(sha256="0" * 64, url=file.as_uri())
-    assert not list(cache_dir().iterdir())
+    assert not list(extractor_cache().iterdir())
 
 
 def test_without_network_inception_says_where_to_get_it(tmp_path: Path):
     url = (tmp_path / "absent.pt").as_uri()
     with pytest.raises(InputError, match="could not be downloaded") as caught:
         load_inception(url=url)
-    for part in (url, inception.PAGE, "--features inception:FILE", "TAILDIFF_INCEPTION=FILE", str(cache_dir())):
+    for part in (url, inception.PAGE, "--features inception:FILE", "TAILDIFF_INCEPTION=FILE", str(extractor_cache())):
         assert part in str(caught.value)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from taildiff.distributed import is_local_rank_zero
 from taildiff.log import Progress, silent
+from taildiff.text import shown
 
 QUIET_SECONDS = 15.0
 """Between two lines where there is no terminal."""
@@ -29,7 +30,6 @@ def progress_bar() -> Iterator[Progress]:
     if not sys.stderr.isatty() or not is_local_rank_zero():
         yield _lines()
         return
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -42,18 +42,20 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
     from rich.text import Text
 
+    from taildiff.api.terminal import SafeConsole
+
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate()
-    with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate()
+    with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=SafeConsole(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int, /) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, completed=0)
+                tasks[stage] = bars.add_task(shown(stage), total=total, completed=0)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield report
@@ -71,7 +73,7 @@ def _lines() -> Callable[[str, int, int], None]:
         printed[stage] = now
         rate = (done - first) / (now - start) if now > start and done > first else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        sys.stderr.write(f"{stage}: {done}/{total}" + (f" ({rate:.1f}/s{left})\n" if rate else "\n"))
+        sys.stderr.write(f"{shown(stage)}: {done}/{total}" + (f" ({rate:.1f}/s{left})\n" if rate else "\n"))
         sys.stderr.flush()
 
     return report

@@ -2,24 +2,26 @@
 
 import logging
 import shlex
-from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stderr
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from typing import TypeVar
 
 import tyro
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from taildiff.api.terminal import SafeConsole
 from taildiff.distributed import is_local_rank_zero, is_rank_zero
 from taildiff.errors import SpecError
 from taildiff.log import log
 from taildiff.spec import explain
+from taildiff.text import shown
 
-console = Console()
-errors = Console(stderr=True)
+console = SafeConsole()
+errors = SafeConsole(stderr=True)
 T = TypeVar("T")
 
 
@@ -29,7 +31,7 @@ def parse_options(
     """Options from a dataclass or spec; a wrong option prints an error and exits with 2."""
     config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
-        with nullcontext() if is_local_rank_zero() else redirect_stderr(StringIO()):
+        with _guarded(args):
             parsed = tyro.cli(
                 options, prog=prog, args=list(args), default=default, description=description, config=config
             )
@@ -37,6 +39,21 @@ def parse_options(
         raise SpecError(explain(error)) from None
     assert isinstance(parsed, options)
     return parsed
+
+
+@contextmanager
+def _guarded(args: Sequence[str]) -> Iterator[None]:
+    """Let the parser print its errors on the first process of a node alone, and arguments in them escaped."""
+    if is_local_rank_zero() and all(arg == shown(arg) for arg in args):
+        yield
+        return
+    printed = StringIO()
+    try:
+        with redirect_stderr(printed):
+            yield
+    finally:
+        if is_local_rank_zero():
+            sys.stderr.write(shown(printed.getvalue()))
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -65,7 +82,7 @@ def guidances(guidance: Sequence[float], omega: Sequence[float], default: Sequen
 
 def print_line(text: str, style: str = "") -> None:
     """Print text as it is: without markup and line breaks, so that paths can be copied."""
-    console.print(Text(text, style), soft_wrap=True)
+    console.print(Text(shown(text), style), soft_wrap=True)
 
 
 def next_steps(*commands: str) -> None:
@@ -77,7 +94,15 @@ def next_steps(*commands: str) -> None:
 
 def command_line(*words: object) -> str:
     """A command, quoted for the shell."""
-    return shlex.join(["taildiff", *map(str, words)])
+    return " ".join(map(_quoted, ("taildiff", *map(str, words))))
+
+
+def _quoted(word: str) -> str:
+    """A word for the shell; one with characters that are shown escaped as $'…', where shells read the escapes."""
+    if "\n" not in word and shown(word) == word:
+        return shlex.quote(word)
+    plain = word.replace("\\", r"\\").replace("'", r"\'").replace("\n", r"\n")
+    return f"$'{shown(plain)}'"
 
 
 def report_on_rank_zero() -> None:
@@ -93,9 +118,9 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else ""
-        errors.print(Text(record.getMessage(), style), soft_wrap=True)
+        errors.print(Text(shown(record.getMessage()), style), soft_wrap=True)
 
 
 def fail(message: str) -> None:
     """Print an error."""
-    errors.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    errors.print(Text.assemble(("error: ", "bold red"), shown(message)), soft_wrap=True)

@@ -13,6 +13,7 @@ from taildiff.cli.common import command_line, console, next_steps, print_line
 from taildiff.cli.encode import contents, vae_line
 from taildiff.errors import DataError, InputError, first_few
 from taildiff.spec import DataSpec, parse
+from taildiff.text import shown
 
 if TYPE_CHECKING:
     from taildiff.data.latents import LatentStore
@@ -197,18 +198,18 @@ def _cut(options: Show, uncut: tuple[int, ...], store: "Columns | None") -> tupl
 def _table(view: _View, thirds: "Groups", shots: "Groups") -> Table:
     order = [label for _, labels in thirds for label in labels]
     half = _MOST_ROWS // 2
-    shown = order if len(order) <= _MOST_ROWS else [*order[:half], None, *order[-half:]]
+    listed = order if len(order) <= _MOST_ROWS else [*order[:half], None, *order[-half:]]
     table = Table(box=None, pad_edge=False)
     for name in ("class", "training", "held out", "third", "shots", ""):
         table.add_column(name, justify="right" if name in ("training", "held out") else "left", no_wrap=bool(name))
     most = max(view.counts)
-    for label in shown:
+    for label in listed:
         if label is None:
             table.add_row(f"… {len(order) - 2 * half} more")
             continue
         count, held_out = view.counts[label], view.held_out[label]
         table.add_row(
-            Text(view.class_names[label], overflow="ellipsis"),
+            Text(shown(view.class_names[label]), overflow="ellipsis"),
             f"{count:,}",
             f"{held_out:,}",
             thirds.of(label),
@@ -250,8 +251,8 @@ def _expectations(view: _View) -> list[str]:
 
 
 def _names(view: _View, labels: list[int]) -> str:
-    shown = first_few([view.class_names[label] for label in labels], 5)
-    return f"{len(labels)} class{'es' * (len(labels) > 1)} ({shown})"
+    some = first_few([view.class_names[label] for label in labels], 5)
+    return f"{len(labels)} class{'es' * (len(labels) > 1)} ({some})"
 
 
 def shape(store: "Columns") -> str:

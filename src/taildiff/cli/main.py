@@ -1,7 +1,7 @@
 """`taildiff VERB …`: finds the verb and turns an error into one message and an exit code.
 
-Exit codes: 0 success; 1 training failed (a non-finite loss); 2 wrong input; 130 and 143 stopped by Ctrl-C or SIGTERM,
-with everything saved.
+Exit codes: 0 success; 1 training failed (a non-finite loss), memory ran out, or taildiff itself failed, with the
+traceback in a log file; 2 wrong input; 130 and 143 stopped by Ctrl-C or SIGTERM, with everything saved.
 """
 
 import errno
@@ -12,7 +12,9 @@ import sys
 import time
 
 from taildiff import __version__
+from taildiff.cli.unexpected import at_work, memory_message, unexpected
 from taildiff.errors import InputError, OtherRankError, SpecError, TaildiffError, unknown
+from taildiff.text import show_everything
 
 GRACE = 3.0
 """Seconds for the first process to report an error; a process still running after them failed on its own."""
@@ -32,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     """The console script."""
     args = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")  # of no use at a terminal
+    show_everything()
     try:
         return _dispatch(args)
     except SystemExit:  # of the parser, which printed the error
@@ -47,17 +50,23 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
-    except OSError as error:
+    except Exception as error:
+        if _interrupted(error):
+            print("stopped", file=sys.stderr)
+            return 130
+        return _report(error, args)
+
+
+def _report(error: Exception, args: list[str]) -> int:
+    """Print one line about an error that is not ours; the exit code."""
+    if message := memory_message(error):
+        _fail(error, message)
+        return 1
+    if isinstance(error, OSError) and error.errno is not None:  # else a library's own, which names no file
         _fail(error, _about_file(error))
         return 2
-    except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which most verbs never import
-            _fail(error, "out of GPU memory; free the GPU, or use a smaller --batch-size (sample)")
-            return 1
-        if not _interrupted(error):
-            raise
-        print("stopped", file=sys.stderr)
-        return 130
+    _fail(error, unexpected(error, args))
+    return 1
 
 
 def _interrupted(error: BaseException) -> bool:
@@ -106,7 +115,9 @@ def _about_file(error: OSError) -> str:
         case _:
             advice = "Check the path, then rerun the same command"
     what = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {what}. {advice}" if error.filename else f"{what}. {advice}"
+    named = error.filename
+    file = os.fsdecode(named) if isinstance(named, str | bytes | os.PathLike) else at_work(error.__traceback__)
+    return f"{file}: {what}. {advice}" if file else f"{what}. {advice}"
 
 
 def _dispatch(args: list[str]) -> int:

@@ -1,6 +1,5 @@
 """The data of a run when no store is named."""
 
-import os
 import time
 from pathlib import Path
 
@@ -8,13 +7,9 @@ from taildiff.data.latents import LatentStore
 from taildiff.data.store import Store
 from taildiff.distributed import launcher
 from taildiff.errors import DataError, SpecError
+from taildiff.io.home import cache_root
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
-
-
-def cache_root() -> Path:
-    """$TAILDIFF_CACHE, or ~/.cache/taildiff."""
-    return Path(os.environ.get("TAILDIFF_CACHE") or Path.home() / ".cache" / "taildiff")
 
 
 def embedded_digits(root: Path | None = None) -> Store:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from taildiff.errors import CheckpointError, InputError
+from taildiff.io.home import expanded
 from taildiff.models.convert import misfits
 from taildiff.run.weights import Tensors, read_tensors
 
@@ -135,7 +136,7 @@ def _read_weights(folder: Path, source: str, kind: Kind) -> Tensors:
 
 def _instead(folder: Path, source: str, kind: Kind) -> str:
     """What to do when there are no safetensors."""
-    if Path(source).expanduser().is_dir() and not any(folder.glob("*.bin")):
+    if expanded(source).is_dir() and not any(folder.glob("*.bin")):
         return "Copy that file into the folder as well"
     inner = ", subfolder='vae'" if folder.name == "vae" and Path(source).name != "vae" else ""
     return (
@@ -170,7 +171,7 @@ def _kind(config: Mapping[str, Any]) -> Kind | None:
 
 def _find(source: str) -> tuple[Path, str]:
     """The folder with `config.json`, and the source as an absolute path or Hub name."""
-    place = Path(source).expanduser()
+    place = expanded(source)
     if place.is_dir():
         for folder in (place, place / "vae"):  # of a VAE or of a pipeline
             if (folder / "config.json").is_file():

@@ -21,6 +21,7 @@ from taildiff.evaluation.extractors.base import (
     extractor_hash,
 )
 from taildiff.io.checksum import file_sha256
+from taildiff.io.home import expanded
 
 VERSION = 1  # raise it with every change that affects features
 DEFAULT = "facebook/dinov2-large"
@@ -56,7 +57,7 @@ def load_dinov2(place: str = DEFAULT, device: str = "cpu") -> NetworkExtractor:
 
 
 def _folder(place: str) -> Path:
-    folder = Path(place).expanduser()
+    folder = expanded(place)
     if not folder.is_dir():
         if place.startswith((".", "/", "~")) or place.count("/") != 1:
             raise InputError(f"there is no folder {place}. {_advice()}")

@@ -1,4 +1,4 @@
-"""Weight files of other projects: where they are cached, and a download that is verified before it is kept."""
+"""Download a weights file of another project, verified before it is kept."""
 
 import os
 import tempfile
@@ -12,12 +12,6 @@ from taildiff.log import Progress, silent
 
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 30
-
-
-def cache_dir() -> Path:
-    """`~/.cache/taildiff/extractors`, or the same below `XDG_CACHE_HOME`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "taildiff" / "extractors"
 
 
 def fetch(url: str, path: Path, sha256: str, advice: str, progress: Progress = silent) -> None:

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from taildiff.errors import InputError
 from taildiff.evaluation.extractors.base import NetworkExtractor, Preparation, extractor_hash
-from taildiff.evaluation.extractors.files import cache_dir, fetch
+from taildiff.evaluation.extractors.files import fetch
 from taildiff.io.checksum import file_sha256
+from taildiff.io.home import expanded, extractor_cache
 from taildiff.log import Progress, silent
 
 VERSION = 1  # raise it with every change that affects features
@@ -62,11 +63,11 @@ def load_inception(
 def _locate(file: Path | None, sha256: str, url: str, progress: Progress) -> Path:
     named = file or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if named is not None:
-        path = named.expanduser()
+        path = expanded(named)
         if not path.is_file():
             raise InputError(f"there is no file {path}. {_advice(url)}")
         return path
-    path = cache_dir() / FILE
+    path = extractor_cache() / FILE
     if not path.is_file():
         fetch(url, path, sha256, _advice(url), progress)
     return path
@@ -75,5 +76,5 @@ def _locate(file: Path | None, sha256: str, url: str, progress: Progress) -> Pat
 def _advice(url: str) -> str:
     return (
         f"Download {FILE} (95.6 MB) from {url} (linked from {PAGE}) on another machine, then pass "
-        f"--features inception:FILE, set {VARIABLE}=FILE, or put it at {cache_dir() / FILE}"
+        f"--features inception:FILE, set {VARIABLE}=FILE, or put it at {extractor_cache() / FILE}"
     )
