@@ -4,17 +4,24 @@ Bold follows the verdict alone (`verdict.py`).
 """
 
 import csv
+import html
 import io
+import re
 from collections.abc import Callable
 
 from taildiff.comparison.table import Cell, ComparisonTable, Line
 from taildiff.spec import METRICS
+from taildiff.text import shown as safe
+from taildiff.text import spreadsheet_cell
 
 _TEX = str.maketrans(
     {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {mark: f"\\{mark}" for mark in "&%$#_{}"}
     | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--", "±": r"$\pm$"}
 )
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\`*|~"})
+_EMPHASIS = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+"""Underscores that may begin or end an emphasis; those inside a name do not."""
 
 
 def where(line: Line) -> str:
@@ -82,7 +89,7 @@ def to_csv(compared: ComparisonTable) -> str:
                 clear = str(d.clear).lower() if d and d.p_holm is not None else None
                 change_ = (d.value, d.low, d.high, d.p_holm, clear) if d else (None,) * 5
                 place = (part, line.metric, line.group, line.class_name, row.guidance if row else line.guidance, name)
-                writer.writerow((*place, *values, *change_, cell.seeds))
+                writer.writerow(map(spreadsheet_cell, (*place, *values, *change_, cell.seeds)))
     return text.getvalue()
 
 
@@ -106,7 +113,7 @@ def to_latex(compared: ComparisonTable) -> str:
         rows = [_cells(line, compared, part == "verdict", lambda text: f"\\textbf{{{text}}}", _tex) for line in lines]
         title = f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{_TITLES[part]}}}}}"
         body += [r"\midrule", *(f"{row} \\\\" for row in (title, *map(" & ".join, rows)))]
-    notes = [f"% {note}" for note in (*compared.verdict.notes, *compared.notes)]
+    notes = [f"% {' '.join(safe(note).splitlines())}" for note in (*compared.verdict.notes, *compared.notes)]
     top = [f"\\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule", " & ".join(head) + r" \\"]
     return "\n".join([*notes, *top, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -143,11 +150,13 @@ def _cells(
 
 
 def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """For Markdown: HTML and marks are shown as they are written."""
+    text = _EMPHASIS.sub(r"\\\g<0>", html.escape(safe(text), quote=False).translate(_MARKDOWN))
+    return text.replace("](", r"]\(").replace("\n", " ")
 
 
 def _tex(text: str) -> str:
-    return text.translate(_TEX)
+    return safe(text).translate(_TEX).replace("\n", " ")
 
 
 RENDERERS: dict[str, Callable[[ComparisonTable], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}

@@ -17,6 +17,7 @@ from taildiff.io.atomic import write_atomic, write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, with_checksum
 from taildiff.run.layout import EvalDir
 from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse, read_json
+from taildiff.text import spreadsheet_cell
 
 Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]
 
@@ -197,13 +198,16 @@ def columns() -> tuple[str, ...]:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """Comma-separated text with a header; None is empty."""
+    """Comma-separated text with a header; None is empty, and names are no formulas (`text.spreadsheet_cell`)."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns(), lineterminator="\n")
     writer.writeheader()
     for row in rows:
         values: dict[str, Any] = row.model_dump(by_alias=True)
         writer.writerow(
-            {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
+            {
+                n: str(value).lower() if isinstance(value, bool) else spreadsheet_cell(value)
+                for n, value in values.items()
+            }
         )
     return text.getvalue()

@@ -28,6 +28,7 @@ from taildiff.reporting.summary import (
     shown_metrics,
     summarise,
 )
+from taildiff.text import shown
 
 NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
 LARGEST_GRID = 3_000_000
@@ -128,7 +129,7 @@ def render(comparison: Comparison, title: str | None = None, metrics: Sequence[s
         settings=ChartTable(("setting", *(run.name for run in each)), tuple((name, *own) for name, own in settings)),
         provenance=provenance(runs),
     )
-    return text + "\n"
+    return shown(text) + "\n"
 
 
 def _quality(runs: Sequence[RunData], metrics: Sequence[str]) -> tuple[DrawnChart, ...]:
