@@ -96,7 +96,8 @@ def numbers(sample: Sample, family: str) -> list[Number]:
     if too_few or not len(generated):
         return [Number(metric, None, len(real), len(generated)) for metric in members]
     found = list(FAMILIES[family](sample))
-    assert tuple(number.metric for number in found) == members, f"{family} must give the metrics {members}"
+    given = tuple(number.metric for number in found)
+    assert given == members, f"{family} must give the metrics {members}"
     return found
 
 
