@@ -22,9 +22,9 @@ from taildiff.comparison.table import Cell, ComparisonTable, Line
 from taildiff.errors import RunError
 from taildiff.evaluation.table import Table
 from taildiff.io.atomic import write_json
+from taildiff.io.json_files import read_json
 from taildiff.run.info import add_checksum
 from taildiff.run.layout import RunDir
-from taildiff.spec import read_json
 
 T2 = 4.302652729749464  # Student's quantile 0.975 at 2 degrees of freedom: 0.95 sqrt(2 / (1 - 0.95²))
 VALUES = st.lists(st.floats(-100, 100), min_size=2, max_size=6)

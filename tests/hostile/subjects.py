@@ -29,10 +29,11 @@ from taildiff.data.source import Found
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.evaluation.table import Table
+from taildiff.io.json_files import read_json
 from taildiff.reporting.load import load
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_weights
-from taildiff.spec import CodecFacts, RunSpec, parse, read_json
+from taildiff.spec import CodecFacts, RunSpec, parse
 from taildiff.training.checkpoint import FILES, Trainable, load_checkpoint
 from taildiff.training.ema import MovingAverage
 

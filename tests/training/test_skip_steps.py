@@ -163,7 +163,8 @@ from taildiff.data.store import Store
 from taildiff.errors import OtherRankError, NonFiniteError
 from taildiff.objectives.objective import Objective, StepLoss
 from taildiff.run.layout import RunDir
-from taildiff.spec import RunSpec, parse, read_json
+from taildiff.io.json_files import read_json
+from taildiff.spec import RunSpec, parse
 from taildiff.training import loop, session
 forward, step = Objective.forward, loop._step
 now = []

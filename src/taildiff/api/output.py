@@ -31,7 +31,7 @@ def output_file(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
     if os.path.isdir(place):  # noqa: PTH112 (false for a name that is too long)
         raise InputError(f"{path} is a folder; name a file, such as --out {place / f'NAME{suffixes[0]}'}")
     if kind := special_kind(place):
-        raise InputError(f"{shown} is {kind}; choose a regular file with --out")
+        raise InputError(f"{shown} is a {kind}; choose a regular file with --out")
     if place.suffix.lower() not in suffixes:
         *others, last = suffixes
         listed = f"{', '.join(others)} or {last}" if others else last

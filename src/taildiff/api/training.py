@@ -13,13 +13,14 @@ from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.locate import default_store
 from taildiff.data.store import Store
 from taildiff.errors import RunError
+from taildiff.io.json_files import read_json
 from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress
 from taildiff.recipes import FOR_DATA, check_data, with_method
 from taildiff.recipes import recipe as named_recipe
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import RunDir
-from taildiff.spec import DataFacts, RunSpec, Spec, parse, read_json
+from taildiff.spec import DataFacts, RunSpec, Spec, parse
 
 if TYPE_CHECKING:
     from taildiff.api.model import Model

@@ -18,6 +18,7 @@ from taildiff.distributed import is_local_rank_zero, is_rank_zero
 from taildiff.errors import SpecError
 from taildiff.log import log
 from taildiff.spec import explain
+from taildiff.spec.base import INTEGERS
 from taildiff.text import shown
 
 console = SafeConsole()
@@ -38,6 +39,9 @@ def parse_options(
     except ValidationError as error:  # a value of the right type, out of bounds
         raise SpecError(explain(error)) from None
     assert isinstance(parsed, options)
+    for name, value in vars(parsed).items():
+        if isinstance(value, int) and value not in INTEGERS:  # a spec checks its own
+            raise SpecError(f"--{name.replace('_', '-')}: must have at most {len(str(INTEGERS[-1]))} digits")
     return parsed
 
 

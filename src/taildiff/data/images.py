@@ -1,7 +1,14 @@
-"""Decode an image file to a square 8-bit array: EXIF orientation, centre crop, antialiased resize, grey or colour."""
+"""Decode an image file to a square 8-bit array: EXIF orientation, centre crop, antialiased resize, grey or colour.
+
+Memory is bounded: the header gives an image's size before its pixels are decoded, images above `MOST_PIXELS` are
+refused, and threads that decode large ones wait for each other.
+"""
 
 import io
+import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +16,16 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from taildiff.data.kinds import HEAD, SUPPORTED, content_kind
+from taildiff.io.paths import reason, regular
+from taildiff.memory import Budget
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+MOST_PIXELS = 178_956_970
+"""Of an image as it is decoded (a large JPEG at 1/2, 1/4 or 1/8 of its size); Pillow's own limit."""
+_BUDGET = Budget(2**30)
+"""Bytes that all threads together decode into; an image that needs more is decoded alone."""
+_BAND = 2**22
+"""Values converted at once."""
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,10 +84,11 @@ def decode_frame(file: Path | bytes, size: int, channels: int, white: int | None
             # A JPEG of more than twice the size is decoded at 1/2, 1/4 or 1/8 scale: fast, and still antialiased.
             drafted = image.draft(None, (2 * size, 2 * size))
             tiles = [*image.tile]
-            image.load()  # turns a TIFF upright, so that its orientation is read afterwards
-            orientation = _orientation(image)
-            plain, peak, bits = _plain(image, "L" if channels == 1 else "RGB", white, _Deep(file, tiles))
-            square = fit(plain, size, drafted[1] if drafted else None)
+            with _BUDGET.spent(_bytes_of(image)):
+                image.load()  # turns a TIFF upright, so that its orientation is read afterwards
+                orientation = _orientation(image)
+                plain, peak, bits = _plain(image, "L" if channels == 1 else "RGB", white, _Deep(file, tiles))
+                square = fit(plain, size, drafted[1] if drafted else None)
     except UnidentifiedImageError:
         raise BrokenImageError(_no_image(file)) from None
     except FileNotFoundError:
@@ -80,7 +96,7 @@ def decode_frame(file: Path | bytes, size: int, channels: int, white: int | None
     except BrokenImageError:
         raise
     except Exception as error:  # decoders raise a dozen types on damaged files: struct, zlib, SyntaxError, bombs …
-        raise BrokenImageError(str(error) or type(error).__name__) from None
+        raise BrokenImageError(reason(error)) from None
     if orientation in _UPRIGHT:
         square = square.transpose(_UPRIGHT[orientation])
     return Decoded(np.asarray(square).reshape(size, size, channels), animated, peak, bits)
@@ -108,7 +124,26 @@ def _no_image(file: Path | bytes) -> str:
 
 
 def _opened(file: Path | bytes) -> Path | io.BytesIO:
-    return io.BytesIO(file) if isinstance(file, bytes) else file
+    return io.BytesIO(file) if isinstance(file, bytes) else regular(file)
+
+
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Lift Pillow's limit of pixels, which counts those of the file, in favour of `MOST_PIXELS`."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _bytes_of(image: Image.Image) -> int:
+    """About what decoding takes; `BrokenImageError` for an image that is too large."""
+    pixels = math.prod(image.size)
+    if pixels > MOST_PIXELS:
+        size = f"{image.width:,}x{image.height:,} pixels"
+        raise BrokenImageError(f"{size}, more than the limit of {MOST_PIXELS:,}; make it smaller")
+    return pixels * (8 if image.mode in ("1", "L", "P", "RGB") else 16)  # with the copies that `_plain` makes
 
 
 def fit(image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:
@@ -157,8 +192,8 @@ def _plain(image: Image.Image, mode: str, white: int | None, deep: _Deep) -> tup
     """The image in mode L or RGB, its largest value (None: see the result) and bits; transparent pixels are white."""
     peak, bits = None, 8
     if image.mode.startswith(("I", "F")):
-        wide = np.asarray(image).astype(np.float64)
-        peak, bits = int(np.nan_to_num(wide.max())), 16
+        wide = np.asarray(image)
+        peak, bits = int(np.nan_to_num(np.float64(wide.max()))), 16
         if white is None and (image.mode == "F" or peak > 65535):
             raise BrokenImageError(f"32-bit pixels up to {wide.max():g}; give the value that is white: --white N")
         image = Image.fromarray(_scaled(wide, white or 65535))
@@ -184,7 +219,7 @@ def _colour16(image: Image.Image, white: int | None, deep: _Deep) -> tuple[Image
         raise BrokenImageError(
             f"16 bits per channel as {deep.layout.split(';')[0]} cannot be scaled; convert it to RGB"
         )
-    wide = 256 * colours.astype(np.float64) + deep.low()[..., :3]
+    wide = (colours.astype(np.uint16) << 8) | deep.low()[..., :3]
     scaled = _scaled(wide, white)
     if image.mode == "RGBA":
         scaled = np.dstack([scaled, np.asarray(image)[..., 3]])
@@ -193,4 +228,9 @@ def _colour16(image: Image.Image, white: int | None, deep: _Deep) -> tuple[Image
 
 def _scaled(values: np.ndarray, white: int) -> np.ndarray:
     """uint8, with `white` and everything above it at 255."""
-    return np.rint(np.nan_to_num(values.astype(np.float64)) * (255 / white)).clip(0, 255).astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    rows = max(1, _BAND * len(values) // max(values.size, 1))
+    for start in range(0, len(values), rows):
+        band = values[start : start + rows].astype(np.float64)
+        scaled[start : start + rows] = np.rint(np.nan_to_num(band) * (255 / white)).clip(0, 255)
+    return scaled

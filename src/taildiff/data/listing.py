@@ -12,6 +12,7 @@ from pathlib import Path
 
 from taildiff.data.kinds import SUFFIXES, SUPPORTED, SUPPORTED_TEXT, file_kind
 from taildiff.errors import DataError, first_few
+from taildiff.io.paths import kind_of_mode
 
 Entry = tuple[str, int, int]
 """Path, bytes and time (ns) of a file."""
@@ -131,6 +132,7 @@ def _is_image(entry: os.DirEntry[str], prefix: str, passed: PassedOver) -> bool:
         passed.dangling.append(prefix + entry.name)
         return False
     if not entry.is_file():
+        passed.kinds.update(filter(None, [kind_of_mode(entry.stat().st_mode)]))
         return False
     if entry.name.lower().endswith(SUFFIXES):
         return True

@@ -19,7 +19,8 @@ from taildiff.data.store import Columns
 from taildiff.errors import DataError, SpecError
 from taildiff.io.atomic import write_json
 from taildiff.io.checksum import checksum_matches, with_checksum
-from taildiff.spec import DataSpec, read_json
+from taildiff.io.json_files import read_json
+from taildiff.spec import DataSpec
 
 NEARLY_EQUAL = 2.0
 """Ratio of the commonest class to the rarest up to which the uncut images, cut to equal counts, count as balanced.

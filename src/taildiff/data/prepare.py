@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taildiff.data.images import BrokenImageError, Decoded, decode_frame, from_array, is_colour
+from taildiff.data.images import BrokenImageError, Decoded, any_size, decode_frame, from_array, is_colour
 from taildiff.data.source import Found, Raw, Source, check_classes
 from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before, rows_key
 from taildiff.data.white import value_notes
@@ -51,7 +51,7 @@ def prepare(
     if strict:
         _refuse_losses(found, source)
     check_classes(found.source, source.class_names, source.labels, source.test, source.fewest_classes)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), any_size():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files; it raises what matters
         channels = _channels(source, out, origin)
         check_space(out, "images.npy", len(source.labels) * size * size * channels)

@@ -14,6 +14,7 @@ import numpy as np
 from taildiff.data.class_names import canonical, in_order, name_notes
 from taildiff.data.store_files import is_latents, is_store, refuse_run
 from taildiff.errors import DataError
+from taildiff.io.paths import special_kind, whole
 
 Raw = Path | bytes | np.ndarray
 """An image: a file, the bytes of one, or uint8 or uint16 (H, W) or (H, W, C)."""
@@ -132,7 +133,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 def read_text(path: Path) -> str:
     """The content of a text file; `DataError` says why it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return whole(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except OSError as error:
@@ -158,6 +159,8 @@ def check_place(place: Path) -> None:
     """`DataError` unless the source exists and is no store, latents or run."""
     if not place.exists():
         raise DataError(f"{place} does not exist")
+    if kind := special_kind(place):
+        raise DataError(f"{place} is a {kind}, not a regular file or folder")
     if is_latents(place):
         raise DataError(
             f"{place} already holds latents; to train on them: taildiff train auto-sit-ccua --data {place} --out RUN"

@@ -11,8 +11,10 @@ from pydantic import Field
 from taildiff.errors import DataError, SpecError
 from taildiff.io.atomic import write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, with_checksum
+from taildiff.io.json_files import read_json
+from taildiff.io.paths import reason, regular
 from taildiff.run.layout import RunDir
-from taildiff.spec import CodecFacts, Spec, parse, read_json
+from taildiff.spec import CodecFacts, Spec, parse
 
 FORMAT = 1
 """Of store.json and of latents.json."""
@@ -181,11 +183,11 @@ def read_array(
 ) -> np.ndarray:
     """A `.npy` file with this content; `DataError` names a file that is missing, damaged or different."""
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array = np.load(regular(path), mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {kind.again}") from None
     except Exception as error:  # for a damaged header, numpy also raises errors of Python's tokenizer
-        raise DataError(f"{path} is damaged or cut off ({error}); {kind.again}") from None
+        raise DataError(f"{path} is damaged or cut off ({reason(error)}); {kind.again}") from None
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         content = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
         raise DataError(f"{path} holds {content}, {kind.json} says {dtype} {shape}; {kind.again}")
@@ -195,7 +197,7 @@ def read_array(
 def read_names(path: Path, count: int, kind: Kind = STORE) -> tuple[str, ...]:
     """names.txt: one line per image. File names need not be valid text, so their bytes are preserved."""
     try:
-        text = path.read_bytes().decode(errors="surrogateescape")
+        text = regular(path).read_bytes().decode(errors="surrogateescape")
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); {kind.again}") from None
     names = tuple(text.removesuffix("\n").split("\n"))

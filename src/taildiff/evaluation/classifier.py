@@ -18,6 +18,7 @@ from taildiff.evaluation import classifier_network
 from taildiff.evaluation.cache import cache_key
 from taildiff.evaluation.images import Images, ImageSequence, in_batches
 from taildiff.io.atomic import write_atomic
+from taildiff.io.paths import regular
 from taildiff.log import Progress, silent
 
 _DAMAGE = (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError)
@@ -140,7 +141,7 @@ def _pack(network: classifier_network.Network, key: str, accuracy: ClassifierAcc
 
 def _load(path: Path, key: str, store: Store, seed: int) -> tuple[classifier_network.Network, ClassifierAccuracy]:
     """A cached classifier; any damage, flipped bits included, raises one of `_DAMAGE`."""
-    with safe_open(path, framework="pt") as file:
+    with safe_open(regular(path), framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata["definition"] != key or metadata["checksum"] != _checksum(tensors):

@@ -27,6 +27,7 @@ from taildiff.errors import DataError, unknown
 from taildiff.evaluation.cache import cache_key, images_key
 from taildiff.evaluation.image_arrays import read_images
 from taildiff.io.npz import array_names, read_arrays
+from taildiff.io.paths import regular
 from taildiff.log import Progress, log, silent
 from taildiff.metrics import GaussianStatistics
 
@@ -170,7 +171,8 @@ def _of_folder(path: Path, cache: Path, size: int | None, progress: Progress, fe
         notes.append(f"{path}: images with more than 8 bits per channel were rounded to 8")
     notes += [f"{path}: {note}" for note in dict.fromkeys((*source.notes, *source.strict_notes, *store.meta.notes))]
     if store.meta.skipped:
-        notes.append(f"{path}: {store.meta.skipped} broken images were skipped")
+        first = f", such as {store.meta.skipped_names[0]}" if store.meta.skipped_names else ""
+        notes.append(f"{path}: {store.meta.skipped} broken images were skipped{first}")
     return _Stored(store, tuple(notes))
 
 
@@ -182,7 +184,10 @@ def _read_headers(source: Source) -> tuple[Counter[int], bool]:
     for label, file in zip(source.labels.tolist(), source.pictures(0), strict=True):
         seen[label] += 1
         if seen[label] <= _PEEK and isinstance(file, Path):
-            with suppress(Exception), Image.open(file, formats=FORMATS) as image:  # preparing the store reports it
+            with (
+                suppress(Exception),
+                Image.open(regular(file), formats=FORMATS) as image,
+            ):  # `prepare` reports it
                 sides[min(image.size)] += 1
                 deep |= image.mode.startswith(("I", "F"))
     return sides, deep

@@ -15,8 +15,9 @@ from pydantic import ConfigDict, Field, model_validator
 from taildiff.errors import RunError, SpecError
 from taildiff.io.atomic import write_atomic, write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, with_checksum
+from taildiff.io.json_files import read_json
 from taildiff.run.layout import EvalDir
-from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse, read_json
+from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse
 from taildiff.text import spreadsheet_cell
 
 Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from taildiff.io.paths import regular
+
 CHECKSUM = "sha256"
 """The record's field that holds its checksum."""
 
@@ -32,5 +34,5 @@ def json_sha256(values: Any) -> str:
 
 def file_sha256(path: Path) -> str:
     """sha256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

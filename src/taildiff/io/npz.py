@@ -17,10 +17,12 @@ import numpy as np
 from numpy.lib import format as npy
 
 from taildiff.errors import DataError
+from taildiff.io.paths import reason, regular
 
 LARGEST = 2**33
 """Bytes of an array that `read_arrays` reads; a hundred thousand colour images of 160 pixels are fewer."""
-_MOST_TIMES, _HARMLESS = 300, 2**28  # an array above `_HARMLESS` bytes may unpack to `_MOST_TIMES` its packed size
+MOST_TIMES, HARMLESS = 300, 2**28
+"""What unpacks to more than `HARMLESS` bytes may have `MOST_TIMES` its packed size."""
 _BLOCK = 2**22
 
 
@@ -76,14 +78,14 @@ def map_array(path: Path, name: str) -> np.ndarray[Any, Any]:
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(regular(path)) as archive:
             yield archive
     except (FileNotFoundError, NpzError, DataError):
         raise
     except KeyError as error:
         raise NpzError(str(error.args[0])) from None
     except Exception as error:  # a damaged archive raises a dozen types (zlib, struct, NotImplementedError, …)
-        raise NpzError((str(error) or type(error).__name__)[:200]) from None
+        raise NpzError(reason(error)[:200]) from None
 
 
 def _read_header(file: IO[bytes], info: zipfile.ZipInfo, bombs: bool = True) -> ArrayHeader:
@@ -94,7 +96,7 @@ def _read_header(file: IO[bytes], info: zipfile.ZipInfo, bombs: bool = True) -> 
     nbytes = math.prod(shape) * dtype.itemsize
     if dtype.hasobject or min(shape, default=0) < 0 or nbytes != info.file_size - file.tell():
         raise NpzError(f"{info.filename} announces {dtype} {shape}, which is not what it holds")
-    if not bombs and nbytes > _HARMLESS + _MOST_TIMES * info.compress_size:
+    if not bombs and nbytes > HARMLESS + MOST_TIMES * info.compress_size:
         raise NpzError(f"{info.filename} has {info.compress_size:,} bytes and would unpack to {nbytes:,}: a zip bomb")
     return ArrayHeader(shape, dtype, "F" if fortran else "C", nbytes)
 

@@ -1,7 +1,8 @@
 """Paths that users give: one rule for every output and one for every input.
 
 An output that is a link is followed, wherever it leads: the link stays, and what is written lies at its end, which
-need not exist yet. An input is a regular file: a named pipe blocks until somebody writes into it, a device may never end.
+need not exist yet. An input is a regular file: a named pipe blocks until somebody writes into it, and a device may
+never end.
 """
 
 import errno
@@ -11,11 +12,13 @@ from pathlib import Path
 
 from taildiff.errors import InputError
 
+LARGEST_TEXT = 2**30
+"""Bytes of a text file that is read as a whole; the annotations of iNaturalist 2018 have 125 MB."""
 _KINDS = (
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISFIFO, "named pipe"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+    (stat.S_ISSOCK, "socket"),
 )
 
 
@@ -46,14 +49,31 @@ def regular(path: Path) -> Path:
     A missing file and a folder are left to whatever opens them.
     """
     if kind := special_kind(path):
-        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+        raise OSError(errno.EINVAL, f"it is a {kind}, not a regular file", str(path))
     return path
 
 
-def special_kind(path: str | os.PathLike[str]) -> str:
-    """`a named pipe`, `a device` or `a socket`; empty for anything else."""
+def whole(path: Path, largest: int = LARGEST_TEXT) -> Path:
+    """`regular`, for a file to be read as a whole: `OSError` also for one of more than `largest` bytes."""
+    if regular(path).stat().st_size > largest:
+        raise OSError(errno.EFBIG, f"it is larger than {largest:,} bytes", str(path))
+    return path
+
+
+def special_kind(path: Path) -> str:
+    """`named pipe`, `device` or `socket`, also behind links; empty for anything else."""
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 (called for each of a million files)
+        return kind_of_mode(path.stat().st_mode)
     except (OSError, ValueError):  # ValueError: a null character
         return ""
+
+
+def kind_of_mode(mode: int) -> str:
+    """`special_kind` of a file whose mode is known."""
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "")
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read, in one line, without its path."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return text.split("\n", 1)[0]

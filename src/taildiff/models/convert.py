@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from taildiff.errors import CheckpointError, first_few
+from taildiff.io.paths import reason, regular
 from taildiff.models.denoiser import Denoiser
 from taildiff.run.weights import Tensors, check_finite, read_tensors
 
@@ -32,12 +33,11 @@ def read_foreign(path: Path) -> Tensors:
         return read_tensors(path)[0]
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+            content = torch.load(regular(path), map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise CheckpointError(f"{path} is damaged or contains non-tensor objects: {reason}") from None
+        raise CheckpointError(f"{path} is damaged or contains non-tensor objects: {reason(error)}") from None
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -20,6 +20,7 @@ from torch import nn
 
 from taildiff.errors import CheckpointError, InputError
 from taildiff.io.home import expanded
+from taildiff.io.paths import whole
 from taildiff.models.convert import misfits
 from taildiff.run.weights import Tensors, read_tensors
 
@@ -156,7 +157,7 @@ def _shards(index: Path) -> list[str]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(whole(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or not JSON: {_first(error)}") from None
     if not isinstance(values, dict):

@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from taildiff.errors import RunError, SpecError
 from taildiff.io.checksum import CHECKSUM, checksum_matches, record_sha256
-from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names, flatten, read_json
+from taildiff.io.json_files import read_json
+from taildiff.spec import DataFacts, RunSpec, Spec, explain, field_names, flatten
 
 MAY_CHANGE = ("every.", "devices", "nodes", "compile", "skip_nonfinite", "model.checkpointing")
 """Fields that may change when a run is resumed; also `steps`, under a constant schedule.

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from taildiff.errors import RunError, SpecError
+from taildiff.io.paths import regular
 from taildiff.run.layout import RunDir, weights_at
 from taildiff.spec import ObjectiveSpec, RunSpec
 
@@ -39,7 +40,7 @@ def check_guidance(trained: bool, guidance: Sequence[float], where: object) -> N
 
 def _start_trained(path: Path) -> bool:
     try:
-        with safe_open(weights_at(path), framework="np") as file:
+        with safe_open(regular(weights_at(path)), framework="np") as file:
             objective = json.loads((file.metadata() or {})["taildiff"])["spec"]["objective"]
         return ObjectiveSpec.model_validate(objective).trains_null
     except (RunError, SafetensorError, OSError, ValueError, KeyError, TypeError):

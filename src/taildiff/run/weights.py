@@ -15,6 +15,7 @@ from torch import Tensor
 from taildiff.errors import CheckpointError
 from taildiff.io.atomic import write_atomic
 from taildiff.io.checksum import CHECKSUM, json_sha256
+from taildiff.io.paths import reason, regular
 from taildiff.run.info import FORMAT, Format, check_format, upgraded
 from taildiff.spec import DataFacts, RunSpec, Spec, parse
 
@@ -96,9 +97,9 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
 def _opened(path: Path) -> Iterator[Any]:
     """An open safetensors file; `CheckpointError` when it is missing or damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             yield file
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from None
+        raise CheckpointError(f"{path} is damaged or not a safetensors file: {reason(error)}") from None

@@ -4,7 +4,7 @@ The unions (`PathSpec`, `ModelSpec`) are the registry: `build.py` has one `match
 so `taildiff --help` and reading a run are fast.
 """
 
-from taildiff.spec.base import Spec, explain, field_names, flatten, parse, read_json
+from taildiff.spec.base import Spec, explain, field_names, flatten, parse
 from taildiff.spec.data import CodecFacts, DataFacts, DataSpec
 from taildiff.spec.evaluation import EvalSpec
 from taildiff.spec.metrics import CHEAP, METRICS, Metric, MetricName
@@ -63,5 +63,4 @@ __all__ = [
     "field_names",
     "flatten",
     "parse",
-    "read_json",
 ]

@@ -1,15 +1,20 @@
 """The base of all specs: frozen, strict, with errors that name the field and the closest valid one."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from taildiff.errors import SpecError, unknown
 
-Count = Annotated[int, Field(ge=1)]
+INTEGERS = range(-(10**19) + 1, 10**20)
+"""Integers that files can hold: those of at most 20 characters, as larger ones cause errors far from the file."""
+LARGEST_COUNT = 2**63 - 1
+"""As far as arrays can count."""
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+CountOrZero = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+"""A count that may be 0."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -21,6 +26,29 @@ class Spec(BaseModel):
     """Base of all specs: frozen; numbers must be finite; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        """The value, if a file that holds it can be read again."""
+        check_readable(value)
+        return value
+
+
+def check_readable(value: Any) -> None:
+    """ValueError for what `io.json_files` would not read: integers outside `INTEGERS`, and text that is not UTF-8."""
+    if type(value) is int and value not in INTEGERS:
+        raise ValueError(f"must have at most {len(str(INTEGERS[-1]))} digits")
+    if isinstance(value, str | Path):
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be valid UTF-8") from None
+    elif isinstance(value, dict):
+        check_readable((*value, *value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            check_readable(part)
 
 
 S = TypeVar("S", bound="Spec")
@@ -47,7 +75,14 @@ def _explain(problem: Any, known: Sequence[str]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing" or isinstance(problem["input"], dict):  # would print the whole record
         return f"{dotted}: {message}" if dotted else message
-    return f"{dotted}: {message} (got {_short(repr(problem['input']))})" if dotted else message
+    return f"{dotted}: {message} (got {_short(_shown(problem['input']))})" if dotted else message
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes integers of at most 4,300 digits
+        return "an integer of thousands of digits"
 
 
 def _short(text: str, most: int = 200) -> str:
@@ -79,23 +114,3 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; `SpecError` if it is missing or not JSON."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text, parse_int=_integer)
-        if "\\u" in text:  # half of a surrogate pair cannot be printed
-            json.dumps(values, ensure_ascii=False).encode()
-        return values
-    except FileNotFoundError:
-        raise SpecError(f"{path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON
-        raise SpecError(f"{path} is not readable JSON: {error}") from None
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > 20:  # 64 bits and a sign; larger ones cause errors far from the file
-        raise ValueError(f"an integer of {len(digits)} digits")
-    return int(digits)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Count, Positive, Spec
+from taildiff.spec.base import Count, CountOrZero, Positive, Spec
 
 
 class CodecFacts(Spec):
@@ -70,7 +70,7 @@ class DataSpec(Spec):
     """Text file for `list`, one `path class_id` per line; paths as in the store's source."""
     tail_seed: int = 0
     """Seed of the choice of images to keep."""
-    min_per_class: Annotated[int, Field(ge=0)] = 0
+    min_per_class: CountOrZero = 0
     """Minimum images per class; at 0, a tail that empties a class is an error."""
     resample: Annotated[float, Field(gt=0, le=1)] | None = None
     """Class resampling (CCUA): p ~ f^(k/(C-1)) for the class of rank k; 1 is balanced; None shuffles by epoch."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Count, Spec
+from taildiff.spec.base import Count, CountOrZero, Spec
 from taildiff.spec.metrics import CHEAP, RequestedMetric
 from taildiff.spec.sampling import SamplingSpec
 
@@ -18,7 +18,7 @@ class EvalSpec(Spec):
     """The metrics to measure."""
     guidance: tuple[Annotated[float, Field(ge=0)], ...] = (1.0, 1.5, 2.0)
     """The guidance scales to sample at; none for existing images."""
-    per_class: Annotated[int, Field(ge=0)] = 100
+    per_class: CountOrZero = 100
     """Generated images per class; 0 only for existing images in unequal numbers."""
     seeds: tuple[int, ...] = ()
     """Sampling seeds to average over; default: that of `sampling` alone."""

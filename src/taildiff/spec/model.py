@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Count, Spec
+from taildiff.spec.base import Count, CountOrZero, Spec
 
 
 class UNetSpec(Spec):
@@ -15,7 +15,7 @@ class UNetSpec(Spec):
     """Channels per level, from full resolution down; each level halves the size."""
     blocks: Count = 1
     """Residual blocks per level."""
-    attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    attention: tuple[CountOrZero, ...] = ()
     """Levels with self-attention (0 is full resolution); the middle block always has it."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     group_channels: Count = 1

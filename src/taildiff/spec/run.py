@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Beta, Count, Positive, Spec
+from taildiff.spec.base import Beta, Count, CountOrZero, Positive, Spec
 from taildiff.spec.data import DataSpec
 from taildiff.spec.model import ModelSpec, UNetSpec
 from taildiff.spec.objective import ObjectiveSpec
@@ -17,7 +17,7 @@ class OptimizerSpec(Spec):
     lr: Positive = 1e-3
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: CountOrZero = 0
     """Steps over which the learning rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate after the warm-up; `cosine` falls to 0 at the last step."""
@@ -37,9 +37,9 @@ class IntervalSpec(Spec):
 
     log: Count = 10
     """Steps between lines of metrics.jsonl."""
-    samples: Annotated[int, Field(ge=0)] = 0
+    samples: CountOrZero = 0
     """Steps between sample grids."""
-    save: Annotated[int, Field(ge=0)] = 1000
+    save: CountOrZero = 1000
     """Steps between checkpoints; one is always written when training ends or is stopped."""
     keep: Count = 2
     """Number of checkpoints to keep."""
@@ -66,7 +66,7 @@ class RunSpec(Spec):
     """float32 throughout, or bf16 products inside the network."""
     compile: bool = False
     """Compile the network with torch.compile (for GPUs)."""
-    skip_nonfinite: Annotated[int, Field(ge=0)] = 0
+    skip_nonfinite: CountOrZero = 0
     """Non-finite steps tolerated before training stops; may change when a run is resumed."""
     skip_spikes: Annotated[float, Field(gt=1)] | None = None
     """Skip steps whose gradient norm is above this multiple of the median of the last 64; None skips none."""

@@ -22,10 +22,11 @@ from torch.optim.swa_utils import AveragedModel
 from taildiff.errors import CheckpointError, SpecError
 from taildiff.io.atomic import fsync_dir, write_atomic, write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, file_sha256, with_checksum
+from taildiff.io.json_files import read_json
 from taildiff.run.info import FORMAT, Format, check_format
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_tensors
-from taildiff.spec import Spec, parse, read_json
+from taildiff.spec import Spec, parse
 from taildiff.training.skip_steps import Skipped
 
 FILES = ("model", "ema", "optimizer")

@@ -4,13 +4,15 @@ python   pickled dicts: `data` uint8 (n, 3072), red, green, blue planes; `labels
 binary   records of 1 label byte (CIFAR-100: coarse, then fine) and 3,072 pixels; class names in text files
 """
 
+import bz2
+import gzip
 import io
 import lzma
 import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal, cast
 
 import numpy as np
 
@@ -18,10 +20,13 @@ from taildiff.data.formats.importer import Importer, Option
 from taildiff.data.formats.pickles import PickleRefusedError, read_pickle
 from taildiff.data.source import Found, Source, check_place, fingerprint_of, pictures_of
 from taildiff.errors import DataError
+from taildiff.io.paths import reason, regular, whole
 
 Labels = Annotated[Literal["fine", "coarse"], Option("The 100 fine classes, or the 20 coarse ones.", "fine|coarse")]
 _PIXELS = 3 * 32 * 32
 _MOST_BYTES = 2**28  # per file; the largest published one has 160 MB
+_MOST_UNPACKED = 2**30  # per archive; the largest published one has 187 MB
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
 @dataclass(frozen=True)
@@ -112,31 +117,60 @@ def _which(place: Path, content: dict[str, bytes], versions: tuple[_Version, ...
 
 def _read_file(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path} is too large for a file of CIFAR")
-        return path.read_bytes()
+        return whole(path, _MOST_BYTES).read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}") from None
+
+
+def _decompressed(place: Path) -> IO[bytes]:
+    with regular(place).open("rb") as file:
+        opener = _OPENERS.get(file.read(2))
+    return cast(IO[bytes], opener(place)) if opener else place.open("rb")
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    """An archive in reading, up to `_MOST_UNPACKED` bytes, so that a small one cannot fill the memory or take hours."""
+
+    file: IO[bytes]
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `_MOST_BYTES` at once."""
+        if not 0 <= size <= _MOST_BYTES:
+            raise ValueError(f"it announces an entry of {size:,} bytes")
+        self._check(self.file.tell() + size)
+        return self.file.read(size)
+
+    def seek(self, position: int) -> int:
+        """From the beginning."""
+        self._check(position)
+        return self.file.seek(position)
+
+    def tell(self) -> int:
+        """Bytes from the beginning."""
+        return self.file.tell()
+
+    def _check(self, position: int) -> None:
+        if position > _MOST_UNPACKED:
+            raise ValueError(f"it unpacks to more than {_MOST_UNPACKED:,} bytes")
 
 
 def _unpack(place: Path, wanted: set[str]) -> dict[str, bytes]:
     """The files of an archive by name, in memory; folders are ignored, and nothing is written."""
     content: dict[str, bytes] = {}
     try:
-        with tarfile.open(place) as archive:
+        with _decompressed(place) as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as archive:  # type: ignore
             for member in archive:
                 name = member.name.rsplit("/", 1)[-1]
                 if name not in wanted or not member.isfile():
                     continue
                 if member.size > _MOST_BYTES or name in content:
                     raise DataError(f"{place}: {member.name} is too large or occurs twice; download it again")
-                file = archive.extractfile(member)
-                assert file is not None
-                content[name] = file.read()
+                content[name] = cast(IO[bytes], archive.extractfile(member)).read()
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{place} is damaged or not a .tar.gz ({error}); download it again") from None
+        raise DataError(f"{place} is damaged or not a .tar.gz ({reason(error)}); download it again") from None
     return content
 
 

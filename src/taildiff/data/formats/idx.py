@@ -6,6 +6,7 @@ transposed.
 """
 
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -17,14 +18,16 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from taildiff.data.formats.importer import Importer, Names
+from taildiff.data.images import MOST_PIXELS
 from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint_of, pictures_of
 from taildiff.errors import DataError
+from taildiff.io.paths import reason, regular
 
 _NAME = re.compile(r"(?P<lead>.*?)(?P<part>train|t10k|test)[-.](?P<what>images|labels)[-.]idx[13][-.]ubyte(\.gz)?")
 _LAYOUT = "train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two for t10k or test, each may end in .gz"
 _DAMAGE = (OSError, EOFError, zlib.error)
 _MOST_LABELS = 2**28
-_BLOCK = 256  # images read at once
+_BLOCK, _BLOCK_BYTES = 256, 2**25  # of images read at once
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,9 @@ def _images(path: Path, start: int, transposed: bool) -> Iterator[np.ndarray]:
             file.seek(16 + start * height * width)
         except _DAMAGE as error:
             raise _damaged(path, error) from None
-        for first in range(start, count, _BLOCK):
-            n = min(_BLOCK, count - first)
+        at_once = max(1, min(_BLOCK, _BLOCK_BYTES // (height * width)))
+        for first in range(start, count, at_once):
+            n = min(at_once, count - first)
             block = np.frombuffer(_exactly(file, n * height * width, path, first + n == count), np.uint8)
             images = block.reshape(n, height, width)
             yield from images.transpose(0, 2, 1) if transposed else images
@@ -139,16 +143,16 @@ def _shape(path: Path, dims: int) -> tuple[int, ...]:
     if head[3] != dims:
         raise DataError(f"{path} has {head[3]} dimensions instead of {dims}")
     shape = struct.unpack(f">{dims}I", head[4:])
-    if 0 in shape or max(shape[1:], default=1) > 2**15:
+    if 0 in shape or math.prod(shape[1:]) > MOST_PIXELS:
         raise DataError(f"{path} claims the shape {shape}; it is damaged")
     return shape
 
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+        return cast(BinaryIO, gzip.open(regular(path))) if path.suffix == ".gz" else regular(path).open("rb")
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}") from None
 
 
 def _exactly(file: BinaryIO, size: int, path: Path, last: bool = False) -> bytes:

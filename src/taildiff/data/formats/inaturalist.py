@@ -17,7 +17,7 @@ from taildiff.data.formats.published import Dataset, missing
 from taildiff.data.listing import does_not, some
 from taildiff.data.source import Found
 from taildiff.errors import DataError, SpecError
-from taildiff.spec import read_json
+from taildiff.io.json_files import read_json
 
 INATURALIST2018 = Dataset(
     "inaturalist2018",

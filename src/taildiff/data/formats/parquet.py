@@ -17,6 +17,8 @@ from taildiff.data.listing import some
 from taildiff.data.parts import is_held_out
 from taildiff.data.source import Found, Raw, Source, check_place, classes_by_value, fingerprint, pictures_of
 from taildiff.errors import DataError
+from taildiff.io.npz import HARMLESS, MOST_TIMES
+from taildiff.io.paths import whole
 
 _IMAGES, _LABELS = ("image", "img", "images"), ("label", "labels", "fine_label", "target", "class")
 _ImageColumn = Annotated[str | None, Option("Column of images, if it is not called image, img or images.", "NAME")]
@@ -122,7 +124,7 @@ def _held_out(place: Path, path: Path) -> str:
 def _splits(place: Path) -> list[str]:
     """The splits of a saved `DatasetDict`, none for a `Dataset`."""
     try:
-        return [str(name) for name in json.loads((place / "dataset_dict.json").read_text())["splits"]]
+        return [str(name) for name in json.loads(whole(place / "dataset_dict.json").read_text())["splits"]]
     except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return []
 
@@ -138,6 +140,7 @@ def _read_parquet(place: Path, files: Sequence[Path], columns: ColumnNames) -> S
             with parquet.ParquetFile(path) as file:
                 image, label = columns.pick(path, file.schema_arrow.names)
                 _check_kind(path, arrow, image, file.schema_arrow.field(image).type)
+                _check_sizes(path, file.metadata)
                 images.append(image)
                 class_names = class_names or _names_in(file.schema_arrow.metadata, label)
                 labels.append(_label_values(path, file.read(columns=[label]).column(0).to_pylist()))
@@ -148,6 +151,18 @@ def _read_parquet(place: Path, files: Sequence[Path], columns: ColumnNames) -> S
     names, values = _classes(place, np.concatenate(labels), class_names)
     pictures = pictures_of(counts, lambda k, start: _stream_parquet(files[k], images[k], start))
     return Source(names, values, test, pictures)
+
+
+def _check_sizes(path: Path, metadata: Any) -> None:
+    """`DataError` where a small file announces so much that reading it would fill the memory."""
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    bytes_in_file = path.stat().st_size
+    unpacked = max((group.total_byte_size for group in groups), default=0)
+    if metadata.num_rows > bytes_in_file or unpacked > HARMLESS + MOST_TIMES * bytes_in_file:
+        raise DataError(
+            f"{path} has {bytes_in_file:,} bytes and announces {metadata.num_rows:,} rows, with {unpacked:,} bytes in "
+            "one row group; it is damaged or a decompression bomb"
+        )
 
 
 def _check_kind(path: Path, arrow: Any, name: str, kind: Any) -> None:

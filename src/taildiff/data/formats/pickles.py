@@ -6,6 +6,7 @@ the official files; it reads what they say about numpy arrays as data and never 
 
 import pickletools
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -39,6 +40,7 @@ _PLAIN = {
     *("BININT", "BININT1", "BININT2", "LONG1", "BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINFLOAT"),
 }
+_KEYS = (str, bytes, int, float, NoneType)
 _EMPTY: dict[str, Any] = {"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False}
 _EMPTY |= {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 
@@ -99,6 +101,8 @@ class _Machine:
                 _expect(self.stack[-1], list).extend(items)
             case "SETITEM" | "SETITEMS":
                 flat = self._since_mark() if name == "SETITEMS" else self._pop(2)
+                if not all(isinstance(key, _KEYS) for key in flat[::2]):  # hashing n nested tuples may take 2^n steps
+                    raise PickleRefusedError("it has a dict whose keys are no texts or numbers, as no CIFAR file has")
                 _expect(self.stack[-1], dict).update(zip(flat[::2], flat[1::2], strict=True))
             case "GLOBAL":
                 self.stack.append(_Global(argument))
@@ -156,6 +160,9 @@ def _finished(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    """Text, Python 2's included, or a number as text; other values may be nested without end."""
+    if not isinstance(value, _KEYS):
+        raise PickleRefusedError("damaged")
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 

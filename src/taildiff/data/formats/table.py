@@ -19,6 +19,7 @@ from taildiff.data.formats.published import CutName, check_cut
 from taildiff.data.parts import is_held_out
 from taildiff.data.source import Found, Source, check_place, classes_by_value, fingerprint, read_text
 from taildiff.errors import DataError
+from taildiff.io.paths import kind_of_mode
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _Test = Annotated[Path | None, Option("A second list, of held-out images.", "PLACE")]
@@ -193,6 +194,8 @@ def _check_files(table: Path, root: Path, rows: Sequence[Row]) -> tuple[list[Row
                 entry = os.stat(f"{base}/{path}")  # noqa: PTH116 (called for each of a million files)
             except (OSError, ValueError):
                 continue
+            if kind := kind_of_mode(entry.st_mode):
+                raise DataError(f"{where} is a {kind}, not a regular file")
             found.append(row if path == row.path else replace(row, path=path))
             status.append((entry.st_size, entry.st_mtime_ns))
             break
