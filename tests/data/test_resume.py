@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -170,13 +172,28 @@ def test_an_error_leaves_nothing(photos, tmp_path):
     assert names(tmp_path) == ["photos"]
 
 
-def test_two_at_once_are_refused_until_the_first_ends(photos, tmp_path):
-    with (
-        locked(lock_of(tmp_path / "store"), RuntimeError),
-        pytest.raises(DataError, match="store is being written by process"),
-    ):
-        prepare_folder(photos, tmp_path / "store", 8)
-    assert names(tmp_path) == ["photos"]
+def test_the_second_of_two_waits_until_the_first_ends(photos, tmp_path, caplog):
+    held = threading.Event()
+
+    def first():
+        with locked(lock_of(tmp_path / "store"), RuntimeError):
+            held.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    held.wait()
+    begun = time.monotonic()
+    assert prepare_folder(photos, tmp_path / "store", 8).meta.count == 58
+    assert time.monotonic() - begun > 0.2
+    thread.join()
+    assert f"waiting for process {os.getpid()} on " in caplog.text
+    assert f"which is writing {tmp_path / 'store'}" in caplog.text
+    assert names(tmp_path) == ["photos", "store"]
+    shutil.rmtree(tmp_path / "store")
+
+
+def test_the_lock_of_a_killed_process_is_removed(photos, tmp_path):
     code = "import sys, os, signal; from pathlib import Path; from taildiff.io.lock import locked\n"
     code += "with locked(Path(sys.argv[1]), RuntimeError): os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", code, lock_of(tmp_path / "store")], check=False)

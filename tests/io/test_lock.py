@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from taildiff.errors import RunError
 from taildiff.io import lock
-from taildiff.io.lock import locked
+from taildiff.io.lock import locked, waiting
 from taildiff.run.layout import RunDir
 from taildiff.sampling.generate import generate, load_model
 from taildiff.spec import SamplingSpec
@@ -23,7 +24,7 @@ from taildiff.training.session import run_training
 HOLD = """
 import sys, time
 from pathlib import Path
-from taildiff.io.lock import locked
+from taildiff.io.lock import locked, waiting
 with locked(Path(sys.argv[1]), RuntimeError):
     print("held", flush=True)
     time.sleep(60)
@@ -128,3 +129,40 @@ def test_weights_that_are_replaced_while_they_are_looked_for(tiny_store, tiny_sp
 
     monkeypatch.setattr(RunDir, "weight_steps", slow)
     assert load_model(run).step == 8
+
+
+def test_the_second_waits_for_the_first_and_says_for_whom(tmp_path, caplog):
+    path, order = tmp_path / ".lock", []
+
+    def second():
+        with waiting(path, "writes a table"):
+            order.append("second")
+
+    with waiting(path, "writes a table"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    waited = [line for line in caplog.messages if line.startswith("waiting for ")]
+    assert waited == [f"waiting for process {os.getpid()} on {socket.gethostname()}, which writes a table"]
+    assert not path.exists()
+
+
+def test_ctrl_c_ends_the_waiting(tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lock.time, "sleep", interrupt)
+    with waiting(tmp_path / ".lock", "works"), pytest.raises(KeyboardInterrupt), waiting(tmp_path / ".lock", "works"):
+        pass
+
+
+def test_where_no_lock_can_be_made_there_is_none(tmp_path):
+    (tmp_path / "file").touch()
+    with waiting(tmp_path / "file" / ".lock", "works"):
+        pass
+    with pytest.raises(OSError, match="of the block"), waiting(tmp_path / ".lock", "works"):
+        raise OSError("of the block")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -13,6 +13,7 @@ from taildiff.data.locate import store_of
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store, is_store
 from taildiff.errors import SpecError
+from taildiff.io.staging import put_back
 from taildiff.log import Progress, log, silent
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.run.null_label import UNTRAINED, check_guidance, has_null
@@ -107,6 +108,7 @@ def _guided(full: EvalSpec, fields: EvaluationFields, spec: EvalSpec | None, run
 
 def is_images(source: Path) -> bool:
     """Whether a path exists and is not a run."""
+    put_back(source)
     return source.exists() and not RunDir(source).exists()
 
 

@@ -19,7 +19,7 @@ from taildiff.io.paths import output_path
 from taildiff.log import Progress, log
 from taildiff.run.layout import RunDir
 from taildiff.run.null_label import check_guidance, has_null
-from taildiff.sampling.folders import FileFormat, check_new, check_writable, write_images
+from taildiff.sampling.folders import FileFormat, check_new, claimed, write_images
 from taildiff.spec import SamplingSpec, parse
 
 if TYPE_CHECKING:
@@ -89,15 +89,15 @@ def sample(
     spec, place, directory = parse(SamplingSpec, sampling), output_path(out), RunDir(Path(run))
     labels = requested_labels(directory, place, per_class, classes, format, batch_size)
     guidance = chosen_guidance(directory, guidance).value
-    check_writable(place)
-    from taildiff.sampling.generate import best_device, generate, image_array, load_model  # torch
+    with claimed(place, format):
+        from taildiff.sampling.generate import best_device, generate, image_array, load_model  # torch
 
-    model = load_model(directory, spec.weights, best_device(), vae=vae)
-    key = json_sha256([model.weights_hash, spec.model_dump(mode="json"), guidance, labels.tolist()])
-    with image_array(place, model.facts, len(labels), key) as array:
-        with reporting(progress) as report:
-            images = generate(model, labels, spec, guidance, batch_size, report, array)
-        write_images(place, images, labels, model.facts.class_names, format)
+        model = load_model(directory, spec.weights, best_device(), vae=vae)
+        key = json_sha256([model.weights_hash, spec.model_dump(mode="json"), guidance, labels.tolist()])
+        with image_array(place, model.facts, len(labels), key, held=True) as array:
+            with reporting(progress) as report:
+                images = generate(model, labels, spec, guidance, batch_size, report, array)
+            write_images(place, images, labels, model.facts.class_names, format)
     return place
 
 

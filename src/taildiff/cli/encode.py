@@ -83,14 +83,14 @@ def _recipe_for(facts: DataFacts) -> str:
 @contextmanager
 def resumable_progress(out: Path) -> "Iterator[Progress]":
     """A progress bar; Ctrl-C prints how to resume what was being written to `out`, or to give it up."""
-    from taildiff.io.staging import lasting_partial
+    from taildiff.io.staging import partial
 
     try:
         with progress_bar() as progress:
             yield progress
     except KeyboardInterrupt:
-        if (partial := lasting_partial(out)).exists():
-            log.info(f"Stopped; rerun the same command to resume. To give up, remove {partial}")
+        if (unfinished := partial(out)).exists():
+            log.info(f"Stopped; rerun the same command to resume. To give up, remove {unfinished}")
         raise
 
 

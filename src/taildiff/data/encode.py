@@ -11,7 +11,7 @@ from taildiff.data.store_files import MOMENTS, write_latent_meta, write_names
 from taildiff.data.verify import verify
 from taildiff.errors import DataError
 from taildiff.io.resumable_array import Header, ResumableArray, read_shards, remove_log
-from taildiff.io.staging import check_space, keep_apart, lasting_partial, put_back
+from taildiff.io.staging import check_space, keep_apart, one_writer, partial, put_back, sweep
 from taildiff.log import Progress, silent
 from taildiff.spec import CodecFacts
 
@@ -31,25 +31,34 @@ def encode(
     """The latents of `store`, written to `out` with `batch_size` images in memory at a time.
 
     After a kill, Ctrl-C or an error the next call resumes; the result is the same byte for byte (at the same batch
-    size). `DataError` when the store is damaged, `out` holds something else, or the disk is too small.
+    size). Another process that writes `out` is waited for. `DataError` when the store is damaged, `out` holds something
+    else, or the disk is too small.
     """
-    info, done = plan(store, out, codec, overwrite)
-    if done:
-        remove_log(out)
-        return done
-    verify(store)
-    with ResumableArray(out, MOMENTS, np.dtype(np.float16), _header(info), kept_after=BaseException) as array:
-        _encode_all(store, array, moments, batch_size, progress)
-        array.finish()
-        array.add_array("labels.npy", store.labels)
-        array.add_array("test.npy", store.test)
-        if store.names is not None:
-            write_names(array.partial / "names.txt", list(store.names))
-        array.hash.update("\0".join(store.meta.class_names).encode())
-        array.hash.update(origin(store.meta, codec))
-        write_latent_meta(array.partial, info.model_copy(update={"hash": array.hash.hexdigest()}))
-        array.publish()
+    with one_writer(out):
+        sweep(out)
+        info, done = plan(store, out, codec, overwrite)
+        if done:
+            remove_log(out)
+            return done
+        verify(store)
+        header = _header(info)
+        with ResumableArray(out, MOMENTS, np.dtype(np.float16), header, BaseException, held=True) as array:
+            _encode_all(store, array, moments, batch_size, progress)
+            _finish(store, array, info)
     return LatentStore.open(out)
+
+
+def _finish(store: Store, array: ResumableArray, info: LatentMeta) -> None:
+    """Write everything but the moments, and publish."""
+    array.finish()
+    array.add_array("labels.npy", store.labels)
+    array.add_array("test.npy", store.test)
+    if store.names is not None:
+        write_names(array.partial / "names.txt", list(store.names))
+    array.hash.update("\0".join(store.meta.class_names).encode())
+    array.hash.update(origin(store.meta, info.codec))
+    write_latent_meta(array.partial, info.model_copy(update={"hash": array.hash.hexdigest()}))
+    array.publish()
 
 
 def plan(store: Store, out: Path, codec: CodecFacts, overwrite: bool = False) -> tuple[LatentMeta, LatentStore | None]:
@@ -75,7 +84,7 @@ def _header(info: LatentMeta) -> Header:
 
 def _refuse_other_unfinished(out: Path, header: Header) -> None:
     """`DataError` where other latents are half done at `out`, so that hours of work are not discarded silently."""
-    unfinished = lasting_partial(out)
+    unfinished = partial(out)
     other, shards = read_shards(unfinished)
     if other is None or other == header or not shards:
         return

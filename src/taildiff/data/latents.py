@@ -94,7 +94,6 @@ def _check_is_latents(root: Path) -> None:
 def open_data(path: Path | str) -> Store | LatentStore:
     """The store or the latents at `path`; `DataError` where there is neither."""
     root = Path(path)
-    put_back(root)
     if is_latents(root):
         return LatentStore.open(root)
     if root.is_dir() and not is_store(root):

@@ -1,13 +1,12 @@
 """The data of a run when no store is named."""
 
-import time
 from pathlib import Path
 
 from taildiff.data.latents import LatentStore
-from taildiff.data.store import Store
-from taildiff.distributed import launcher
+from taildiff.data.store import Store, is_store
 from taildiff.errors import DataError, SpecError
 from taildiff.io.home import cache_root
+from taildiff.io.staging import clear
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
 
@@ -18,14 +17,9 @@ def embedded_digits(root: Path | None = None) -> Store:
     from taildiff.data.prepare import prepare
 
     target = (root or cache_root() / "stores") / "mnist5k"
-    patience = time.monotonic() + (60 if launcher() else 0)
-    while not (target / "store.json").exists():
-        try:
-            prepare(find_digits(), target)
-        except DataError:  # with several processes, another one may be preparing it
-            if time.monotonic() > patience:
-                raise
-            time.sleep(0.2)
+    if not is_store(target):
+        return prepare(find_digits(), target)
+    clear(target)
     return Store.open(target)
 
 

@@ -18,7 +18,7 @@ from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before,
 from taildiff.data.white import value_notes
 from taildiff.errors import DataError
 from taildiff.io.resumable_array import read_shards, remove_log
-from taildiff.io.staging import check_space, keep_apart, lasting_partial
+from taildiff.io.staging import check_space, keep_apart, one_writer, partial, sweep
 from taildiff.log import Progress, silent
 
 _CHUNK = 64  # images per task: large enough to make the pool cheap, small enough for a smooth progress bar
@@ -38,25 +38,29 @@ def prepare(
 
     One channel if all headers say grey, else three. Broken images are left out and named in the store's metadata; with
     `strict` the first one is a `DataError`, as is anything that leaves a class without images. The result does not
-    depend on `workers` (threads; default: one per core). An interrupted preparation is resumed.
+    depend on `workers` (threads; default: one per core). An interrupted preparation is resumed; one by another process
+    is waited for.
 
     `white` is the pixel value that becomes 255, for images whose bits can hold it: 4095 for 12 bits in a file of 16.
     """
     size = found.size if size is None else size
-    origin, store = plan(found, out, size, strict, overwrite, white)
-    if store:
-        remove_log(out)
-        return store
-    source = found.read()
-    if strict:
-        _refuse_losses(found, source)
-    check_classes(found.source, source.class_names, source.labels, source.test, source.fewest_classes)
-    with warnings.catch_warnings(), any_size():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd files; it raises what matters
-        channels = _channels(source, out, origin)
-        check_space(out, "images.npy", len(source.labels) * size * size * channels)
-        with StoreWriter(out, found.name, source.class_names, (size, size, channels), origin) as writer:
-            return _Work(source, writer, strict, white).run(workers or os.cpu_count() or 1, progress)
+    with one_writer(out):
+        sweep(out)
+        origin, store = plan(found, out, size, strict, overwrite, white)
+        if store:
+            remove_log(out)
+            return store
+        source = found.read()
+        if strict:
+            _refuse_losses(found, source)
+        check_classes(found.source, source.class_names, source.labels, source.test, source.fewest_classes)
+        with warnings.catch_warnings(), any_size():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd files; it raises what matters
+            channels = _channels(source, out, origin)
+            check_space(out, "images.npy", len(source.labels) * size * size * channels)
+            shape = (size, size, channels)
+            with StoreWriter(out, found.name, source.class_names, shape, origin, held=True) as writer:
+                return _Work(source, writer, strict, white).run(workers or os.cpu_count() or 1, progress)
 
 
 def plan(
@@ -223,7 +227,7 @@ def _channels(source: Source, out: Path, origin: SourceMeta) -> int:
     """1 or 3; an interrupted preparation of the same source has recorded it."""
     if source.channels is not None:
         return source.channels
-    earlier, _ = read_shards(lasting_partial(out))
+    earlier, _ = read_shards(partial(out))
     if earlier is not None and earlier.key == rows_key(origin, source.class_names):
         return earlier.shape[2]
     return 3 if any(not isinstance(raw, np.ndarray) and is_colour(raw) for raw in source.pictures(0)) else 1

@@ -15,6 +15,7 @@ from taildiff.data.class_names import canonical, in_order, name_notes
 from taildiff.data.store_files import is_latents, is_store, refuse_run
 from taildiff.errors import DataError
 from taildiff.io.paths import special_kind, whole
+from taildiff.io.staging import put_back
 
 Raw = Path | bytes | np.ndarray
 """An image: a file, the bytes of one, or uint8 or uint16 (H, W) or (H, W, C)."""
@@ -157,6 +158,7 @@ def fingerprint_of(paths: Sequence[Path]) -> str:
 
 def check_place(place: Path) -> None:
     """`DataError` unless the source exists and is no store, latents or run."""
+    put_back(place)
     if not place.exists():
         raise DataError(f"{place} does not exist")
     if kind := special_kind(place):

@@ -104,7 +104,6 @@ class Store(Columns):
     def open(cls, path: Path | str) -> Self:
         """Open and check a store; `DataError` says what is missing or damaged."""
         root = Path(path)
-        put_back(root)
         meta = read_meta(root)
         images = read_array(root / "images.npy", np.dtype(np.uint8), meta.shape, mapped=True)
         labels, test = read_columns(root, meta)
@@ -129,11 +128,18 @@ class StoreWriter:
     """
 
     def __init__(
-        self, out: Path, name: str, class_names: tuple[str, ...], shape: tuple[int, int, int], source: SourceMeta
+        self,
+        out: Path,
+        name: str,
+        class_names: tuple[str, ...],
+        shape: tuple[int, int, int],
+        source: SourceMeta,
+        held: bool = False,
     ):
+        """With `held`, the caller holds the lock of `out`."""
         self.name, self.class_names, self.shape, self.source = name, class_names, shape, source
         header = Header(key=rows_key(source, class_names), shape=shape)
-        self.array = ResumableArray(out, "images.npy", np.dtype(np.uint8), header)
+        self.array = ResumableArray(out, "images.npy", np.dtype(np.uint8), header, held=held)
         self._labels: list[np.ndarray] = []
         self._test: list[np.ndarray] = []
         self._names: list[str] = []

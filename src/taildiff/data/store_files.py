@@ -13,6 +13,7 @@ from taildiff.io.atomic import write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, with_checksum
 from taildiff.io.json_files import read_json
 from taildiff.io.paths import reason, regular
+from taildiff.io.staging import put_back
 from taildiff.run.layout import RunDir
 from taildiff.spec import CodecFacts, Spec, parse
 
@@ -102,12 +103,14 @@ class LatentMeta(Spec):
 
 
 def is_store(path: Path) -> bool:
-    """Whether the folder has a store.json; it is not checked."""
+    """Whether the folder has a store.json, which is not checked; an interrupted swap is undone first."""
+    put_back(path)
     return (path / STORE.json).is_file()
 
 
 def is_latents(path: Path) -> bool:
-    """Whether the folder has a latents.json; it is not checked."""
+    """Whether the folder has a latents.json, which is not checked; an interrupted swap is undone first."""
+    put_back(path)
     return (path / LATENTS.json).is_file()
 
 
@@ -124,6 +127,7 @@ def refuse_run(path: Path) -> None:
 
 def read_meta(root: Path) -> StoreMeta:
     """store.json of a folder; `DataError` where it is damaged, or the folder is something else."""
+    put_back(root)
     if not root.exists():
         raise DataError(f"{root} does not exist. Make a store: taildiff data prepare folder IMAGES --out {root}")
     refuse_run(root)

@@ -1,7 +1,8 @@
 """Caches features, and the numbers of one family of metrics on one set of images, by a hash of all they depend on.
 
 An interrupted evaluation resumes after the last cached family, and one that shares images or metrics reuses them.
-Damaged or missing files are computed again.
+Damaged or missing files are computed again. The hash includes the images themselves: what was computed from others, as
+when two processes wrote the same file, is never used, whatever settings they share.
 """
 
 import hashlib
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from taildiff.evaluation.images import ImageSequence
 from taildiff.evaluation.scores import Number
 from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NpzError, read_arrays
 
 Features = NDArray[np.float32]
 _ARRAYS = ("replicates", "real_side")
+_ROWS = 4096
 
 
 def cache_key(*values: object) -> str:
@@ -25,11 +28,11 @@ def cache_key(*values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def images_key(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+def images_key(images: ImageSequence, labels: NDArray[np.int64]) -> str:
     """The SHA-256 of images and labels."""
     digest = hashlib.sha256(repr(images.shape).encode())
-    for start in range(0, len(images), 4096):
-        digest.update(images[start : start + 4096].tobytes())
+    for start in range(0, len(images), _ROWS):
+        digest.update(images[start : start + _ROWS].tobytes())
     digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
 

@@ -3,8 +3,9 @@
     weights ──generate──▶ 8-bit images ──features──▶ metrics by class and group ──▶ table.csv, table.json
 
 The folder `evals/<definition>/` is named after everything that makes the numbers of two runs comparable. Its content is
-reused only if the weights are the same too: an interrupted evaluation resumes and a finished one is returned. Features
-and numbers are cached in `evals/.cache` for other evaluations that share them.
+reused only if the weights are the same too: an interrupted evaluation resumes and a finished one is returned. One
+process at a time works in it; another one waits and returns the finished evaluation. Features and numbers are cached in
+`evals/.cache` for other evaluations that share them.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from taildiff.errors import RunError
 from taildiff.evaluation import checks
 from taildiff.evaluation.cache import cache_key
 from taildiff.evaluation.images import Images
-from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write
+from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write, one_evaluation
 from taildiff.evaluation.reference import extractor_info, load_reference
 from taildiff.evaluation.scopes import reference_index
 from taildiff.evaluation.table import Definition
@@ -60,20 +61,20 @@ def evaluate(
     notes = _check_store(run, store, model.facts)
     definition = define(run, store, spec, model, progress, device)
     home = EvaluationsDir(run.evals)
-    folder = home.evaluation(definition.name)
-    if finished(folder, definition):
-        return folder
-    verify(store)
-    folder.table_json.unlink(missing_ok=True)  # of other weights: its images are about to be replaced
-    split = Split.load(run.split)
-    trained = split.index if store.meta.hash == split.store_hash else None
-    reference = load_reference(store, spec, trained, progress, device)
-    real = reference_index(store, spec.reference).index
-    counts = np.bincount(np.asarray(store.labels)[real], minlength=len(store.meta.class_names)).tolist()
-    notes += checks.long_tailed_reference(counts, real, trained)
-    sampled = _Sampled(run, folder, model, spec, progress)
-    sets = [sampled.at(guidance, seed) for guidance in spec.guidance for seed in spec.all_seeds]
-    measure_and_write(home, definition, reference, sets, notes, progress)
+    with one_evaluation(home, definition) as folder:
+        if finished(folder, definition):
+            return folder
+        verify(store)
+        folder.table_json.unlink(missing_ok=True)  # of other weights: its images are about to be replaced
+        split = Split.load(run.split)
+        trained = split.index if store.meta.hash == split.store_hash else None
+        reference = load_reference(store, spec, trained, progress, device)
+        real = reference_index(store, spec.reference).index
+        counts = np.bincount(np.asarray(store.labels)[real], minlength=len(store.meta.class_names)).tolist()
+        notes += checks.long_tailed_reference(counts, real, trained)
+        sampled = _Sampled(run, folder, model, spec, progress)
+        sets = [sampled.at(guidance, seed) for guidance in spec.guidance for seed in spec.all_seeds]
+        measure_and_write(home, definition, reference, sets, notes, progress)
     return folder
 
 

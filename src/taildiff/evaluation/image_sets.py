@@ -7,14 +7,22 @@ from numpy.typing import NDArray
 
 from taildiff.data.longtail import NEARLY_EQUAL
 from taildiff.data.store import Store
+from taildiff.data.verify import verify
 from taildiff.errors import InputError
 from taildiff.evaluation import checks
-from taildiff.evaluation.cache import cache_key
+from taildiff.evaluation.cache import cache_key, images_key
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.extractors.base import Extractor
 from taildiff.evaluation.image_arrays import refuse_other_order
 from taildiff.evaluation.image_sources import ImageSource
-from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write, to_row
+from taildiff.evaluation.pipeline import (
+    EvaluationsDir,
+    GeneratedSet,
+    finished,
+    measure_and_write,
+    one_evaluation,
+    to_row,
+)
 from taildiff.evaluation.reference import cached_image_features, extractor_info, load_reference
 from taildiff.evaluation.scopes import Scope
 from taildiff.evaluation.scores import Number
@@ -71,18 +79,20 @@ def evaluate_images(
         source="images",
     )
     definition = _named(definition)
-    folder = home.evaluation(definition.name)
-    if finished(folder, definition):
-        return folder
-    reference = load_reference(store, definition.spec, trained.index, progress, device)
-    real = np.bincount(reference.real.labels, minlength=len(drawn)).tolist()
-    notes = (*source.notes, *checks.priors(drawn, real))
-    images = GeneratedSet(None, None, labels, key, lambda: source.images(index, store.meta.channels))
-    if source.by_position:
-        pool = reference.pool(home.cache, images.images(), labels, key, progress, f"features {images.title}")
-        if pool.predicted is not None:
-            refuse_other_order(source.name, pool.predicted, pool.labels, store.meta.class_names)
-    measure_and_write(home, definition, reference, [images], notes, progress)
+    with one_evaluation(home, definition) as folder:
+        if finished(folder, definition):
+            return folder
+        verify(store)
+        reference = load_reference(store, definition.spec, trained.index, progress, device)
+        real = np.bincount(reference.real.labels, minlength=len(drawn)).tolist()
+        notes = (*source.notes, *checks.priors(drawn, real))
+        images = GeneratedSet(None, None, labels, key, lambda: source.images(index, store.meta.channels))
+        if source.by_position:
+            pictures, stage = images.images(), f"features {images.title}"
+            pool = reference.pool(home.cache, pictures, labels, images_key(pictures, labels), progress, stage)
+            if pool.predicted is not None:
+                refuse_other_order(source.name, pool.predicted, pool.labels, store.meta.class_names)
+        measure_and_write(home, definition, reference, [images], notes, progress)
     return folder
 
 
@@ -118,9 +128,9 @@ def evaluate_statistics(
         source="images",
     )
     definition = _named(definition)
-    folder = home.evaluation(definition.name)
-    if not finished(folder, definition):
-        _write_statistics(source, real, definition, network, home, progress)
+    with one_evaluation(home, definition) as folder:
+        if not finished(folder, definition):
+            _write_statistics(source, real, definition, network, home, progress)
     return folder
 
 
@@ -132,6 +142,7 @@ def _write_statistics(
     home: EvaluationsDir,
     progress: Progress,
 ) -> None:
+    verify(source.store)
     images, name, stage = source.store.images, definition.weights_hash, "features of the images"
     features = cached_image_features(home.cache, network, images, name, progress, stage)
     enough = len(features) > network.dim

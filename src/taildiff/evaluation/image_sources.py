@@ -28,6 +28,7 @@ from taildiff.evaluation.cache import cache_key, images_key
 from taildiff.evaluation.image_arrays import read_images
 from taildiff.io.npz import array_names, read_arrays
 from taildiff.io.paths import regular
+from taildiff.io.staging import one_writer, sweep
 from taildiff.log import Progress, log, silent
 from taildiff.metrics import GaussianStatistics
 
@@ -250,9 +251,12 @@ def _of_npz(path: Path, cache: Path, size: int | None, class_names: tuple[str, .
         images = np.stack([from_array(image, side, image.shape[2]).pixels for image in images])
     content = cache_key(images_key(images, arrays.labels), list(arrays.class_names))
     out, source = cache / f"images-{content[:16]}", SourceMeta(source=path.name, fingerprint=content)
-    store = prepared_before(out, source, overwrite=False)
-    if store is None:
-        with StoreWriter(out, path.stem, arrays.class_names, (side, side, images.shape[3]), source) as writer:
-            writer.append(images, arrays.labels, np.zeros(len(images), dtype=np.bool_))
-            store = writer.close()
+    with one_writer(out):
+        sweep(out)
+        store = prepared_before(out, source, overwrite=False)
+        if store is None:
+            shape = (side, side, images.shape[3])
+            with StoreWriter(out, path.stem, arrays.class_names, shape, source, held=True) as writer:
+                writer.append(images, arrays.labels, np.zeros(len(images), dtype=np.bool_))
+                store = writer.close()
     return _Stored(store, tuple(notes), arrays.mapping, arrays.by_position)

@@ -3,7 +3,9 @@
 Each family of metrics of each set of images is cached on its own as soon as it is computed (`cache.py`).
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from taildiff.data.longtail import FEWEST_REAL
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
-from taildiff.evaluation.cache import cache_key, cached_numbers
+from taildiff.evaluation.cache import cache_key, cached_numbers, images_key
 from taildiff.evaluation.classifier import ClassifierAccuracy
 from taildiff.evaluation.images import Images
 from taildiff.evaluation.reference import Reference
@@ -24,6 +26,8 @@ from taildiff.evaluation.scopes import Scope, scopes
 from taildiff.evaluation.scores import Number, Sample, bootstrapped, numbers, share
 from taildiff.evaluation.table import Definition, Row, Table
 from taildiff.evaluation.utility import shortfall
+from taildiff.io.atomic import remove_temporary
+from taildiff.io.staging import one_writer
 from taildiff.log import Progress, silent
 from taildiff.metrics.points import Floats
 from taildiff.rng import seed_of
@@ -62,7 +66,7 @@ class GeneratedSet:
     """None where it is not known."""
     labels: Labels
     key: str
-    """Identifies exactly these images."""
+    """Identifies the settings that give these images."""
     images: Callable[[], Images]
 
     @property
@@ -78,6 +82,18 @@ class GeneratedSet:
         if self.seed is None:
             return int(self.key[:15], 16)
         return seed_of(self.seed, "evaluation/generated")
+
+
+@contextmanager
+def one_evaluation(home: EvaluationsDir, definition: Definition) -> Iterator[EvalDir]:
+    """Hold the folder of a definition, once no other process evaluates it, without what killed ones left there."""
+    folder = home.evaluation(definition.name)
+    with one_writer(folder.root):
+        for place in (folder.root, home.cache):
+            remove_temporary(place)
+        yield folder
+        for left in (*folder.root.glob(".*.partial"), *folder.root.glob(".*.lock")):  # nobody else writes here
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def finished(folder: EvalDir, definition: Definition) -> bool:
@@ -158,10 +174,15 @@ class _Measurement:
         return self.generated.images()
 
     @cached_property
+    def content(self) -> str:
+        """Identifies exactly these images."""
+        return images_key(self.images, self.generated.labels)
+
+    @cached_property
     def sample(self) -> Sample:
         generated, reference = self.generated, self.reference
         stage = f"features {generated.title}"
-        pool = reference.pool(self.home.cache, self.images, generated.labels, generated.key, self.progress, stage)
+        pool = reference.pool(self.home.cache, self.images, generated.labels, self.content, self.progress, stage)
         probabilities = None
         if "class probabilities" in needed(self.definition.spec.metrics):
             probabilities = reference.extractor.probabilities(pool.features)
@@ -178,7 +199,6 @@ class _Measurement:
 
     def numbers(self) -> list[Number]:
         """Family after family and within each scope after scope; cached numbers are not computed again."""
-        _ = self.images  # made even where all numbers are cached: people look at them
         measured: list[Number] = []
         for place, (family, members) in enumerate(self.families.items()):
             k = self.definition.spec.k if "k" in needed(members) else 0
@@ -193,9 +213,8 @@ class _Measurement:
 
     def _cached(self, compute: Callable[[], list[Number]], *what: object) -> list[Number]:
         where = [[scope.group, *scope.labels] for scope in self.scopes]
-        return cached_numbers(
-            self.home.cache, cache_key(VERSION, self.generated.key, self.reference.key, *what, where), compute
-        )
+        of = (self.generated.key, self.content, self.reference.key)  # the first decides what is resampled alike
+        return cached_numbers(self.home.cache, cache_key(VERSION, *of, *what, where), compute)
 
     def _family(self, place: int, family: str, k: int) -> list[Number]:
         measured: list[Number] = []

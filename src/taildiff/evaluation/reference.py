@@ -16,6 +16,8 @@ from taildiff.evaluation.images import Images, ImageSequence, SelectedImages
 from taildiff.evaluation.scopes import Pool, interleave, reference_index
 from taildiff.evaluation.table import ExtractorInfo
 from taildiff.evaluation.utility import UtilityTest, utility_test
+from taildiff.io.atomic import remove_temporary
+from taildiff.io.lock import waiting
 from taildiff.log import Progress, silent
 from taildiff.spec import EvalSpec
 from taildiff.spec.metrics import needed
@@ -61,8 +63,18 @@ def load_reference(
 ) -> Reference:
     """Train or load the classifier and compute the features of the real images, cached in the store's folder.
 
+    One process at a time, so that the classifier of the cached features is the cached one.
+
     `trained` are the positions in the store that the model was trained on; None where that is not known.
     """
+    with waiting(store.cache_dir / ".lock", f"is computing what evaluations on {store.root} share"):
+        remove_temporary(store.cache_dir)
+        return _load_reference(store, spec, trained, progress, device)
+
+
+def _load_reference(
+    store: Store, spec: EvalSpec, trained: NDArray[np.intp] | None, progress: Progress, device: str
+) -> Reference:
     index = reference_index(store, spec.reference)
     utility = utility_test(store, trained, device) if spec.utility else None
     classifier = domain_classifier(store, progress, device)

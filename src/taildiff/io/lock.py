@@ -1,10 +1,14 @@
-"""A lock that the system releases when its holder ends, however it ends: flock on a file that names the holder."""
+"""A lock that the system releases when its holder ends, however it ends: flock on a file that names the holder.
+
+So no process is recognised by its number, which containers and other machines have too.
+"""
 
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from taildiff.errors import TaildiffError
@@ -15,6 +19,12 @@ try:
 except ImportError:  # no flock on Windows
     fcntl = None
 
+POLL_SECONDS = 0.1
+
+
+class _BusyError(TaildiffError):
+    """Another process holds the lock; the text names it."""
+
 
 @contextmanager
 def locked(path: Path, busy: Callable[[str], TaildiffError]) -> Iterator[None]:
@@ -23,18 +33,51 @@ def locked(path: Path, busy: Callable[[str], TaildiffError]) -> Iterator[None]:
     Where the file system has no locks, a warning is logged and the block runs without one. Folders that were made for
     the lock alone are removed afterwards.
     """
+    with _held(path, lambda: _acquire(path, busy)):
+        yield
+
+
+@contextmanager
+def waiting(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path` as soon as nobody else does; while it waits, the log names that process and `what`.
+
+    Where no lock file can be made (in a folder that cannot be written), the block runs without one: it has to report
+    that itself, or needs to write nothing.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(_held(path, lambda: _wait(path, what)))
+        yield
+
+
+def _wait(path: Path, what: str) -> int | None:
+    """`_acquire`, when the lock is free; Ctrl-C ends it."""
+    told = False
+    while True:
+        try:
+            return _acquire(path, _BusyError)
+        except _BusyError as holder:
+            if not told:
+                log.info(f"waiting for {holder}, which {what}")
+            told = True
+            time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _held(path: Path, acquire: Callable[[], int | None]) -> Iterator[None]:
     missing = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = _acquire(path, busy)
-    except OSError:
+        _make_folder(path.parent)
+        handle = acquire()
+    except BaseException:
         _remove_empty(missing)
         raise
     try:
         yield
     finally:
         if handle is not None:
-            path.unlink(missing_ok=True)  # while it is locked: `_acquire` checks that its file is still at `path`
+            with suppress(OSError):
+                path.unlink()  # while it is locked: `_acquire` checks that its file is still at `path`
             os.close(handle)
         _remove_empty(missing)
 
@@ -43,9 +86,9 @@ def _acquire(path: Path, busy: Callable[[str], TaildiffError]) -> int | None:
     """The locked file's handle, which child processes do not inherit; None where locks are not supported."""
     while fcntl is not None:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = _open(path)
         except FileNotFoundError:  # the previous holder has just removed the empty folder
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,6 +105,47 @@ def _acquire(path: Path, busy: Callable[[str], TaildiffError]) -> int | None:
             break
     log.warning("%s cannot be locked on this file system; make sure that no other process writes there", path.parent)
     return None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, which the previous holder may be removing with its parents."""
+    for attempt in range(100):
+        try:
+            return folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):
+            if folder.exists() or attempt == 99:
+                raise
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        if not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY)  # another user's file: it can be locked, not signed
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove a file that its writer kept locked (`lock_while_open`), unless that process still runs."""
+    if fcntl is None:
+        return
+    with suppress(OSError):  # being written, gone, not ours, or on a file system without locks
+        handle = os.open(path, os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _same_file(handle, path):
+                path.unlink()
+        finally:
+            os.close(handle)
+
+
+def lock_while_open(handle: int, path: Path) -> bool:
+    """Lock a file just created at `path` until its handle is closed; False if `remove_abandoned` was faster."""
+    if fcntl is not None:
+        with suppress(OSError):  # no locks here: nobody removes it
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    return _same_file(handle, path)
 
 
 def _sign(handle: int) -> None:

@@ -23,12 +23,13 @@ from pydantic import Field, ValidationError
 from taildiff.errors import DataError
 from taildiff.io.atomic import write_atomic
 from taildiff.io.lock import locked
-from taildiff.io.staging import lasting_partial, lock_of, replace, sweep
+from taildiff.io.staging import lock_of, partial, replace, sweep
 from taildiff.spec import Spec
 
 SHARDS = "shards.jsonl"
 SHARD_SECONDS, SHARD_BYTES = 5.0, 2**25
 """What a kill may cost."""
+_ROWS = 1024
 
 
 class Header(Spec):
@@ -88,13 +89,15 @@ class ResumableArray:
         dtype: np.dtype,
         header: Header,
         kept_after: type[BaseException] = KeyboardInterrupt,
+        held: bool = False,
     ):
-        self.out, self.header, self.partial = out, header, lasting_partial(out)
+        """With `held`, the caller holds the lock of `out`."""
+        self.out, self.header, self.partial = out, header, partial(out)
         self.shards: list[Shard] = []
         """Committed by this process or earlier ones."""
         self.rows = 0
         self.hash = hashlib.sha256(repr(header.shape).encode())
-        self._path, self._dtype, self._kept_after = self.partial / file, dtype, kept_after
+        self._path, self._dtype, self._kept_after, self._held = self.partial / file, dtype, kept_after, held
         self._row_bytes = math.prod(header.shape) * dtype.itemsize
         self._crc, self._committed_rows, self._committed_at = 0, 0, time.monotonic()
         self._open, self._keep = ExitStack(), False
@@ -102,7 +105,8 @@ class ResumableArray:
     def __enter__(self) -> Self:
         try:
             with ExitStack() as undo:
-                undo.enter_context(locked(lock_of(self.out), self._busy))
+                if not self._held:
+                    undo.enter_context(locked(lock_of(self.out), self._busy))
                 sweep(self.out)
                 undo.callback(self._remove_unless_kept)
                 self._begin(undo)
@@ -120,10 +124,10 @@ class ResumableArray:
         if header != self.header or not self._path.is_file():
             shards = []
             shutil.rmtree(self.partial, ignore_errors=True)
-            self.partial.mkdir()
+            self.partial.mkdir(parents=True)
             self._path.touch()
         for other in set(self.partial.iterdir()) - {self._path, self.partial / SHARDS}:
-            other.unlink()  # such as temporary files
+            shutil.rmtree(other) if other.is_dir() else other.unlink()  # such as temporary files
         self._file: BinaryIO = self._path.open("r+b")
         undo.callback(_close_quietly, self._file)
         self._header_bytes = self._write_header()
@@ -186,6 +190,13 @@ class ResumableArray:
         _fsync(self._file)
         self._file.close()
         return np.load(self._path, mmap_mode="r")
+
+    def holds(self, rows: np.ndarray) -> bool:
+        """Whether these are the rows that were appended, before any `add_array`; False where a file was changed."""
+        digest = hashlib.sha256(repr(self.header.shape).encode())
+        for start in range(0, len(rows), _ROWS):
+            digest.update(rows[start : start + _ROWS].tobytes())
+        return digest.digest() == self.hash.digest()
 
     def add_array(self, name: str, array: np.ndarray) -> None:
         """Write another `.npy` file beside it and include it in the hash."""

@@ -8,7 +8,7 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from taildiff.errors import InputError
 from taildiff.io.atomic import write_atomic
-from taildiff.io.staging import partial, sweep
+from taildiff.io.lock import locked
+from taildiff.io.staging import clear, lock_of, partial, sweep
 from taildiff.log import log
 
 GRID, NOTES = "grid.png", "notes.txt"
@@ -31,6 +32,7 @@ _MOST_BYTES = 200  # file systems allow 255; a number may follow
 def check_new(out: Path, format: FileFormat) -> None:
     """`InputError` when `out` exists; an empty folder is fine for PNG files, and so is their OUT-info of before."""
     if out.exists() and (format == "npz" or not out.is_dir() or any(out.iterdir())):
+        clear(out)
         raise InputError(f"{out} exists already; choose a new output folder or file")
     if format == "png" and (info := info_of(out)).exists() and not info.is_dir():
         raise InputError(f"{info} is a file, but the grid of {out} goes into a folder of that name; choose another out")
@@ -42,42 +44,66 @@ def info_of(out: Path) -> Path:
     return place.with_name(f"{place.name}-info")
 
 
-def check_writable(out: Path) -> None:
-    """`OSError` when `out` cannot be written, before any work."""
-    with _beside(out):
-        pass
+@contextmanager
+def claimed(out: Path, format: FileFormat) -> Iterator[None]:
+    """Hold the lock of `out` while images are sampled into it.
+
+    `InputError` where it exists or another process samples into it, `OSError` where it cannot be written.
+    """
+
+    def busy(holder: str) -> InputError:
+        return InputError(f"{out} is being written by {holder}; wait until it ends, or choose another --out")
+
+    with ExitStack() as stack:
+        with _named(out):
+            stack.enter_context(locked(lock_of(out), busy))
+            sweep(out)
+        check_new(out, format)  # what it wrote meanwhile stays
+        yield
+
+
+@contextmanager
+def _named(out: Path) -> Iterator[None]:
+    """Errors of the system with the path that the user gave."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(out)
+        raise
 
 
 def write_images(
     out: Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str], format: FileFormat = "png"
 ) -> None:
-    """Write OUT/<class>/<n>.png, or one npz with images, labels and class_names; all or nothing.
+    """Write OUT/<class>/<n>.png, or one npz with images, labels and class_names; all or nothing, in `claimed`.
 
     `images` (N, H, W, C) hold equally many per class, class after class. With PNG files, OUT-info gets a grid.
     """
     with _beside(out) as temporary:
         if format == "npz":
             np.savez_compressed(temporary / "images.npz", images=images, labels=labels, class_names=np.array(names))
+            check_new(out, format)
             (temporary / "images.npz").rename(out.resolve())
         else:
             _write_pngs(temporary, images, labels, names)
             _write_info(info_of(out), images, labels, names)
+            check_new(out, format)
             temporary.rename(out.resolve())  # a link to an empty folder stays a link
 
 
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, removed afterwards unless it was renamed."""
-    temporary = partial(out.resolve())
+    """A folder among the temporary ones beside `out`, removed afterwards unless it was renamed."""
+    place = partial(out.resolve())
+    temporary = place / "finished"
     try:
-        sweep(out.resolve())
-        temporary.mkdir(parents=True)
-        yield temporary
-    except OSError as error:
-        error.filename = str(out)  # the path that the user gave
-        raise
+        with _named(out):
+            temporary.mkdir(parents=True)
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # sampled images are in it
+            place.rmdir()
 
 
 def _write_pngs(folder: Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:

@@ -145,14 +145,25 @@ def generate(
         array.append(batch)
         if array.due:
             array.commit()
-    return images if array is None else array.finish()
+    return images if array is None else _finished(array)
 
 
-def image_array(out: Path, facts: DataFacts, count: int, key: str) -> ResumableArray:
-    """Sampled images on disk beside `out`; those of another `key` (weights, sampling, labels) are discarded."""
+def _finished(array: ResumableArray) -> NDArray[np.uint8]:
+    """The sampled images on disk; `RunError` where another process wrote them too, on a file system without locks."""
+    images = array.finish()
+    if not array.holds(images):
+        raise RunError(f"{array.out} was changed by another process meanwhile; rerun the command when that has ended")
+    return images
+
+
+def image_array(out: Path, facts: DataFacts, count: int, key: str, held: bool = False) -> ResumableArray:
+    """Sampled images on disk beside `out`; those of another `key` (weights, sampling, labels) are discarded.
+
+    With `held`, the caller holds the lock of `out`.
+    """
     header = Header(key={"images": key}, shape=_image_shape(facts))
     check_space(out, "images.npy", count * math.prod(header.shape))
-    return ResumableArray(out, "images.npy", np.dtype(np.uint8), header, kept_after=BaseException)
+    return ResumableArray(out, "images.npy", np.dtype(np.uint8), header, BaseException, held)
 
 
 def _image_shape(facts: DataFacts) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from taildiff.errors import CheckpointError, SpecError
-from taildiff.io.atomic import fsync_dir, write_atomic, write_json
+from taildiff.io.atomic import fsync_dir, remove_temporary, write_atomic, write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, file_sha256, with_checksum
 from taildiff.io.json_files import read_json
 from taildiff.run.info import FORMAT, Format, check_format
@@ -182,8 +182,7 @@ def tidy(run: RunDir) -> None:
     for leftover in [*run.states.glob(".step-*.tmp"), *run.states.glob(".step-*.old")]:
         shutil.rmtree(leftover, ignore_errors=True)
     for folder in (run.root, run.weights_dir, run.samples):
-        for leftover in folder.glob(".*.tmp"):  # of `write_atomic`
-            leftover.unlink(missing_ok=True)
+        remove_temporary(folder)
 
 
 def set_aside(folder: Path) -> None:

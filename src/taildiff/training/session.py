@@ -25,7 +25,7 @@ from taildiff.training.checkpoint import Trainable, prune
 from taildiff.training.ema import MovingAverage
 from taildiff.training.environment import describe
 from taildiff.training.initialise import initialise
-from taildiff.training.loop import Training, save_weights, train
+from taildiff.training.loop import Training, draw_grid, save_weights, train
 from taildiff.training.request import Outcome, StopRule, TrainingRequest
 from taildiff.training.resume import check_resumable, for_existing_run, resume, write_run_info
 from taildiff.training.tracking import Tracker
@@ -97,6 +97,9 @@ def _continue(training: Training) -> Outcome:
     def finish_saving() -> None:
         if step and not all(step in run.weight_steps(kind) for kind in ("ema", "raw")):
             save_weights(training, step)
+        due = step and spec.every.samples and step % spec.every.samples == 0
+        if due and not run.sample_grid(step).exists():
+            draw_grid(training, step)
         if done:  # otherwise the next checkpoint prunes
             prune(run, step, spec.every.keep)
 
