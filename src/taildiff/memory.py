@@ -6,6 +6,7 @@ kernel and gets them back page by page; on two CPU cores that made a step over t
 """
 
 import ctypes
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,14 @@ class Budget:
             with self._changed:
                 self._left += needed
                 self._changed.notify_all()
+
+
+def physical_memory() -> int:
+    """Bytes of memory of this machine; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def keep_freed_memory() -> None:

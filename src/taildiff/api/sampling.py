@@ -25,6 +25,9 @@ from taildiff.spec import SamplingSpec, parse
 if TYPE_CHECKING:
     from taildiff.api.model import Model
 
+LARGEST_REQUEST = 100_000_000
+"""Images of one call of `sample`."""
+
 
 def load(
     run: str | os.PathLike[str],
@@ -124,4 +127,9 @@ def requested_labels(
     labels = {position(names, name): name for name in classes or names}
     if -1 in labels:
         raise SpecError(unknown("class", labels[-1], names))
+    if (count := len(labels) * per_class) > LARGEST_REQUEST:
+        raise SpecError(
+            f"--per-class {per_class} means {count:,} images, more than {LARGEST_REQUEST:,}: sample in parts, each "
+            "with another --seed"
+        )
     return np.repeat([*labels], per_class)

@@ -1,6 +1,7 @@
 """`taildiff.train` and the run that it returns."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from taildiff.api.progress import reporting
 from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.locate import default_store
 from taildiff.data.store import Store
-from taildiff.errors import RunError
+from taildiff.errors import RunError, SpecError
 from taildiff.io.json_files import read_json
 from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress
+from taildiff.memory import physical_memory
 from taildiff.recipes import FOR_DATA, check_data, with_method
 from taildiff.recipes import recipe as named_recipe
 from taildiff.run.info import RunInfo
@@ -124,6 +126,7 @@ def train(
     spec = starting_spec(recipe, store.facts if store else None, method)
     spec = with_changes(spec, {**(changes or {}), **fields})
     store, run = data_of(spec, store, place), RunDir(place)
+    _check_memory(spec, store.facts)
     from taildiff.training.request import StopRule
     from taildiff.training.session import run_training  # torch
 
@@ -133,6 +136,20 @@ def train(
     if outcome.signal:
         raise Interrupted(Run(run.root, outcome), outcome)
     return Run(run.root, outcome)
+
+
+def _check_memory(spec: RunSpec, facts: DataFacts) -> None:
+    """`SpecError` for a batch or a network that this machine's memory cannot hold even once."""
+    batch, network = spec.batch_size // spec.processes * math.prod(facts.shape), spec.model.fewest_parameters
+    for what, numbers, smaller in (
+        (f"a batch of {spec.batch_size:,} images", batch, "--batch-size"),
+        ("this network", network, "--model"),
+    ):
+        if 0 < (have := physical_memory()) < 4 * numbers:
+            raise SpecError(
+                f"{what} takes at least {4 * numbers / 1e9:,.1f} GB, and this machine has {have / 1e9:,.1f} GB of "
+                f"memory; use a smaller {smaller}"
+            )
 
 
 def data_of(spec: RunSpec, data: Data | None, out: AnyPath) -> Store | LatentStore:

@@ -128,6 +128,8 @@ def _arrays(path: Path) -> tuple[NDArray, NDArray[np.int64], tuple[str, ...]]:
         images = images.transpose(0, 2, 3, 1)
     if images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
         raise DataError(f"{path}: images must be (N, H, W) or (N, H, W, 1 or 3), got {images.shape}")
+    if images.dtype.kind not in "buif" or not images.size:
+        raise DataError(f"{path}: images must be numbers, got {images.dtype} {images.shape}")
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise DataError(f"{path}: labels must be one integer per image, got {labels.shape} of {labels.dtype}")
     return images, labels.astype(np.int64), names

@@ -5,6 +5,7 @@ interrupted decoding resumes. A statistics file has `mu` (D,) and `sigma` (D, D)
 written by pytorch-fid and clean-fid.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ from taildiff.io.paths import regular
 from taildiff.io.staging import one_writer, sweep
 from taildiff.log import Progress, log, silent
 from taildiff.metrics import GaussianStatistics
+from taildiff.spec.base import LARGEST_COUNT
+from taildiff.text import one_line
 
 _PEEK = 20
 """Image headers read per class."""
@@ -204,12 +207,23 @@ def read_statistics(path: Path) -> GaussianStatistics | None:
         if not {"mu", "sigma"} <= set(names):
             return None
         mean, cov = read_arrays(path, ("mu", "sigma"))
-        count = int(read_arrays(path, ("n",))[0]) if "n" in names else 0
+        count = _count(path, read_arrays(path, ("n",))[0]) if "n" in names else 0
+    except DataError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged or not an npz file: {error}") from None
-    if problem := _no_statistics(mean, cov) or (count < 0 and f"n is {count}"):
+    if problem := _no_statistics(mean, cov):
         raise DataError(f"{path}: {problem}; write the statistics again")
     return GaussianStatistics(mean.astype(np.float64), cov.astype(np.float64), count)
+
+
+def _count(path: Path, n: NDArray[Any]) -> int:
+    """How many images statistics are of; `DataError` unless it is one whole number."""
+    value = float(n.reshape(())) if n.size == 1 and n.dtype.kind in "iuf" else math.nan
+    if not (value.is_integer() and 0 <= value <= LARGEST_COUNT):
+        given = f"{n.dtype} {n.shape}" if n.size != 1 else repr(n.reshape(()).item())
+        raise DataError(f"{path}: n is {one_line(given, 60)}, not a number of images; write the statistics again")
+    return int(value)
 
 
 def _no_statistics(mean: NDArray[Any], cov: NDArray[Any]) -> str:

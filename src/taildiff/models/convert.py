@@ -4,9 +4,9 @@ Only tensors and argparse.Namespace, which the official files contain, are unpic
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from zipfile import is_zipfile
 
 import torch
@@ -36,15 +36,31 @@ def read_foreign(path: Path) -> Tensors:
             content = torch.load(regular(path), map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged or contains non-tensor objects: {reason(error)}") from None
+    except Exception as error:  # on damaged files, unpickling raises a dozen types
+        raise CheckpointError(f"{path} is damaged or contains non-tensor objects{_why(error)}") from None
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(map(_is_plain, content.values())):
         raise CheckpointError(f"{path} contains no named parameters (searched the top level and {', '.join(WRAPPERS)})")
     return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor with its numbers in memory, one by one."""
+    return (
+        isinstance(value, Tensor)
+        and (value.layout, value.device.type) == (torch.strided, "cpu")
+        and not (value.is_quantized or value.is_complex() or value.is_nested)
+    )
+
+
+def _why(error: Exception) -> str:
+    """The library's reason, without its advice to load the file unsafely."""
+    if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f": {named[1]}"
+    return "" if "weights" in str(error).lower() else f": {reason(error)}"
 
 
 def load_foreign(network: Denoiser, tensors: Tensors, source: str, rows: Sequence[int | None] | None = None) -> None:

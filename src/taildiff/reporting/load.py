@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from taildiff.comparison.compare import names_of
 from taildiff.comparison.verdict import common_grid
@@ -22,6 +22,7 @@ from taildiff.io.npz import NpzError, map_array, read_arrays
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import DataFacts
+from taildiff.spec.base import CountOrZero
 from taildiff.spec.metrics import METRICS, Metric
 
 Uint8s = np.ndarray[Any, np.dtype[np.uint8]]
@@ -32,9 +33,9 @@ class LogLine(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    step: int
-    images: int = 0
-    seconds: float = 0.0
+    step: CountOrZero
+    images: CountOrZero = 0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     loss: float | None = None
     terms: dict[str, float | None] = {}
     by_noise: dict[str, tuple[float | None, ...]] = {}

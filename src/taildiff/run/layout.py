@@ -149,7 +149,7 @@ def seconds_at(log: Path, step: int) -> float:
             values = json.loads(line)
             if int(values["step"]) <= step:
                 seconds = float(values["seconds"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue  # being written, or truncated by a crash
     if seconds is None:
         raise RunError(

@@ -61,6 +61,13 @@ def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
     return tensors, meta
 
 
+def check_size(tensors: Tensors, meta: WeightsMeta, source: object) -> None:
+    """`CheckpointError` for weights that describe a larger network, which could take any amount of memory to build."""
+    held, needed = sum(tensor.numel() for tensor in tensors.values()), meta.spec.model.fewest_parameters
+    if held < needed:
+        raise CheckpointError(f"{source} describes a network of at least {needed:,} parameters, but holds {held:,}")
+
+
 def check_finite(tensors: Tensors, source: object) -> None:
     """`CheckpointError` for weights with NaN or infinity, which make black images and losses that are not finite."""
     bad = [name for name, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]

@@ -32,7 +32,7 @@ from taildiff.models.denoiser import Denoiser
 from taildiff.rng import stream
 from taildiff.run.layout import RunDir
 from taildiff.run.null_label import check_guidance, null_trained
-from taildiff.run.weights import Tensors, WeightsMeta, check_finite, read_weights
+from taildiff.run.weights import Tensors, WeightsMeta, check_finite, check_size, read_weights
 from taildiff.spec import DataFacts, RunSpec, SamplingSpec
 
 Labels = int | str | Sequence[int | str] | NDArray[Any] | Tensor
@@ -73,6 +73,7 @@ def load_model(
         keep_freed_memory()
     path, tensors, meta, digest = _newest(run, weights, step)
     check_finite(tensors, path)
+    check_size(tensors, meta, path)
     denoiser = build.denoiser(meta.spec.model, meta.facts)
     try:
         denoiser.load_state_dict(tensors)

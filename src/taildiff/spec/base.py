@@ -17,8 +17,9 @@ CountOrZero = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 """A count that may be 0."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+_LARGEST = 1e30  # far above every sensible value, and float32 still holds it
+Positive = Annotated[float, Field(gt=0, le=_LARGEST)]
+Weight = Annotated[float, Field(ge=0, le=_LARGEST)]
 NoiseWeight = Literal["noise", "clean", "none"]
 
 

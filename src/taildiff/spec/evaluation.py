@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Count, CountOrZero, Spec
+from taildiff.spec.base import Spec
 from taildiff.spec.metrics import CHEAP, RequestedMetric
 from taildiff.spec.sampling import SamplingSpec
 
@@ -18,13 +18,13 @@ class EvalSpec(Spec):
     """The metrics to measure."""
     guidance: tuple[Annotated[float, Field(ge=0)], ...] = (1.0, 1.5, 2.0)
     """The guidance scales to sample at; none for existing images."""
-    per_class: CountOrZero = 100
+    per_class: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     """Generated images per class; 0 only for existing images in unequal numbers."""
     seeds: tuple[int, ...] = ()
     """Sampling seeds to average over; default: that of `sampling` alone."""
     reference: Literal["train", "test", "all"] = "train"
     """The real images of the store to compare with (of the whole store, never of the long-tailed cut)."""
-    k: Count = 3
+    k: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     """Neighbours in precision and recall."""
     utility: bool = False
     """Also train classifiers on real, completed and generated images and test them on held-out real ones."""

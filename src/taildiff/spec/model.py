@@ -23,6 +23,11 @@ class UNetSpec(Spec):
     zero_init: bool = True
     """Start near zero: scale the last convolution, and the last one of each block, by 1e-5."""
 
+    @property
+    def fewest_parameters(self) -> int:
+        """A lower bound: of each block, one convolution of 3x3."""
+        return self.blocks * sum(9 * channels**2 for channels in self.channels)
+
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
         wrong = [level for level in self.attention if level >= len(self.channels)]
@@ -49,6 +54,11 @@ class SiTSpec(Spec):
     """Time input: SiT's 1-s, or DiT's integer 1000 s."""
     checkpointing: bool = False
     """Recompute blocks in the backward pass: less memory, more time."""
+
+    @property
+    def fewest_parameters(self) -> int:
+        """A lower bound: of each block, attention and the layers after it."""
+        return self.depth * 12 * self.width**2
 
 
 ModelSpec = Annotated[UNetSpec | SiTSpec, Field(discriminator="kind")]

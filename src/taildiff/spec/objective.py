@@ -107,7 +107,7 @@ class TransferSpec(Spec):
     """Accept another image if its class is at least as frequent (t2h), at most as frequent (h2t) or always (full)."""
     below: Fraction = 1.0
     """Highest noise level at which targets are transferred."""
-    power: float = 0.0
+    power: Annotated[float, Field(ge=-1e30, le=1e30)] = 0.0
     """Frequency variant: multiply weights by p_j^power and accept every draw; 0 disables it."""
     gather: bool = True
     """Draw from the images of all ranks."""
@@ -170,7 +170,7 @@ class ObjectiveSpec(Spec):
     """The training objective: denoising, a target rule, and one block per term; weight 0 disables a term."""
 
     drop: LabelDropSpec = LabelDropSpec()
-    class_power: Annotated[float, Field(ge=0)] = 0.0
+    class_power: Weight = 0.0
     """Class weights n_y^-power of the denoising loss, normalised over classes: 1 is inverse frequency, 0 no weights."""
     null_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Cheap CCUA: share of the batch in the unconditional pass; AL stays unbiased. 1 is the full method. UCL and AL

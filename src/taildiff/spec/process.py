@@ -11,7 +11,7 @@ class DDPMSpec(Spec):
     """The DDPM process; the network predicts the noise."""
 
     kind: Literal["ddpm"] = "ddpm"
-    timesteps: Annotated[int, Field(ge=2)] = 1000
+    timesteps: Annotated[int, Field(ge=2, le=1_000_000)] = 1000
     beta_start: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.02
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Beta, Count, CountOrZero, Positive, Spec
+from taildiff.spec.base import Beta, Count, CountOrZero, Positive, Spec, Weight
 from taildiff.spec.data import DataSpec
 from taildiff.spec.model import ModelSpec, UNetSpec
 from taildiff.spec.objective import ObjectiveSpec
@@ -16,7 +16,7 @@ class OptimizerSpec(Spec):
 
     lr: Positive = 1e-3
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Weight = 0.0
     warmup: CountOrZero = 0
     """Steps over which the learning rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"] = "constant"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Count, Positive, Spec
+from taildiff.spec.base import Positive, Spec
 
 SamplerName = Literal["ancestral", "ddim", "euler", "heun"]
 """The samplers; `build.sampler` makes them."""
@@ -21,13 +21,13 @@ class SamplingSpec(Spec):
 
     sampler: SamplerName = "heun"
     """ancestral: DDPM's random steps; ddim and euler: the same step; heun: second order, two network calls per step."""
-    steps: Count = 20
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 20
     spacing: SpacingName = "power"
     """Noise levels evenly spaced in: s (uniform), s^(1/exponent) (power), (sigma/alpha)^(1/rho) (karras), the log of
     the signal-to-noise ratio (logsnr), or integer timesteps down to 0, as the CCUA release has it (grid, DDPM only)."""
     exponent: Positive = 2.0
     """Of the spacing power: the larger, the more levels near the clean image."""
-    rho: Annotated[float, Field(ge=1)] = 7.0
+    rho: Annotated[float, Field(ge=1, le=1000)] = 7.0
     """Of the spacing karras."""
     variance: Variance = "fixedsmall"
     """Of the noise that an ancestral step adds: the posterior's (fixedsmall), or the forward step's (fixedlarge)."""

@@ -6,7 +6,9 @@ TorchScript runs the code in the file, so only a file that the user names is loa
 import inspect
 import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +29,9 @@ from taildiff.evaluation.extractors.base import (
 )
 from taildiff.evaluation.images import Images, ImageSequence, in_batches
 from taildiff.io.checksum import file_sha256
+from taildiff.io.home import expanded
 from taildiff.log import Progress, silent
+from taildiff.text import one_line
 
 VERSION = 1  # raise it with every change that affects features
 _RANGES = {
@@ -47,17 +51,17 @@ def load_torchscript(place: str, shape: tuple[int, int, int], device: str = "cpu
     `shape` is (H, W, C) of the images. Raises `InputError` if the file, an option or the output does not fit.
     """
     name, _, query = place.partition("?")
-    path, prepare = Path(name).expanduser(), _preparation(query)
+    path, prepare = expanded(name), _preparation(query)
     if not path.is_file():
         raise InputError(f"there is no TorchScript file {path}; name one: --features torchscript:FILE")
     try:
         module = torch.jit.load(str(path), map_location=device).eval()
-    except RuntimeError as error:
+    except Exception as error:  # on damaged files, it raises many types
         raise InputError(f"{path} is not a TorchScript file (made by torch.jit.save): {_last_line(error)}") from None
     try:
         with torch.inference_mode():
             output = module(prepare(np.zeros((2, *shape), dtype=np.uint8), device))
-    except RuntimeError as error:
+    except Exception as error:  # of the code in the file
         raise InputError(
             f"{path} does not accept these images ({query or 'no options'}): {_last_line(error)}"
         ) from None
@@ -66,7 +70,12 @@ def load_torchscript(place: str, shape: tuple[int, int, int], device: str = "cpu
         raise InputError(f"{path} returned {what} for 2 images; it must return a tensor (2, D)")
     identity = extractor_hash("torchscript", VERSION, file_sha256(path), prepare.identity)
     name = f"torchscript-{_plain(path.stem)}"
-    return NetworkExtractor(name, output.shape[1], identity, prepare, module, device=device)
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        with _of_user(f"{path} failed"):
+            return module(images)
+
+    return NetworkExtractor(name, output.shape[1], identity, prepare, forward, device=device)
 
 
 @dataclass(frozen=True)
@@ -95,30 +104,48 @@ def load_function(place: str, shape: tuple[int, int, int]) -> FunctionExtractor:
     `InputError` if there is no such function or it does not return (N, D).
     """
     module_name, _, attribute = place.partition(":")
-    function = getattr(_imported(module_name), attribute, None)
+    module = _imported(module_name, place)
+    function = getattr(module, attribute, None)
     if not callable(function):
         raise InputError(f"module {module_name} has no function '{attribute}'; name one: --features MODULE:FUNCTION")
     dim = _call(function, np.zeros((2, *shape), dtype=np.uint8), place).shape[1]
-    source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isroutine(function) else None
-    file = source or sys.modules[module_name].__file__
-    content = file_sha256(Path(file)) if file else ""
+    source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isfunction(function) else None
+    file = source or getattr(module, "__file__", None)
+    content = file_sha256(Path(file)) if file and Path(file).is_file() else ""
     identity = extractor_hash("function", VERSION, place, content, str(getattr(function, "version", "")))
     return FunctionExtractor(_plain(place), dim, identity, function)
 
 
-def _imported(name: str) -> object:
-    sys.path.insert(0, str(Path.cwd()))
+def _imported(name: str, place: str) -> object:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise InputError(f"--features {place}: '{name}' is not the name of a module; write MODULE:FUNCTION")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(f"module {name} of --features {name}:FUNCTION cannot be imported: {error}") from None
+        with _of_user(f"module {name} of --features {place} cannot be imported"):
+            return import_module(name)
     finally:
-        sys.path.remove(str(Path.cwd()))
+        if here in sys.path:  # the module may have changed it
+            sys.path.remove(here)
+
+
+@contextmanager
+def _of_user(what: str) -> Iterator[None]:
+    """Turn whatever the user's own code raises, also sys.exit, into an `InputError` that names its line."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            raise
+        *_, frame = traceback.extract_tb(error.__traceback__)
+        place = "" if frame.filename == __file__ else f" ({frame.filename}, line {frame.lineno})"
+        raise InputError(f"{what}: {type(error).__name__}: {one_line(error)}{place}") from None
 
 
 def _call(function: Callable[[Images], object], images: Images, name: str) -> NDArray[np.float32]:
-    output = np.asarray(function(np.ascontiguousarray(images)))
-    if output.ndim != 2 or len(output) != len(images) or not np.issubdtype(output.dtype, np.number):
+    with _of_user(f"--features {name} failed"):
+        output = np.asarray(function(np.ascontiguousarray(images)))
+    if output.ndim != 2 or len(output) != len(images) or not output.size or output.dtype.kind not in "fiu":
         given = f"{output.dtype} {output.shape}"
         raise InputError(f"{name} returned {given} for {len(images)} images; it must return numbers (N, D)")
     return output.astype(np.float32)
@@ -147,7 +174,7 @@ def _preparation(query: str) -> Preparation:
 
 def _plain(name: str) -> str:
     """`name` with only characters that suit folder names."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", name)
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name)[:100]
 
 
 def _last_line(error: Exception) -> str:

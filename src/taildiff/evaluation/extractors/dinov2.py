@@ -42,7 +42,7 @@ def load_dinov2(place: str = DEFAULT, device: str = "cpu") -> NetworkExtractor:
         module = transformers.AutoModel.from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # of transformers, and of safetensors for a damaged file
         raise InputError(f"{folder} is not a DINOv2 model that transformers can load ({error}). {_advice()}") from None
     if not module.config.model_type.startswith("dinov2"):
         raise InputError(f"{folder} contains a {module.config.model_type} model, not DINOv2. {_advice()}")
