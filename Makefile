@@ -1,7 +1,7 @@
 # make demo      the main job on the embedded data; the report is runs/demo/report.html
 # make test      lint, types, import rules and the fast tests
 # make test-all  the same with the slow tests
-# make soak      200 random kills of training, which must end as if nothing had happened (a few minutes)
+# make soak      random kills of training and of every verb, and verbs in pairs; nothing may differ (a few minutes)
 # make docs      the documentation as HTML in docs/_build
 # make pictures  the pictures of the README, from the runs of make demo
 # make setup     the virtual environment alone; all of the above do it when it is not up to date
@@ -42,7 +42,8 @@ test-all: lint
 	$(BIN)/python -m pytest $(PARALLEL) -m ''
 
 soak: $(STAMP)
-	$(BIN)/python benchmarks/soak.py --kills 200
+	$(BIN)/python benchmarks/soak.py --kills 60
+	$(BIN)/python benchmarks/soak_verbs.py --kills 60 --pairs 22
 
 docs: $(STAMP)
 	$(PIP) --quiet -e '.[docs]'

@@ -1,6 +1,6 @@
 """Kill training at random moments, K times in all; every run must end bitwise equal to an undisturbed one.
 
-    python benchmarks/soak.py --kills 200 --seed 0        (make soak)
+    python benchmarks/soak.py --kills 200 --seed 0        (make soak: 60)
 
 Tiny runs of 60 steps save every second step, so that many kills interrupt saving. A process that has imported
 everything forks each training and kills it with SIGKILL: after a random time or, every second time, when a temporary

@@ -12,6 +12,7 @@ from taildiff.cli.main import main
 from taildiff.errors import CheckpointError
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_weights
+from taildiff.spec import IntervalSpec
 from taildiff.training import checkpoint
 from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
@@ -169,3 +170,14 @@ def test_an_edited_state_is_refused(tiny_store, tiny_spec, tmp_path):
     run.state(4).rename(run.state(5))
     with pytest.raises(CheckpointError, match="is of step 4"):
         checkpoint.read_position(run.state(5))
+
+
+def test_a_grid_that_a_kill_prevented_is_drawn_when_training_resumes(tiny_store, tiny_spec, tmp_path):
+    spec = tiny_spec.model_copy(update={"every": IntervalSpec(log=3, samples=4, save=4, keep=2)})
+    whole, run = RunDir(tmp_path / "whole"), RunDir(tmp_path / "run")
+    run_training(whole, spec, tiny_store, StopRule(step=8))
+    run_training(run, spec, tiny_store, StopRule(step=4))
+    run.sample_grid(4).unlink()  # as after a kill between the checkpoint and the grid
+    run_training(run, spec, tiny_store, StopRule(step=8))
+    for step in (4, 8):
+        assert run.sample_grid(step).read_bytes() == whole.sample_grid(step).read_bytes()
