@@ -46,7 +46,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "recipes": ("recipes",),
     "demo": ("demo", "--out", "demo"),
 }
-RANDOM = re.compile(r'"(seconds|created|crc|process|sha256|pid)": ("[^"]*"|[\d.]+)')
+RANDOM = re.compile(r'"(seconds|metrics_bytes|created|crc|process|sha256|pid)": ("[^"]*"|[\d.]+)')
 
 
 class InjectedError(Exception):
