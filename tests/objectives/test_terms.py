@@ -202,21 +202,22 @@ def test_cheap_null_rows_are_few_and_stop_at_the_tap_without_alignment():
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.95])
-@pytest.mark.parametrize(("dropped", "off"), [(0, 0.05), (6, 0.05), (32, 0.1), (64, 0.05)])
-def test_cheap_ucl_stands_for_rows_whose_label_was_dropped(fraction, dropped, off):
+@pytest.mark.parametrize("dropped", [0, 6, 32, 64])
+def test_cheap_ucl_stands_for_rows_whose_label_was_dropped(fraction, dropped):
     """They were missing from the mean: .90 of the value with one label in ten dropped, 0 with all (`per_batch`)."""
     spec = ObjectiveSpec(ucl=UCLSpec(weight=1), al=ALSpec(weight=1))
     full, batch, draws = setup(spec, n=64)
     cheap, *_ = setup(spec.model_copy(update={"null_fraction": fraction}))
-    draws = draws._replace(dropped=torch.arange(64) * 37 % 64 < dropped)
 
-    def ucl_and_al(learner, u):
-        return learner(batch, draws._replace(uniforms=torch.full((64, 1), u))).per_sample[1:].mean(1)
+    def ucl_and_al(learner, factor, u):
+        at = draws._replace(dropped=torch.arange(64) * factor % 64 < dropped, uniforms=torch.full((64, 1), u))
+        return learner(batch, at).per_sample[1:].mean(1)
 
+    patterns = (5, 11, 29, 37)  # one pattern alone is up to .1 off with half of the labels dropped
     with torch.no_grad():
-        mean = torch.stack([ucl_and_al(cheap, (k + 0.5) / 8) for k in range(8)]).mean(0)
-        ratio = mean / ucl_and_al(full, 0.0)
-    assert ratio[0].item() == pytest.approx(1, abs=off)
+        mean = torch.stack([ucl_and_al(cheap, f, (k + 0.5) / 8) for f in patterns for k in range(8)]).mean(0)
+        ratio = mean / torch.stack([ucl_and_al(full, f, 0.0) for f in patterns]).mean(0)
+    assert ratio[0].item() == pytest.approx(1, abs=0.05)
     assert mean[1] == 0 if dropped == 64 else ratio[1].item() == pytest.approx(1, abs=0.05)
 
 
