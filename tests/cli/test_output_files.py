@@ -66,10 +66,10 @@ BAD: dict[str, tuple[Callable[[Path, RunDir, str], Path], str]] = {
     "log": (lambda _, run, __: run.metrics, "--out must end in"),
     "pdf": (lambda place, _, __: place / "page.pdf", "--out must end in"),
     "no suffix": (lambda place, _, __: place / "page", "--out must end in"),
-    "device": (lambda _, __, ___: Path("/dev/null"), "is a device; choose"),
+    "device": (lambda _, __, ___: Path("/dev/null"), "is a device"),
     "link to a device": (
         lambda place, _, s: link(place, f"x{s}", Path("/dev/null")),
-        "is a device; choose",
+        "is a device",
     ),
     "link to run.json": (lambda place, run, s: link(place, f"x{s}", run.spec), "a link to"),
     "links in a circle": (lambda place, _, s: link(place, f"x{s}", place / f"x{s}"), "leads back to itself"),

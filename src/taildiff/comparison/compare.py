@@ -18,7 +18,7 @@ from taildiff.comparison.verdict import common_grid, judged, own_guidance
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import Floats, Key, key_of, read_replicates
 from taildiff.evaluation.table import Row, Table
-from taildiff.run.layout import EvalDir, RunDir
+from taildiff.run.layout import EvalDir, RunDir, in_order
 from taildiff.spec import METRICS, MetricName
 
 
@@ -40,9 +40,8 @@ def found_at(path: Path) -> list[EvalDir]:
         return list(run.evaluations())
     resolved = path.resolve()
     for place in (resolved.with_name(f"{resolved.name}-evals"), resolved):
-        folders = [EvalDir(file.parent) for file in (*place.glob("*/table.json"), *place.glob("table.json"))]
-        if folders:
-            return sorted(folders, key=lambda folder: (folder.table_json.stat().st_mtime_ns, folder.root.name))
+        if folders := in_order((*place.glob("*/table.json"), *place.glob("table.json"))):
+            return folders
     return []
 
 

@@ -16,7 +16,7 @@ from taildiff.errors import RunError, SpecError
 from taildiff.io.atomic import write_atomic, write_json
 from taildiff.io.checksum import CHECKSUM, checksum_matches, with_checksum
 from taildiff.io.json_files import read_json
-from taildiff.run.layout import EvalDir
+from taildiff.run.layout import EvalDir, next_order
 from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse
 from taildiff.text import spreadsheet_cell
 
@@ -118,6 +118,8 @@ class _File(Spec):
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
     by_seed: tuple[Row, ...] = ()
+    order: int = 0
+    """Place among the evaluations beside it, in the order in which they were finished; 0 in those of older versions."""
     sha256: str = ""
     """Checksum of all other fields."""
 
@@ -136,7 +138,13 @@ class Table:
     def write(self, folder: EvalDir) -> None:
         """Write table.csv, then table.json, whose presence means that the evaluation is finished."""
         write_atomic(folder.table_csv, to_csv((*self.rows, *self.by_seed)).encode())
-        file = _File(definition=self.definition, notes=self.notes, rows=self.rows, by_seed=self.by_seed)
+        file = _File(
+            definition=self.definition,
+            notes=self.notes,
+            rows=self.rows,
+            by_seed=self.by_seed,
+            order=next_order(folder),
+        )
         write_json(folder.table_json, with_checksum(file.model_dump(mode="json", by_alias=True, exclude={CHECKSUM})))
 
     @classmethod

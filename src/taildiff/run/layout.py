@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,8 +79,7 @@ class RunDir:
 
     def evaluations(self) -> Iterator["EvalDir"]:
         """All finished evaluations, oldest first."""
-        folders = [EvalDir(path.parent) for path in self.evals.glob("*/table.json")]
-        yield from sorted(folders, key=lambda folder: (folder.table_json.stat().st_mtime_ns, folder.root.name))
+        yield from in_order(self.evals.glob("*/table.json"))
 
     def checkpoint_steps(self) -> list[int]:
         """Steps with a checkpoint folder, ascending; half-written ones have a temporary name and do not count."""
@@ -122,6 +121,37 @@ class EvalDir:
     def images(self, guidance: float) -> Path:
         """Generated images and labels at one guidance."""
         return self.root / f"images-g{guidance:g}.npz"
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """(step of its weights, place in the order in which its neighbours were finished), as table.json says.
+
+        0 where it does not: the order in those of older versions, both in a damaged file.
+        """
+        try:
+            values = json.loads(self.table_json.read_bytes())
+            return int(values["definition"]["step"]), int(values.get("order", 0))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return 0, 0
+
+
+def in_order(tables: Iterable[Path]) -> list[EvalDir]:
+    """The evaluations of these table.json files, oldest first: by step, then in the order in which they were finished.
+
+    Copying a run changes the times of its files, so these only order evaluations of older versions at one step.
+    """
+    return sorted((EvalDir(path.parent) for path in tables if path.is_file()), key=_place)
+
+
+def _place(folder: EvalDir) -> tuple[int, int, int, str]:
+    step, order = folder.age
+    return step, order, 0 if order else folder.table_json.stat().st_mtime_ns, folder.root.name
+
+
+def next_order(folder: EvalDir) -> int:
+    """The place of an evaluation that is finished now, after all beside it."""
+    others = (EvalDir(path.parent) for path in folder.root.parent.glob("*/table.json") if path.is_file())
+    return 1 + max((other.age[1] for other in others), default=0)
 
 
 def weights_at(path: Path) -> Path:
