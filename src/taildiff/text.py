@@ -1,8 +1,12 @@
 """Text from elsewhere (names of files, classes and stores, messages of libraries) made safe to show."""
 
 import codecs
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but line feed and tab: ESC starts a terminal's commands
@@ -47,6 +51,18 @@ def show_everything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors=_ERRORS)
+
+
+@contextmanager
+def forgiving(stream: TextIO) -> Iterator[None]:
+    """Print to `stream`; once its terminal or pipe is gone, this and all later output goes nowhere."""
+    try:
+        yield
+    except (OSError, SystemExit):  # rich exits where a pipe is closed
+        with suppress(OSError, ValueError):  # no file behind it, as in notebooks
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())  # also for what the stream still holds, which exiting would write
+            os.close(nowhere)
 
 
 def _is_number(text: str) -> bool:

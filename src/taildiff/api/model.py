@@ -11,7 +11,7 @@ from taildiff.api.fields import StepFields
 from taildiff.data.batches import to_images
 from taildiff.errors import SpecError, unknown
 from taildiff.log import Progress, silent
-from taildiff.sampling.generate import Labels, TrainedModel, batches, class_labels, decoded
+from taildiff.sampling.generate import Labels, TrainedModel, batches, check_images, class_labels, decoded
 from taildiff.spec import SamplingSpec, parse
 
 if TYPE_CHECKING:
@@ -106,8 +106,12 @@ class Model(TrainedModel):
         stages: list[list[Tensor]] = [[] for _ in range(1 if only_last else sampling.steps)]
         for rows, steps in batches(self, index, sampling, guidance, batch_size):
             for step, x in enumerate(steps, start=1):
-                if not only_last or step == sampling.steps:
-                    stages[0 if only_last else step - 1].append(decoded(self, x).cpu())
+                if only_last and step < sampling.steps:
+                    continue
+                x = decoded(self, x)
+                if step == sampling.steps:
+                    check_images(x, guidance)
+                stages[0 if only_last else step - 1].append(x.cpu())
             progress(f"sampling at guidance {guidance:g}", rows.stop, len(index))
         return [torch.cat(stage or [none]) for stage in stages if stage or only_last]
 

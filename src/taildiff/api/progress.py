@@ -8,7 +8,7 @@ from typing import Any
 
 from taildiff.distributed import is_local_rank_zero
 from taildiff.log import Progress, silent
-from taildiff.text import shown
+from taildiff.text import forgiving, shown
 
 QUIET_SECONDS = 15.0
 """Between two lines where there is no terminal."""
@@ -50,15 +50,22 @@ def progress_bar() -> Iterator[Progress]:
             return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate()
-    with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=SafeConsole(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=SafeConsole(stderr=True))
+    tasks: dict[str, Any] = {}
 
-        def report(stage: str, done: int, total: int, /) -> None:
+    def report(stage: str, done: int, total: int, /) -> None:
+        with forgiving(sys.stderr):
             if stage not in tasks:
                 tasks[stage] = bars.add_task(shown(stage), total=total, completed=0)
             bars.update(tasks[stage], completed=done, total=total)
 
+    with forgiving(sys.stderr):
+        bars.start()
+    try:
         yield report
+    finally:
+        with forgiving(sys.stderr):
+            bars.stop()
 
 
 def _lines() -> Callable[[str, int, int], None]:
@@ -73,7 +80,8 @@ def _lines() -> Callable[[str, int, int], None]:
         printed[stage] = now
         rate = (done - first) / (now - start) if now > start and done > first else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        sys.stderr.write(f"{shown(stage)}: {done}/{total}" + (f" ({rate:.1f}/s{left})\n" if rate else "\n"))
-        sys.stderr.flush()
+        with forgiving(sys.stderr):
+            sys.stderr.write(f"{shown(stage)}: {done}/{total}" + (f" ({rate:.1f}/s{left})\n" if rate else "\n"))
+            sys.stderr.flush()
 
     return report

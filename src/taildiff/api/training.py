@@ -80,7 +80,7 @@ def _logged(log: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM stopped training after everything was saved; the same call of `train` resumes."""
+    """Ctrl-C, SIGTERM or SIGHUP stopped training after everything was saved; the same call of `train` resumes."""
 
     def __init__(self, run: Run, outcome: "Outcome"):
         super().__init__(f"training of {run.path} was stopped after step {outcome.step} and saved")
@@ -118,7 +118,7 @@ def train(
         **fields: top-level fields of `RunSpec`: steps, seed, batch_size, devices, …
 
     Raises:
-        Interrupted: after Ctrl-C or SIGTERM, once everything is saved.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP, once everything is saved.
         TaildiffError: for a field, recipe, data or run that does not fit, or a loss that is not finite.
     """
     place = output_path(out)

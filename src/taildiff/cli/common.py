@@ -19,7 +19,7 @@ from taildiff.errors import SpecError
 from taildiff.log import log
 from taildiff.spec import explain
 from taildiff.spec.base import INTEGERS
-from taildiff.text import shown
+from taildiff.text import forgiving, shown
 
 console = SafeConsole()
 errors = SafeConsole(stderr=True)
@@ -122,7 +122,8 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else ""
-        errors.print(Text(shown(record.getMessage()), style), soft_wrap=True)
+        with forgiving(sys.stderr):  # a terminal that is closed must not end training
+            errors.print(Text(shown(record.getMessage()), style), soft_wrap=True)
 
 
 def fail(message: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from taildiff.reporting.report import write_page
 from taildiff.reporting.summary import summarise
 from taildiff.run.layout import RunDir
 from taildiff.spec import EvalSpec, RunSpec, SamplingSpec
+from taildiff.text import forgiving
 
 RECIPES = ("mnist5k-plain", "mnist5k-ccua")
 EVALUATION = EvalSpec(guidance=(1.0, 2.0, 3.0), per_class=100, sampling=SamplingSpec(sampler="heun", steps=10))
@@ -61,7 +63,8 @@ def main(args: list[str]) -> int:
                 train(spec, out=run.root, data=store, progress=progress, command=command)
             except Interrupted as interrupted:
                 again = escape(shlex.join(command))
-                console.print(f"[yellow]stopped[/], everything is saved; to resume: {again}", soft_wrap=True)
+                with forgiving(sys.stdout):
+                    console.print(f"[yellow]stopped[/], everything is saved; to resume: {again}", soft_wrap=True)
                 return 128 + (interrupted.outcome.signal or 0)
             stages = prefixed(progress, run.root.name)
             evaluate(run.root, data=store.root, spec=evaluation(options.quick), progress=stages)

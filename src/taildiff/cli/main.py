@@ -1,7 +1,8 @@
 """`taildiff VERB …`: finds the verb and turns an error into one message and an exit code.
 
 Exit codes: 0 success; 1 training failed (a non-finite loss), memory ran out, or taildiff itself failed, with the
-traceback in a log file; 2 wrong input; 130 and 143 stopped by Ctrl-C or SIGTERM, with everything saved.
+traceback in a log file; 2 wrong input; 129, 130 and 143 stopped by a closed terminal (SIGHUP),
+Ctrl-C or SIGTERM, with everything saved.
 """
 
 import errno

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import re
 import shlex
+import sys
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from taildiff.errors import SpecError
 from taildiff.log import log
 from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data
 from taildiff.spec import DataFacts, DataSpec, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec
+from taildiff.text import forgiving
 
 USAGE = f"""usage: taildiff train RECIPE [--method METHOD] [--data STORE] --out RUN [OPTIONS]
 
@@ -96,7 +98,13 @@ def main(args: list[str]) -> int:
         )
     except Interrupted as interrupted:
         run = interrupted.run
-    return _report(run, options.spec, command)
+    outcome = run.outcome
+    assert outcome
+    if not outcome.is_rank_zero:
+        return 0
+    with forgiving(sys.stdout):  # after SIGHUP there is no terminal
+        _report(run, options.spec, command)
+    return 128 + outcome.signal if outcome.signal else 0
 
 
 def _check_fit(spec: RunSpec, place: Path) -> None:
@@ -139,12 +147,10 @@ def last_value(args: list[str], flag: str) -> str | None:
     return value
 
 
-def _report(run: Run, spec: RunSpec, command: list[str]) -> int:
-    """Print how training ended and the next command; the exit code."""
+def _report(run: Run, spec: RunSpec, command: list[str]) -> None:
+    """Print how training ended and the next command."""
     outcome = run.outcome
     assert outcome
-    if not outcome.is_rank_zero:
-        return 0
     place = escape(str(run.path))
     if outcome.reason == "finished":
         console.print(f"[green]trained[/] {place} to step {outcome.step}", highlight=False)
@@ -153,14 +159,13 @@ def _report(run: Run, spec: RunSpec, command: list[str]) -> int:
             command_line("evaluate", run.path),
             command_line("report", run.path),
         )
-        return 0
+        return
     console.print(
         f"[yellow]stopped[/] {place} after step {outcome.step} of {spec.steps} ({outcome.reason}), saved",
         soft_wrap=True,
     )
     how = "to resume" if outcome.reason == "signal" else "to resume, with another limit"
     next_steps(f"{shlex.join(command)}   # {how}")
-    return 128 + outcome.signal if outcome.signal else 0
 
 
 def duration(text: str) -> float:

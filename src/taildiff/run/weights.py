@@ -68,14 +68,18 @@ def check_size(tensors: Tensors, meta: WeightsMeta, source: object) -> None:
         raise CheckpointError(f"{source} describes a network of at least {needed:,} parameters, but holds {held:,}")
 
 
+def nonfinite(tensors: Mapping[str, Tensor]) -> str:
+    """Which tensors contain NaN or infinity, for an error message; empty without any."""
+    bad = [name for name, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    return f"{bad[0]} and {len(bad) - 1} more" if len(bad) > 1 else "".join(bad)
+
+
 def check_finite(tensors: Tensors, source: object) -> None:
     """`CheckpointError` for weights with NaN or infinity, which make black images and losses that are not finite."""
-    bad = [name for name, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]
-    if bad:
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    if bad := nonfinite(tensors):
         raise CheckpointError(
-            f"{source} has weights that are NaN or infinite ({bad[0]}{more}): training had diverged. Use weights of an "
-            "earlier step"
+            f"{source} has weights that are NaN or infinite ({bad}): training had diverged. Use weights of an earlier "
+            "step, or train again with a lower --optimizer.lr"
         )
 
 

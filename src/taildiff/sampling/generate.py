@@ -37,6 +37,10 @@ from taildiff.spec import DataFacts, RunSpec, SamplingSpec
 
 Labels = int | str | Sequence[int | str] | NDArray[Any] | Tensor
 """Classes by label or by name, one per image."""
+LARGE = 20.0
+"""Above any guidance in use; at smaller ones, images of nothing but black and white are what the data are."""
+SATURATED = 0.99
+"""Share of values from which on images at a large guidance show nothing."""
 _BATCH_PIXELS = 2**21  # 32 images of 256x256, so that a kill loses little
 
 
@@ -138,7 +142,9 @@ def generate(
     images = np.empty((0 if array else len(labels), *_image_shape(model.facts)), np.uint8)
     for rows, steps in batches(model, labels, sampling, guidance, batch_size, array.rows if array else 0):
         *_, x = steps
-        batch = to_images(decoded(model, x))
+        x = decoded(model, x)
+        check_images(x, guidance)
+        batch = to_images(x)
         progress(f"sampling at guidance {guidance:g}", rows.stop, len(labels))
         if array is None:
             images[rows] = batch
@@ -155,6 +161,29 @@ def _finished(array: ResumableArray) -> NDArray[np.uint8]:
     if not array.holds(images):
         raise RunError(f"{array.out} was changed by another process meanwhile; rerun the command when that has ended")
     return images
+
+
+def check_images(x: Tensor, guidance: float) -> None:
+    """`RunError` for images (N, C, H, W) with NaN or infinity, and for those that a large guidance saturated.
+
+    Saturated: at a guidance above `LARGE`, nearly all values at or beyond -1 and 1, or in images of one value.
+    """
+    advice = "Use a smaller --guidance, more --steps" if guidance > 1 else "Use more --steps"
+    if not bool(x.isfinite().all()):
+        raise RunError(
+            f"sampling at guidance {guidance:g} gave values that are NaN or infinite. {advice}, or weights of another "
+            "step"
+        )
+    if guidance <= LARGE or not len(x):
+        return
+    flat = x.flatten(1)
+    constant = flat.amax(1, keepdim=True) == flat.amin(1, keepdim=True)
+    share = ((flat.abs() >= 1) | constant).float().mean().item()
+    if share >= SATURATED:
+        raise RunError(
+            f"guidance {guidance:g} is too large: {100 * share:.1f} % of the values of these images are saturated or "
+            "constant, so they show nothing. Use a smaller --guidance; between 1 and 5 is usual"
+        )
 
 
 def image_array(out: Path, facts: DataFacts, count: int, key: str, held: bool = False) -> ResumableArray:

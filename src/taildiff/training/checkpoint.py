@@ -25,7 +25,7 @@ from taildiff.io.checksum import CHECKSUM, checksum_matches, file_sha256, with_c
 from taildiff.io.json_files import read_json
 from taildiff.run.info import FORMAT, Format, check_format
 from taildiff.run.layout import RunDir
-from taildiff.run.weights import read_tensors
+from taildiff.run.weights import check_finite, read_tensors
 from taildiff.spec import Spec, parse
 from taildiff.training.skip_steps import Skipped
 
@@ -100,7 +100,8 @@ def save_checkpoint(run: RunDir, position: Position, trainable: Trainable) -> No
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        run.states.mkdir(exist_ok=True)  # without its parents: a run that was removed is not begun again
+        temporary.mkdir()
         _write(temporary, position, trainable)
         if target.exists():
             old = target.with_name(f".{target.name}.old")
@@ -129,12 +130,14 @@ def _write(folder: Path, position: Position, trainable: Trainable) -> None:
 
 
 def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
-    """Restore one checkpoint; `CheckpointError` names what is damaged, before anything is changed."""
+    """Restore one checkpoint; `CheckpointError` names what is damaged or not finite, before anything is changed."""
     position = read_position(folder)
     paths = {name: folder / f"{name}.safetensors" for name in FILES}
     for name, path in paths.items():
         _check(path, position.files.get(name))
     tensors = {name: read_tensors(path)[0] for name, path in paths.items()}  # memory-mapped: processes share them
+    for name, path in paths.items():
+        check_finite(tensors[name], path)
     try:
         trainable.restore(tensors)
     except (RuntimeError, KeyError, ValueError) as error:

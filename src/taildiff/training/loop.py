@@ -15,14 +15,15 @@ from torch import nn
 
 from taildiff.data.batches import Batch, Batches
 from taildiff.engine import Engine
-from taildiff.errors import NonFiniteError
+from taildiff.errors import NonFiniteError, RunError
 from taildiff.io.png import grid, write_png
 from taildiff.log import Progress, log
 from taildiff.models.codec import Codec
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.rng import seed_of
+from taildiff.run.layout import RunDir
 from taildiff.run.null_label import has_null
-from taildiff.run.weights import WeightsMeta, write_weights
+from taildiff.run.weights import WeightsMeta, nonfinite, write_weights
 from taildiff.sampling.generate import TrainedModel, generate
 from taildiff.spec import DDPMSpec, SamplingSpec
 from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
@@ -33,7 +34,10 @@ from taildiff.training.tracking import Tracker, nonfinite_term
 
 
 class Interrupts:
-    """Turns the first Ctrl-C or SIGTERM into a flag that the loop reads; a second one ends the process at once."""
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a flag that the loop reads; another one ends the process at once.
+
+    Except SIGHUP: shell and system both send one when a terminal is closed.
+    """
 
     def __init__(self) -> None:
         self.caught: int | None = None
@@ -41,7 +45,9 @@ class Interrupts:
     @contextmanager
     def watching(self) -> Iterator["Interrupts"]:
         """Watch signals in the main thread; other threads (of notebooks, say) may not set handlers and watch none."""
-        kinds = (signal.SIGINT, signal.SIGTERM)
+        kinds = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+            kinds.append(signal.SIGHUP)
         try:
             previous = [(kind, signal.signal(kind, self._catch)) for kind in kinds]
         except ValueError:
@@ -54,7 +60,7 @@ class Interrupts:
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
         self.caught = number
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number == getattr(signal, "SIGHUP", None) else signal.SIG_DFL)
 
 
 @dataclass
@@ -75,6 +81,8 @@ class Training:
     progress: Progress
     codec: Codec | None
     """For sample grids; None where none are drawn."""
+    home: tuple[int, int] | None = None
+    """Device and inode of the run's folder where this process writes it."""
 
 
 def train(t: Training) -> Outcome:
@@ -168,14 +176,21 @@ def _skip(t: Training, step: int, cause: str) -> None:
 
 
 def _nonfinite_message(t: Training, step: int, cause: str) -> str:
-    run, limit = t.request.run, t.request.spec.skip_nonfinite
-    saved = run.checkpoint_steps()
-    good = f"the last good checkpoint is {run.state(saved[-1])}" if saved else "there is no checkpoint yet"
+    limit = t.request.spec.skip_nonfinite
     before = f", after {limit} skipped steps" if limit else ""
     return (
-        f"training stopped in step {step + 1}: {cause}{before}; {good}. "
-        "Lower --optimizer.lr or check the images, and start a new run (--out); or resume this one with "
+        f"{_diverged_message(t, step + 1, cause + before)}; or resume this one with "
         f"--skip-nonfinite {max(10, 2 * limit)}, which skips up to that many such steps"
+    )
+
+
+def _diverged_message(t: Training, step: int, cause: str) -> str:
+    run = t.request.run
+    saved = run.checkpoint_steps()
+    good = f"the last good checkpoint is {run.state(saved[-1])}" if saved else "there is no checkpoint yet"
+    return (
+        f"training stopped in step {step}: {cause}; {good}. "
+        "Lower --optimizer.lr or check the images, and start a new run (--out)"
     )
 
 
@@ -184,6 +199,9 @@ def save(t: Training, step: int, seconds: float) -> None:
     run, spec = t.request.run, t.request.spec
 
     def write() -> None:
+        check_home(t, step)
+        if bad := nonfinite(t.trainable.learner.state_dict()) or nonfinite(t.trainable.ema.state_dict()):
+            raise NonFiniteError(_diverged_message(t, step, f"weights are NaN or infinite ({bad})"))
         images, length = step * spec.batch_size, t.tracker.sync()
         position = Position(step=step, images=images, seconds=seconds, metrics_bytes=length, skipped=t.skipped)
         save_checkpoint(run, position, t.trainable)
@@ -191,6 +209,24 @@ def save(t: Training, step: int, seconds: float) -> None:
         prune(run, step, spec.every.keep)
 
     t.engine.on_rank_zero(write)
+
+
+def check_home(t: Training, step: int) -> None:
+    """`RunError` where the run's folder has been removed or replaced, so that no half of it is written again."""
+    if t.home is not None and t.home != identity(t.request.run):
+        raise RunError(
+            f"{t.request.run.root} was removed, moved or replaced while it was trained; training stopped after step "
+            f"{step}, and nothing was written. Put the folder back, then rerun the same command to resume"
+        )
+
+
+def identity(run: RunDir) -> tuple[int, int] | None:
+    """Device and inode of a run's folder; None where there is no run."""
+    try:
+        status = run.root.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if run.exists() else None
 
 
 def save_weights(t: Training, step: int) -> None:
@@ -206,11 +242,16 @@ def draw_grid(t: Training, step: int) -> None:
     """Draw eight images per class with the averaged weights, for at most ten classes, one row each."""
     if t.codec is None:
         return
+    check_home(t, step)
     spec, facts = t.request.spec, t.request.store.facts
     shown = np.linspace(0, facts.classes - 1, min(10, facts.classes)).round().astype(np.int64)
     denoiser = t.trainable.ema.module.eval()
     model = TrainedModel(denoiser, t.objective.process, facts, spec, step, "", t.codec)  # pyright: ignore[reportArgumentType]
     most = spec.path.timesteps if isinstance(spec.path, DDPMSpec) else SamplingSpec().steps
     sampling, guidance = SamplingSpec(steps=min(SamplingSpec().steps, most)), 1.5 if has_null(t.request.run) else 1.0
-    images = generate(model, np.repeat(shown, 8), sampling, guidance)
+    try:
+        images = generate(model, np.repeat(shown, 8), sampling, guidance)
+    except RunError as error:  # a network that cannot be sampled from yet may still recover
+        log.warning(f"no sample grid at step {step}: {error}")
+        return
     write_png(t.request.run.sample_grid(step), grid(images, columns=8))

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from taildiff.data.latents import LatentStore
 from taildiff.engine import Engine
 from taildiff.errors import CheckpointError, RunError
@@ -61,6 +63,16 @@ def _check_same_data(request: TrainingRequest, info: RunInfo) -> None:
     ]:
         if was != now:
             raise RunError(f"{root} was started with {what} (hash {was}, now {now}); use another --out")
+
+
+def report_threads(info: RunInfo, engine: Engine) -> None:
+    """Log where a run on a CPU resumes with another number of threads, since sums then round differently."""
+    was, now = info.hardware.threads, torch.get_num_threads()
+    if "cpu" == info.hardware.device == engine.device.type and was not in (None, now):
+        log.warning(
+            f"the last call of this run used {was} threads, this one {now}: from here on results are not bitwise those "
+            f"of {was} threads (to use as many: OMP_NUM_THREADS={was})"
+        )
 
 
 def write_run_info(request: TrainingRequest, info: dict[str, Any], existing: RunInfo | None) -> None:

@@ -25,9 +25,9 @@ from taildiff.training.checkpoint import Trainable, prune
 from taildiff.training.ema import MovingAverage
 from taildiff.training.environment import describe
 from taildiff.training.initialise import initialise
-from taildiff.training.loop import Training, draw_grid, save_weights, train
+from taildiff.training.loop import Training, draw_grid, identity, save_weights, train
 from taildiff.training.request import Outcome, StopRule, TrainingRequest
-from taildiff.training.resume import check_resumable, for_existing_run, resume, write_run_info
+from taildiff.training.resume import check_resumable, for_existing_run, report_threads, resume, write_run_info
 from taildiff.training.tracking import Tracker
 
 
@@ -77,6 +77,9 @@ def _run(request: TrainingRequest, engine: Engine, progress: Progress) -> Outcom
         info = describe(request, engine)
         # only now: a run that cannot be built leaves nothing behind
         engine.on_rank_zero(lambda: write_run_info(request, info, existing))
+        training.home = identity(run) if engine.is_rank_zero else None
+        if existing is not None:
+            report_threads(existing, engine)
         for line in reduced_comparisons(request.spec):
             log.warning(line)
         outcome = _continue(training)
