@@ -105,9 +105,11 @@ def objective(
     autocast: torch.dtype | None = None,
 ) -> Objective:
     """The loss: denoising and the enabled terms; a term of weight 0 is never built."""
-    terms: list[tuple[float, Term]] = [(1.0, Denoising(counts, spec.class_power))]
+    shared = spec.shared_null is not None
+    null = _shared_null(spec) if shared and spec.drop.p > 0 else None
+    terms: list[tuple[float, Term]] = [(1.0, Denoising(counts, spec.class_power, null, spec.drop.p))]
     terms += [(block.weight, term(block, spec, counts, network)) for block in spec.terms.values()]
-    drop = LabelDrop(spec.drop.p, per_batch=spec.drop.policy == "per_batch")
+    drop = LabelDrop(0.0 if shared else spec.drop.p, per_batch=spec.drop.policy == "per_batch")
     return Objective(process, terms, drop, target(spec.transfer, process, counts), autocast)
 
 
@@ -126,7 +128,8 @@ def term(block: TermSpec, spec: ObjectiveSpec, counts: Sequence[int], network: D
             options = block.pool, block.negatives, block.noise_window, block.gather
             return UnsupervisedContrastive(view, block.tap, block.temperature, w, e, *options)
         case ALSpec(noise_weight=w, exponent=e):
-            return Alignment(_null(spec, block), w, e, block.stop_gradient)
+            kept = 1.0 if spec.shared_null is None else 1 - spec.drop.p
+            return Alignment(_null(spec, block), w, e, block.stop_gradient, kept)
         case CBDMSpec(noise_weight=w, exponent=e):
             law = tuple(map(float, counts)) if block.law == "frequency" else (1.0,) * len(counts)
             return ClassBalancing(SampledLabel(law), w, e)
@@ -149,12 +152,30 @@ def _ucl_is_of_null(spec: ObjectiveSpec) -> bool:
 
 def _null(spec: ObjectiveSpec, block: UCLSpec | ALSpec) -> Null:
     """The view without labels; UCL and AL share it unless rows are drawn and their weights w(s) differ."""
+    if spec.shared_null is not None:
+        return _shared_null(spec)
     if spec.null_fraction == 1:
         return NULL
-    by_ucl, by_al = ((b.noise_weight, 1.0 if b.noise_weight == "none" else b.exponent) for b in (spec.ucl, spec.al))
+    by_ucl, by_al = _law(spec.ucl), _law(spec.al)
     law = by_ucl if isinstance(block, UCLSpec) else by_al
     with_ucl, with_al = (_ucl_is_of_null(spec) and law == by_ucl), (spec.al.weight > 0 and law == by_al)
     return Null(spec.null_fraction, *law, kept_only=with_al, gather=spec.ucl.gather or not with_ucl)
+
+
+def _shared_null(spec: ObjectiveSpec) -> Null:
+    """The rows that the null label, AL and UCL share, drawn in part by AL's weight, or by UCL's without AL."""
+    assert spec.shared_null is not None
+    if spec.shared_null == 1:
+        return NULL
+    with_ucl, with_al = _ucl_is_of_null(spec), spec.al.weight > 0
+    law = _law(spec.al if with_al else spec.ucl)
+    uniform = spec.shared_uniform if with_al or with_ucl else 1.0
+    return Null(spec.shared_null, *law, uniform_share=uniform, gather=spec.ucl.gather or not with_ucl)
+
+
+def _law(block: UCLSpec | ALSpec) -> tuple[str, float]:
+    """Kind and exponent of w(s), equal for equal weights."""
+    return block.noise_weight, 1.0 if block.noise_weight == "none" else block.exponent
 
 
 def sampler(spec: SamplingSpec, process: Process) -> Sampler:

@@ -52,13 +52,19 @@ CHEAP = {
     "each on its own rows": {"ucl": UCL, "al": ALSpec(weight=0.5, noise_weight="clean"), "null_fraction": 0.5},
     "ucl, other classes, on some rows": COUPLED["ucl, other classes"] | {"al": AL, "null_fraction": 0.6},
 }
+SHARED = {
+    "shared rows": {"shared_null": 0.4, "class_power": 0.5},  # 5 rows, for an even number of processes
+    "shared rows, ucl and al": {"shared_null": 0.4, "ucl": UCL, "al": AL},
+    "shared rows, two weights": {"shared_null": 0.25, "ucl": UCL, "al": ALSpec(weight=0.5, noise_weight="clean")},
+    "shared rows, other targets": {"shared_null": 0.5, "ucl": UCL, "transfer": TransferSpec(mode="t2h")},
+}
 SINGLE = {
     "denoising": {"class_power": 0.5},
     "al": {"al": AL},
     "cbdm": {"cbdm": CBDMSpec(weight=1)},
     "diffrop, pairs": {"diffrop": DiffROPSpec(weight=1)},
 }
-CASES = COUPLED | CHEAP | SINGLE
+CASES = COUPLED | CHEAP | SHARED | SINGLE
 DROPPED = {
     "unequal": [0, 1, 5],  # three of the first half, none of the second
     "all of one rank": [6, 7, 8, 9, 10, 11],
@@ -134,7 +140,13 @@ def test_no_recipe_or_method_compares_only_the_samples_of_one_process(method):
 
 # ---- two real processes
 
-REAL = {"coral": "unequal", "ucl and al on some rows": "unequal", "diffrop, joined": "none", "transfer": "none"}
+REAL = {
+    "coral": "unequal",
+    "ucl and al on some rows": "unequal",
+    "shared rows, ucl and al": "none",
+    "diffrop, joined": "none",
+    "transfer": "none",
+}
 
 
 def work(rank: int, folder: str) -> None:

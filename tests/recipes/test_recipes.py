@@ -187,17 +187,23 @@ def test_the_paper_resamples_these_and_no_others():
 U_NET = {
     "plain": ObjectiveSpec(),
     "ccua": ObjectiveSpec(ucl=UCLSpec(weight=1), al=ALSpec(weight=1)),
+    "ccua-cheap": ObjectiveSpec(ucl=UCLSpec(weight=1), al=ALSpec(weight=1), null_fraction=0.25),
+    "ccua-shared": ObjectiveSpec(ucl=UCLSpec(weight=1), al=ALSpec(weight=1), shared_null=0.1),
     "cbdm": ObjectiveSpec(cbdm=CBDMSpec(weight=1)),
     "t2h": ObjectiveSpec(transfer=TransferSpec(mode="t2h")),
     "dispersive": ObjectiveSpec(dispersive=DispersiveSpec(weight=0.25)),
     "diffrop": ObjectiveSpec(diffrop=DiffROPSpec(weight=0.1)),
     "coral": ObjectiveSpec(coral=CORALSpec(weight=0.5, scaling="release")),
 }
-SIT = {
-    "ccua": ObjectiveSpec(ucl=UCLSpec(weight=0.05), al=ALSpec(weight=0.05)),
-    "dispersive": ObjectiveSpec(dispersive=DispersiveSpec(weight=0.25, tap="depth.1")),
-}
-FLOW = {"ccua": ObjectiveSpec(ucl=UCLSpec(weight=0.2), al=ALSpec(weight=0.2))}
+
+
+def with_weight(weight: float) -> dict[str, ObjectiveSpec]:
+    blocks = {"ucl": UCLSpec(weight=weight), "al": ALSpec(weight=weight)}
+    return {name: U_NET[name].model_copy(update=blocks) for name in ("ccua", "ccua-cheap", "ccua-shared")}
+
+
+SIT = with_weight(0.05) | {"dispersive": ObjectiveSpec(dispersive=DispersiveSpec(weight=0.25, tap="depth.1"))}
+FLOW = with_weight(0.2)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -213,8 +219,8 @@ def test_a_method_is_its_published_objective_on_every_recipe(name: str, method: 
 
 def test_recipes_with_a_method_in_their_name_are_that_method():
     for name in FIXED:
-        method = name.rpartition("-")[2]
-        assert recipe(name) == with_method(recipe(name), method if method in METHODS else "ccua")
+        ends = [method for method in METHODS if name.endswith(f"-{method}")]
+        assert recipe(name) == with_method(recipe(name), max(ends, key=len, default="ccua"))
     twins = [recipe(name) for name in ("cifar10lt-plain", "cifar10lt-ccua")]
     same = [recipe("cifar10lt", method=method) for method in ("plain", "ccua")]
     assert [twin.model_copy(update={"recipe": "cifar10lt"}) for twin in twins] == same
@@ -225,6 +231,8 @@ def test_dropping_of_labels_stays_when_the_method_changes():
     dropping = spec.objective.drop.model_copy(update={"policy": "per_batch"})
     spec = spec.model_copy(update={"objective": spec.objective.model_copy(update={"drop": dropping})})
     assert with_method(spec, "cbdm").objective == U_NET["cbdm"].model_copy(update={"drop": dropping})
+    with pytest.raises(SpecError, match=r"shared_null drops no label: remove drop\.policy per_batch"):
+        with_method(spec, "ccua-shared")
 
 
 def test_wrong_methods_are_refused():

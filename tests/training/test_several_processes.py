@@ -71,9 +71,10 @@ def test_two_processes_equal_one(spec, tiny_store, tmp_path, objective, model):
 
 
 @pytest.mark.slow
-def test_two_processes_in_two_parts_equal_one_in_two_parts(spec, tiny_store, tmp_path):
-    """Micro-batches hold the same images, and the cheap null pass draws the same rows."""
-    spec = spec.model_copy(update={"objective": CCUA.model_copy(update={"null_fraction": 0.5}), "accumulate": 2})
+@pytest.mark.parametrize("rows", ["null_fraction", "shared_null"])
+def test_two_processes_in_two_parts_equal_one_in_two_parts(spec, tiny_store, tmp_path, rows):
+    """Micro-batches hold the same images, and a null pass on some rows draws the same ones."""
+    spec = spec.model_copy(update={"objective": CCUA.model_copy(update={rows: 0.5}), "accumulate": 2})
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
     run_training(one, spec, tiny_store)
     finished(start([*PLAIN, *arguments(tmp_path, spec, tiny_store, two, "--devices", "2")]))

@@ -10,6 +10,9 @@ terms share one pass under the null label on the same noisy batch; the released 
 Cheap CCUA (ours): the null pass on a fraction of the rows, drawn in proportion to w(s) (see `views.select`). AL stays
 unbiased; UCL uses only the drawn rows as negatives, scales their sum by (B-1)/(m-1), and is biased. Where UCL shares
 AL's rows, which all have a label, its values are scaled by B/kept: dropping a label does not depend on the image.
+
+Shared null rows (ours): no label is dropped; the drawn rows also train the null label (see `denoising`), and AL is
+scaled by the share of labels that would have been kept.
 """
 
 from typing import Literal
@@ -91,10 +94,12 @@ class Alignment(Term):
         weight_kind: str = "noise",
         exponent: float = 1.0,
         stop_gradient: bool = False,
+        kept: float = 1.0,
     ):
-        """`stop_gradient`: the unconditional side is a fixed target."""
+        """`stop_gradient`: the unconditional side is a fixed target; `kept`: 1 - p with shared null rows."""
         super().__init__()
         self.view, self.weight_kind, self.exponent, self.stop_gradient = view, weight_kind, exponent, stop_gradient
+        self.kept = kept
         self.needs = (Need(GIVEN), Need(view))
 
     def forward(self, step: Step) -> Tensor:
@@ -102,7 +107,7 @@ class Alignment(Term):
         conditional = step.of(self.view, step.prediction(GIVEN))
         gap = alignment(conditional, step.prediction(self.view), self.stop_gradient)
         weight = noise_weight(step.of(self.view, step.draws.s).to(gap.dtype), self.weight_kind, self.exponent)
-        return step.spread(self.view, weight * gap * ~step.of(self.view, step.draws.dropped))
+        return step.spread(self.view, self.kept * weight * gap * ~step.of(self.view, step.draws.dropped))
 
 
 def pooled(features: Tensor) -> Tensor:

@@ -26,15 +26,18 @@ class Given:
 
 @dataclass(frozen=True)
 class Null:
-    """No label. With `fraction` f < 1 on m = max(2, round(f B)) rows only, drawn in proportion to w(s) (cheap CCUA).
+    """No label. With `fraction` f < 1 on m = max(2, round(f B)) rows only, drawn by w(s) (see `select`).
 
     `kept_only`: rows whose label was dropped are not drawn, because alignment is 0 there, unless all labels were.
+    `uniform_share` u: draw in proportion to u/B + (1 - u) w_i/sum w instead of w_i; if u > 0, every row can be drawn,
+    and none stands for more than B/(u m) rows.
     """
 
     fraction: float = 1.0
     noise_weight: str = "noise"
     exponent: float = 1.0
     kept_only: bool = False
+    uniform_share: float = 0.0
     gather: bool = True
     """Draw the rows from the batch of all processes, not from each process's own part."""
 
@@ -89,7 +92,9 @@ def rows_of(view: View, batch_size: int) -> int:
 
 
 def select(view: Null, s: Tensor, dropped: Tensor, u: Tensor, parts: int = 1) -> Selection:
-    """Systematic sampling of m of B rows with inclusion probabilities pi_i = min(1, c w(s_i)), sum pi = m.
+    """Systematic sampling of m of B rows with inclusion probabilities pi_i = min(1, c v_i), sum pi = m.
+
+    v_i = w(s_i), or its mixture with the uniform law.
 
     s and dropped (B,), u a scalar in [0, 1). Sums of x_i/pi_i over the drawn rows are unbiased for sums of x_i over
     all rows of positive weight. When fewer than m rows have one, all of them are used, and rows of scale 0 fill up.
@@ -97,6 +102,9 @@ def select(view: Null, s: Tensor, dropped: Tensor, u: Tensor, parts: int = 1) ->
     """
     m = rows_of(view, len(s))
     weight = noise_weight(s.double(), view.noise_weight, view.exponent)
+    if view.uniform_share:
+        share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        weight = view.uniform_share / len(s) + (1 - view.uniform_share) * share
     kept = ~dropped | dropped.all() if view.kept_only else torch.ones_like(dropped)
     weight = weight * kept
     pi = inclusion(weight, m)

@@ -6,6 +6,8 @@
 | SiT | 0.05 | the paper |
 | U-Net that predicts a velocity (flow) | 0.2 | ours, chosen on long-tailed digits: no paper has this pair |
 
+`ccua-cheap` and `ccua-shared` (ours) have the same weights with fewer rows (see `objectives/ccua.py`).
+
 Class resampling belongs to the recipe's data, not to a method, so that methods are compared on the same images.
 """
 
@@ -55,6 +57,10 @@ def _ccua(spec: RunSpec) -> ObjectiveSpec:
     return ObjectiveSpec(ucl=UCLSpec(weight=weight), al=ALSpec(weight=weight))
 
 
+def _ccua_on(**rows: float) -> Callable[[RunSpec], ObjectiveSpec]:
+    return lambda spec: _ccua(spec).model_copy(update=rows)
+
+
 def _dispersive(spec: RunSpec) -> ObjectiveSpec:
     tap = _DISPERSIVE_TAPS.get(spec.model.kind)
     if tap is None:
@@ -72,6 +78,8 @@ def _no_setting(method: str, spec: RunSpec) -> SpecError:
 METHODS: Mapping[str, Callable[[RunSpec], ObjectiveSpec]] = {
     "plain": lambda _: ObjectiveSpec(),
     "ccua": _ccua,
+    "ccua-cheap": _ccua_on(null_fraction=0.25),
+    "ccua-shared": _ccua_on(shared_null=0.1),
     "cbdm": lambda _: ObjectiveSpec(cbdm=CBDMSpec(weight=1.0)),
     "t2h": lambda _: ObjectiveSpec(transfer=TransferSpec(mode="t2h")),
     "dispersive": _dispersive,

@@ -16,6 +16,9 @@ DIGITS = RunSpec(
 TITLES = {
     "plain": "class resampling only; the demo's baseline.",
     "ccua": "CCUA (UCL and AL) and the same class resampling.",
+    "ccua-cheap": "CCUA with the pass without labels on a quarter of the batch (ours) and the same class resampling.",
+    "ccua-shared": "CCUA with shared null rows (ours; one pass of a tenth of the batch serves all) and the same class "
+    "resampling.",
     "cbdm": "CBDM (tau 1, labels by training frequency) and the same class resampling.",
     "t2h": "T2H target transfer and the same class resampling.",
     "dispersive": "the Dispersive loss (0.25, tau 1) on the middle block and the same class resampling.",

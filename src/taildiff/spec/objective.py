@@ -1,8 +1,8 @@
 """The objective's specs: a target rule, denoising, and one block per term; formulas are in `taildiff.objectives`."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from taildiff.spec.base import Count, Fraction, NoiseWeight, Positive, Spec, Weight
 
@@ -11,7 +11,7 @@ class LabelDropSpec(Spec):
     """Label dropping in training, which teaches the null label (for classifier-free guidance)."""
 
     p: Fraction = 0.1
-    """Probability of dropping a label."""
+    """Probability of dropping a label; with shared null rows, the weight of their loss instead."""
     policy: Literal["per_sample", "per_batch"] = "per_sample"
     """One coin per sample, or per batch as in the DDPM family of long-tail releases."""
 
@@ -175,6 +175,11 @@ class ObjectiveSpec(Spec):
     null_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Cheap CCUA: share of the batch in the unconditional pass; AL stays unbiased. 1 is the full method. UCL and AL
     share the drawn rows if their noise weights and exponents are equal, and draw their own otherwise."""
+    shared_null: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Shared null rows: share of the batch that passes once more without labels, for classifier-free training, AL and
+    UCL at once. No label is dropped, and `drop.p` weighs the loss of these rows. None drops labels instead."""
+    shared_uniform: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Shared null rows are drawn by a mixture of the uniform law, with this share, and of AL's noise weight."""
     transfer: TransferSpec = TransferSpec()
     ucl: UCLSpec = UCLSpec()
     al: ALSpec = ALSpec()
@@ -182,6 +187,21 @@ class ObjectiveSpec(Spec):
     dispersive: DispersiveSpec = DispersiveSpec()
     diffrop: DiffROPSpec = DiffROPSpec()
     coral: CORALSpec = CORALSpec()
+
+    @model_validator(mode="after")
+    def _can_share_rows(self) -> Self:
+        if self.shared_null is None:
+            return self
+        if self.null_fraction < 1:
+            raise ValueError("shared_null and null_fraction exclude each other: both choose the rows without labels")
+        if self.drop.policy == "per_batch":
+            raise ValueError("shared_null drops no label: remove drop.policy per_batch (drop.p weighs the shared rows)")
+        if others := [name for name in ("cbdm", "diffrop") if name in self.terms]:
+            raise ValueError(
+                f"shared_null drops no label and cannot be combined with {' and '.join(others)}: set weight 0 there, "
+                "or use null_fraction instead of shared_null"
+            )
+        return self
 
     @property
     def terms(self) -> dict[str, TermSpec]:
