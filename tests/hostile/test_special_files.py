@@ -183,6 +183,23 @@ def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path, capsys: 
         assert message in said(capsys)
 
 
+def test_arrays_beside_the_images_are_bounded_before_they_are_read(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A million zeros of 8 bytes in some kilobytes, and labels that would make as many classes as their values."""
+    file, store = tmp_path / "x.npz", place / "store"
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    for name in ("labels", "class_names"):
+        arrays = {"images": images, "labels": np.arange(4) % 2, "class_names": np.array(["left", "right"])}
+        arrays[name] = np.zeros(2**24, np.int64) if name == "labels" else np.zeros(2**22, "U16")
+        np.savez_compressed(file, **arrays)
+        assert call("evaluate", file, "--data", store, "--out", tmp_path / "out") == 2
+        assert f"{name}" in said(capsys)
+    np.savez(file, images=images, labels=np.array([0, 1, 2, 10**15]))
+    assert call("evaluate", file, "--data", file, "--out", tmp_path / "out") == 2
+    assert "labels 0..1000000000000000" in said(capsys)
+
+
 def test_an_idx_file_is_read_in_small_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for part, n in (("train", 2), ("t10k", 2)):
         for what, dims in (("images-idx3", (n, 30_000, 30_000)), ("labels-idx1", (n,))):

@@ -24,7 +24,7 @@ MOST_PIXELS = 178_956_970
 """Of an image as it is decoded (a large JPEG at 1/2, 1/4 or 1/8 of its size); Pillow's own limit."""
 _BUDGET = Budget(2**30)
 """Bytes that all threads together decode into; an image that needs more is decoded alone."""
-_BAND = 2**22
+_BAND = 2**20
 """Values converted at once."""
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _UPRIGHT = {

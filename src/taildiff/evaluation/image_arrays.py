@@ -1,20 +1,27 @@
 """Images and labels of an npz from any source: arrays of any layout and range, and which class each label stands for.
 
+Images are read some at a time, once to learn their range and again to use them, which need not fit into memory.
+
 An npz has `images` (N, H, W[, C]) and `labels` (N,), or `arr_0` and `arr_1`, and may have `class_names` (C,).
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.data.class_names import by_number
+from taildiff.data.images import MOST_PIXELS
 from taildiff.data.white import DARK
 from taildiff.errors import DataError, first_few
-from taildiff.io.npz import NpzError, array_names, map_array, read_arrays
+from taildiff.io.npz import ArrayHeader, NpzError, array_names, read_arrays, read_header, row_blocks
+from taildiff.io.paths import reason
 
+_MOST_CLASSES, _MOST_NAME_BYTES = 2**20, 2**26
 _GIVE_NAMES = "add class_names to the file: np.savez(FILE, images=…, labels=…, class_names=[the name of label 0, …])"
 
 
@@ -22,8 +29,12 @@ _GIVE_NAMES = "add class_names to the file: np.savez(FILE, images=…, labels=�
 class ImageArrays:
     """The content of an npz, with labels that are indices of `class_names`."""
 
-    images: NDArray[np.uint8]
+    shape: tuple[int, int, int, int]
     """(N, H, W, C)."""
+    blocks: Callable[[], Iterator[NDArray[np.uint8]]]
+    """Reads the images, (n, H, W, C) at a time."""
+    digest: str
+    """The SHA-256 of the images and labels as they are in the file."""
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
@@ -38,8 +49,9 @@ def read_images(path: Path, class_names: Sequence[str]) -> ImageArrays:
 
     `DataError` for a damaged file, and for labels that cannot be matched safely.
     """
-    images, labels, own_names = _arrays(path)
-    images, notes = _eight_bits(images, path)
+    raw, labels, own_names = _arrays(path)
+    seen = _survey(raw, labels)
+    convert, notes = _eight_bits(raw, seen)
     if own_names:
         names, mapping = own_names, ""
         if labels.min() < 0 or labels.max() >= len(names):
@@ -47,7 +59,11 @@ def read_images(path: Path, class_names: Sequence[str]) -> ImageArrays:
     else:
         labels, names, mapping = _matched(path, labels, tuple(class_names))
     by_position = bool(class_names) and not own_names and by_number(class_names) is None
-    return ImageArrays(images, labels, names, tuple(notes), mapping, by_position)
+
+    def blocks() -> Iterator[NDArray[np.uint8]]:
+        return (convert(block) for block in raw.blocks())
+
+    return ImageArrays(raw.shape, blocks, seen.digest, labels, names, tuple(notes), mapping, by_position)
 
 
 def _matched(
@@ -58,6 +74,8 @@ def _matched(
     if not class_names:
         if labels.min() < 0:
             raise DataError(f"{path}: labels {_range(labels)} must not be negative")
+        if labels.max() >= _MOST_CLASSES:
+            raise DataError(f"{path}: labels {_range(labels)} are too many classes; number them from 0")
         names = tuple(map(str, range(int(labels.max()) + 1)))
         return labels, names, f"{lead}; its classes are called by their labels, {_shown(names)}"
     numbers, used = by_number(class_names), np.unique(labels)
@@ -109,55 +127,112 @@ def _shown(texts: Sequence[str]) -> str:
     return first_few(texts, 20)
 
 
-def _arrays(path: Path) -> tuple[NDArray, NDArray[np.int64], tuple[str, ...]]:
-    """Images (N, H, W, C), labels (N,) and class names (empty if the file has none)."""
+@dataclass(frozen=True, eq=False)
+class _Raw:
+    """The images of a file as they are there, in the layout (N, H, W, C)."""
+
+    path: Path
+    key: str
+    header: ArrayHeader
+    shape: tuple[int, int, int, int]
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """Some images at a time; `DataError` for a damaged file."""
+        try:
+            for block in row_blocks(self.path, self.key):
+                first = block[..., None] if block.ndim == 3 else block
+                yield first if first.shape[1:] == self.shape[1:] else first.transpose(0, 2, 3, 1)
+        except (OSError, NpzError) as error:
+            raise _damaged(self.path, error) from None
+
+
+def _arrays(path: Path) -> tuple[_Raw, NDArray[np.int64], tuple[str, ...]]:
+    """Images, labels (N,) and class names (empty if the file has none); shapes are checked before anything is read."""
     try:
         available = array_names(path)
         keys = ("images", "labels") if "images" in available else ("arr_0", "arr_1")
         if lacking := [key for key in keys if key not in available]:
             listing = ", ".join(available) or "nothing"
             raise DataError(f"{path} has no {lacking[0]} (it has {listing}); it must have images and labels")
-        images, (labels,) = map_array(path, keys[0]), read_arrays(path, keys[1:])
-        (texts,) = read_arrays(path, ("class_names",)) if "class_names" in available else (np.empty(0, np.str_),)
-        names = tuple(map(str, texts.tolist()))
+        raw, about = _layout(path, keys[0]), read_header(path, keys[1])
+        if about.shape != raw.shape[:1] or about.dtype.kind not in "iu":
+            raise DataError(f"{path}: labels must be one integer per image, got {about.shape} of {about.dtype}")
+        (labels,) = read_arrays(path, keys[1:])
+        named = "class_names" in available
+        (texts,) = read_arrays(path, ("class_names",), _MOST_NAME_BYTES) if named else (np.empty(0, np.str_),)
     except (OSError, NpzError) as error:
-        raise DataError(f"{path} is damaged or not an npz file: {error}") from None
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3):
-        images = images.transpose(0, 2, 3, 1)
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
-        raise DataError(f"{path}: images must be (N, H, W) or (N, H, W, 1 or 3), got {images.shape}")
-    if images.dtype.kind not in "buif" or not images.size:
-        raise DataError(f"{path}: images must be numbers, got {images.dtype} {images.shape}")
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        raise DataError(f"{path}: labels must be one integer per image, got {labels.shape} of {labels.dtype}")
-    return images, labels.astype(np.int64), names
+        raise _damaged(path, error) from None
+    return raw, labels.astype(np.int64), tuple(map(str, texts.tolist()))
 
 
-def _eight_bits(images: NDArray, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """`images` as uint8, with notes if they were not, or if they nowhere reach an eighth of white."""
-    pixels, notes = _converted(images, path)
-    if (peak := int(pixels.max())) < DARK:
+def _layout(path: Path, key: str) -> _Raw:
+    header = read_header(path, key)
+    shape = header.shape if len(header.shape) != 3 else (*header.shape, 1)
+    if len(shape) == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3):
+        shape = shape[0], shape[2], shape[3], shape[1]
+    if len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+        raise DataError(f"{path}: images must be (N, H, W) or (N, H, W, 1 or 3), got {header.shape}")
+    if shape[1] * shape[2] > MOST_PIXELS:
+        raise DataError(f"{path}: images of {shape[1]}x{shape[2]} pixels are above the limit of {MOST_PIXELS:,}")
+    if header.dtype.kind not in "biuf":
+        raise DataError(f"{path}: images must be numbers, got {header.dtype}")
+    return _Raw(path, key, header, shape)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged or not an npz file: {reason(error)}")
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What reading all images once told."""
+
+    low: float
+    high: float
+    digest: str
+
+
+def _survey(raw: _Raw, labels: NDArray[np.int64]) -> _Survey:
+    low, high = np.inf, -np.inf
+    digest = hashlib.sha256(repr((raw.shape, str(raw.header.dtype))).encode())
+    for block in raw.blocks():
+        low, high = np.minimum(low, np.float64(block.min())), np.maximum(high, np.float64(block.max()))  # NaN stays
+        digest.update(block.tobytes())
+    digest.update(labels.astype("<i8").tobytes())
+    return _Survey(float(low), float(high), digest.hexdigest())
+
+
+Conversion = Callable[[NDArray[Any]], NDArray[np.uint8]]
+
+
+def _eight_bits(raw: _Raw, seen: _Survey) -> tuple[Conversion, list[str]]:
+    """How the images become uint8, with notes if they were not, or if they nowhere reach an eighth of white."""
+    convert, notes = _conversion(raw, seen)
+    if (peak := int(convert(np.array([seen.high]).astype(raw.header.dtype))[0])) < DARK:
         scale = "; save them with the largest possible value as white" if peak else ""
-        notes.append(f"{path}: its largest value is {peak} of 255, so its images look black{scale}")
-    return pixels, notes
+        notes.append(f"{raw.path}: its largest value is {peak} of 255, so its images look black{scale}")
+    return convert, notes
 
 
-def _converted(images: NDArray, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    if images.dtype == np.bool_:
-        return images.astype(np.uint8) * 255, []
-    if images.dtype == np.uint8:
-        return images, []
-    values = images.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if images.dtype == np.uint16 and high > 255:
-        scaled, what = values / 257, "16 bit"
-    elif images.dtype.kind == "f" and low >= -1 and high <= 1:
-        scaled, what = (values * 255, "in [0, 1]") if low >= 0 else ((values + 1) * 127.5, "in [-1, 1]")
+def _conversion(raw: _Raw, seen: _Survey) -> tuple[Conversion, list[str]]:
+    dtype, low, high = raw.header.dtype, seen.low, seen.high
+    if dtype == np.bool_:
+        return lambda block: block.astype(np.uint8) * 255, []
+    if dtype == np.uint8:
+        return lambda block: block, []
+    if dtype == np.uint16 and high > 255:
+        divide, factor, shift, what = 257.0, 1.0, 0.0, "16 bit"
+    elif dtype.kind == "f" and low >= 0 and high <= 1:
+        divide, factor, shift, what = 1.0, 255.0, 0.0, "in [0, 1]"
+    elif dtype.kind == "f" and low >= -1 and high <= 1:
+        divide, factor, shift, what = 1.0, 127.5, 1.0, "in [-1, 1]"
     elif low >= 0 and high <= 255:
-        scaled, what = values, f"{images.dtype}"
+        divide, factor, shift, what = 1.0, 1.0, 0.0, f"{dtype}"
     else:
-        raise DataError(f"{path}: {images.dtype} images from {low:g} to {high:g}; use 8 bits, [0, 1] or [-1, 1]")
-    note = f"{path}: images were not 8 bit ({what}) and were rounded to 8, as images are stored and shown"
-    return np.rint(scaled).clip(0, 255).astype(np.uint8), [note]
+        raise DataError(f"{raw.path}: {dtype} images from {low:g} to {high:g}; use 8 bits, [0, 1] or [-1, 1]")
+
+    def convert(block: NDArray[Any]) -> NDArray[np.uint8]:
+        return np.rint((block.astype(np.float64) + shift) * factor / divide).clip(0, 255).astype(np.uint8)
+
+    note = f"{raw.path}: images were not 8 bit ({what}) and were rounded to 8, as images are stored and shown"
+    return convert, [note]

@@ -25,8 +25,9 @@ from taildiff.data.source import Source
 from taildiff.data.store import SourceMeta, Store, StoreWriter, is_store, prepared_before
 from taildiff.data.store_files import is_latents
 from taildiff.errors import DataError, unknown
-from taildiff.evaluation.cache import cache_key, images_key
+from taildiff.evaluation.cache import cache_key
 from taildiff.evaluation.image_arrays import read_images
+from taildiff.evaluation.images import Images, ImageSequence, Rows, SelectedImages
 from taildiff.io.npz import array_names, read_arrays
 from taildiff.io.paths import regular
 from taildiff.io.staging import one_writer, sweep
@@ -53,12 +54,33 @@ class ImageSource:
     by_position: bool = False
     """Whether classes were matched by their order alone, which a classifier can contradict."""
 
-    def images(self, index: NDArray[np.intp], channels: int) -> NDArray[np.uint8]:
+    def images(self, index: NDArray[np.intp], channels: int) -> ImageSequence:
         """Images (n, H, W, channels) at `index`; grey ones are repeated if the reference has colour."""
-        images = np.asarray(self.store.images[index])
-        if images.shape[3] == channels:
+        return _InChannels(SelectedImages(self.store.images, index), channels, self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class _InChannels:
+    """Images read a part at a time, in as many channels as those of the reference."""
+
+    chosen: SelectedImages
+    channels: int
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, channels)."""
+        return *self.chosen.shape[:3], self.channels
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, rows: Rows, /) -> Images:
+        """A copy; `DataError` for colour where the reference is grey."""
+        images = self.chosen[rows]
+        if images.shape[3] == self.channels:
             return images
-        if channels == 3:
+        if self.channels == 3:
             return np.repeat(images, 3, axis=3)
         if (images == images[..., :1]).all():
             return np.ascontiguousarray(images[..., :1])
@@ -258,19 +280,22 @@ def _resized_note(path: Path, before: str, after: int) -> str:
 
 def _of_npz(path: Path, cache: Path, size: int | None, class_names: tuple[str, ...]) -> _Stored:
     arrays = read_images(path, class_names)
-    images, notes = arrays.images, [*arrays.notes]
-    side = size or min(*images.shape[1:3], _LARGEST)
-    if images.shape[1:3] != (side, side):
-        notes.append(_resized_note(path, f"{images.shape[1]}x{images.shape[2]} pixels", side))
-        images = np.stack([from_array(image, side, image.shape[2]).pixels for image in images])
-    content = cache_key(images_key(images, arrays.labels), list(arrays.class_names))
+    (_, height, width, channels), notes = arrays.shape, [*arrays.notes]
+    side = size or min(height, width, _LARGEST)
+    if resized := (height, width) != (side, side):
+        notes.append(_resized_note(path, f"{height}x{width} pixels", side))
+    content = cache_key(arrays.digest, side, list(arrays.class_names))
     out, source = cache / f"images-{content[:16]}", SourceMeta(source=path.name, fingerprint=content)
     with one_writer(out):
         sweep(out)
         store = prepared_before(out, source, overwrite=False)
         if store is None:
-            shape = (side, side, images.shape[3])
+            shape = (side, side, channels)
             with StoreWriter(out, path.stem, arrays.class_names, shape, source, held=True) as writer:
-                writer.append(images, arrays.labels, np.zeros(len(images), dtype=np.bool_))
+                for block in arrays.blocks():
+                    if resized:
+                        block = np.stack([from_array(image, side, channels).pixels for image in block])
+                    labels = arrays.labels[writer.array.rows :][: len(block)]
+                    writer.append(block, labels, np.zeros(len(block), dtype=np.bool_))
                 store = writer.close()
     return _Stored(store, tuple(notes), arrays.mapping, arrays.by_position)

@@ -19,7 +19,7 @@ from taildiff.errors import RunError
 from taildiff.evaluation import checks
 from taildiff.evaluation.cache import cache_key, cached_numbers, images_key
 from taildiff.evaluation.classifier import ClassifierAccuracy
-from taildiff.evaluation.images import Images
+from taildiff.evaluation.images import ImageSequence
 from taildiff.evaluation.reference import Reference
 from taildiff.evaluation.replicates import write_replicates
 from taildiff.evaluation.scopes import Scope, scopes
@@ -67,7 +67,7 @@ class GeneratedSet:
     labels: Labels
     key: str
     """Identifies the settings that give these images."""
-    images: Callable[[], Images]
+    images: Callable[[], ImageSequence]
 
     @property
     def title(self) -> str:
@@ -170,7 +170,7 @@ class _Measurement:
         return {family: members for family, members in families().items() if wanted.intersection(members)}
 
     @cached_property
-    def images(self) -> Images:
+    def images(self) -> ImageSequence:
         return self.generated.images()
 
     @cached_property

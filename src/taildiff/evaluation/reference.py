@@ -12,7 +12,7 @@ from taildiff.evaluation.cache import cache_key, cached_features
 from taildiff.evaluation.classifier import DomainClassifier, domain_classifier, domain_hash
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.extractors.base import Extractor
-from taildiff.evaluation.images import Images, ImageSequence, SelectedImages
+from taildiff.evaluation.images import ImageSequence, SelectedImages
 from taildiff.evaluation.scopes import Pool, interleave, reference_index
 from taildiff.evaluation.table import ExtractorInfo
 from taildiff.evaluation.utility import UtilityTest, utility_test
@@ -42,7 +42,9 @@ class Reference:
     utility: UtilityTest | None = None
     """Where utility is requested."""
 
-    def pool(self, folder: Path, images: Images, labels: Labels, name: str, progress: Progress, stage: str) -> Pool:
+    def pool(
+        self, folder: Path, images: ImageSequence, labels: Labels, name: str, progress: Progress, stage: str
+    ) -> Pool:
         """Features of generated images with the classifier's predictions, cached in `folder` under their `name`."""
         features = own = cached_image_features(folder, self.extractor, images, name, progress, stage)
         if self.extractor is not self.classifier:

@@ -98,7 +98,7 @@ class UtilityTest:
     device: str
 
     def numbers(
-        self, images: NDArray[np.uint8], labels: Labels, scopes: Sequence[Scope], progress: Progress
+        self, images: ImageSequence, labels: Labels, scopes: Sequence[Scope], progress: Progress
     ) -> Iterator[Number]:
         """Train the classifiers with these generated images; their numbers scope after scope."""
         found = utility(

@@ -75,6 +75,26 @@ def map_array(path: Path, name: str) -> np.ndarray[Any, Any]:
             return header.put_into(np.asarray(np.memmap(values, np.uint8, "r", shape=(header.nbytes,))))
 
 
+def row_blocks(path: Path, name: str) -> Iterator[np.ndarray[Any, Any]]:
+    """Consecutive rows (first axis) of an array, some `_BLOCK` bytes of them at a time; raises as `map_array`."""
+    header = read_header(path, name)
+    count, *row = header.shape
+    row_bytes = math.prod(row) * header.dtype.itemsize
+    at_once = max(1, _BLOCK // max(row_bytes, 1))
+    if header.order == "F":  # rows lie scattered
+        array = map_array(path, name)
+        yield from (array[start : start + at_once] for start in range(0, count, at_once))
+        return
+    with _archive(path) as archive, archive.open(f"{name}.npy") as file:
+        _read_header(file, archive.getinfo(f"{name}.npy"), bombs=False)
+        for start in range(0, count, at_once):
+            n = min(at_once, count - start)
+            if len(data := file.read(n * row_bytes)) < n * row_bytes:
+                raise NpzError(f"{name} is cut off")
+            yield np.frombuffer(data, header.dtype).reshape(n, *row)
+        file.read(1)  # the end, where the archive's checksum is compared
+
+
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
