@@ -359,5 +359,5 @@ def test_latents_do_without_the_store_and_find_it_when_it_is_needed(store, laten
     _edit(latents.root, pixels_path=str(tmp_path / "moved"))  # the one field that may be edited
     assert pixels_of(LatentStore.open(latents.root)).meta == latents.meta
     make_store(store.root, TEST, seed=1)
-    with pytest.raises(DataError, match=r"is no longer the store .*--data STORE"):
+    with pytest.raises(DataError, match=r"now holds other images .*--data STORE"):
         pixels_of(latents)

@@ -20,6 +20,7 @@ from taildiff.data.store_files import (
     MOMENTS,
     Kind,
     LatentMeta,
+    check_recorded,
     is_latents,
     is_store,
     read_array,
@@ -42,12 +43,13 @@ class LatentStore(Columns):
     """float16 (n, 2, 2, c, h, w), memory-mapped: [image | mirror, mean | standard deviation], unscaled."""
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Open and check latents; `DataError` names what is missing or damaged."""
+    def open(cls, path: Path | str, recorded: str | None = None) -> Self:
+        """Open and check latents; `DataError` says what is missing or damaged, or that their hash is not `recorded`."""
         root = Path(path)
         put_back(root)
         _check_is_latents(root)
         info = read_latent_meta(root)
+        check_recorded(root, cls.kind, info.hash, recorded)
         moments = read_array(root / MOMENTS, np.dtype(np.float16), info.shape, mapped=True, kind=LATENTS)
         labels, test = read_columns(root, info.pixels, LATENTS)
         if (training := int((~test).sum())) != info.rows:
@@ -108,15 +110,9 @@ def open_data(path: Path | str) -> Store | LatentStore:
 
 def pixels_of(latents: LatentStore) -> Store:
     """The store that the latents were made from; `DataError` where it moved or changed."""
-    place = latents.info.pixels_path
     try:
-        store = Store.open(place)
+        return Store.at_recorded(latents.info.pixels_path, latents.meta.hash)
     except DataError as error:
         raise DataError(
             f"the store that {latents.root} was encoded from cannot be opened ({error}); give its place: --data STORE"
         ) from None
-    if store.meta.hash != latents.meta.hash:
-        raise DataError(
-            f"{place} is no longer the store that {latents.root} was encoded from; give that store: --data STORE"
-        )
-    return store

@@ -38,15 +38,15 @@ def latents_of(run: RunDir) -> LatentStore | None:
     if latents is None:
         return None
     try:
-        return LatentStore.open(latents.path)
+        return LatentStore.at_recorded(latents.path, latents.hash)
     except DataError as error:
         raise DataError(f"the latents of {run.root} cannot be opened ({error}); give them: --data LATENTS") from None
 
 
 def store_of(run: RunDir) -> Store:
     """The store that a run, or its latents, came from."""
-    place = run.info().store.path
+    store = run.info().store
     try:
-        return Store.open(place)
+        return Store.at_recorded(store.path, store.hash)
     except DataError as error:
         raise DataError(f"the store of {run.root} cannot be opened ({error}); give it: --data STORE") from None

@@ -21,6 +21,7 @@ from taildiff.data.store_files import (
     Kind,
     SourceMeta,
     StoreMeta,
+    check_recorded,
     is_store,
     read_array,
     read_meta,
@@ -28,7 +29,7 @@ from taildiff.data.store_files import (
     refuse_run,
     write_names,
 )
-from taildiff.errors import DataError
+from taildiff.errors import DataError, TaildiffError
 from taildiff.io.atomic import write_json
 from taildiff.io.resumable_array import Header, ResumableArray
 from taildiff.io.staging import put_back
@@ -49,6 +50,23 @@ class Columns:
     """int64 (N,), 0..C-1."""
     test: np.ndarray
     """bool (N,); True = held out."""
+
+    @classmethod
+    def open(cls, path: Path | str, recorded: str | None = None) -> Self:
+        """Open and check the folder; `DataError` where something is wrong, or its hash is not `recorded`."""
+        raise NotImplementedError
+
+    @classmethod
+    def at_recorded(cls, path: str, hash: str) -> Self:
+        """The data at a path that a file such as run.json records; `DataError` unless they have the recorded hash.
+
+        The file may come from another machine, so its path is only a hint: nothing but store.json or latents.json is
+        read there before the hash agrees.
+        """
+        try:
+            return cls.open(path, hash)
+        except (TaildiffError, OSError) as error:  # another run, a path that is too long, a folder of somebody else
+            raise DataError(str(error)) from None
 
     @cached_property
     def names(self) -> tuple[str, ...] | None:
@@ -101,10 +119,11 @@ class Store(Columns):
     """uint8 (N, H, W, C), memory-mapped."""
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Open and check a store; `DataError` says what is missing or damaged."""
+    def open(cls, path: Path | str, recorded: str | None = None) -> Self:
+        """Open and check a store; `DataError` says what is missing or damaged, or that its hash is not `recorded`."""
         root = Path(path)
         meta = read_meta(root)
+        check_recorded(root, cls.kind, meta.hash, recorded)
         images = read_array(root / "images.npy", np.dtype(np.uint8), meta.shape, mapped=True)
         labels, test = read_columns(root, meta)
         return cls(root=root, meta=meta, images=images, labels=labels, test=test)

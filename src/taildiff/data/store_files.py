@@ -28,12 +28,14 @@ class Kind(NamedTuple):
 
     json: str
     """The file with its metadata."""
+    what: str
+    """What it holds."""
     again: str
     """How to make it again."""
 
 
-STORE = Kind("store.json", "prepare it again: taildiff data prepare … --overwrite")
-LATENTS = Kind("latents.json", "encode the store again: taildiff data encode … --overwrite")
+STORE = Kind("store.json", "images", "prepare it again: taildiff data prepare … --overwrite")
+LATENTS = Kind("latents.json", "latents", "encode the store again: taildiff data encode … --overwrite")
 Size = Annotated[int, Field(ge=1)]
 
 
@@ -154,6 +156,12 @@ def read_latent_meta(root: Path) -> LatentMeta:
             f"pixels_path may be edited); {LATENTS.again}"
         )
     return _described(LatentMeta, {name: values[name] for name in values if name != CHECKSUM}, root, LATENTS)
+
+
+def check_recorded(root: Path, kind: Kind, hash: str, recorded: str | None) -> None:
+    """`DataError` for data with another hash than the recorded one, if any."""
+    if recorded not in (None, hash):
+        raise DataError(f"{root} now holds other {kind.what} (hash {hash:.12}, recorded: {recorded:.12})")
 
 
 def write_latent_meta(root: Path, meta: LatentMeta) -> None:

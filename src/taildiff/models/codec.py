@@ -139,10 +139,11 @@ def codec(facts: DataFacts, source: str | None = None, device: str | torch.devic
         return Pixels()
     try:
         vae = load_vae(source or facts.codec.source, (facts.height, facts.width), device, facts.channels)
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a path that is too long, or in a folder of somebody else
         if source is not None:
             raise
-        raise type(error)(f"the VAE of these latents cannot be loaded: {error}. If it has moved: --vae PATH") from None
+        kind = type(error) if isinstance(error, InputError) else InputError
+        raise kind(f"the VAE of these latents cannot be loaded: {error}. If it has moved: --vae PATH") from None
     if vae.facts.hash != facts.codec.hash:
         raise CheckpointError(
             f"{vae.facts.source} is another VAE (sha256 {vae.facts.hash[:12]}) than the one that made the latents "

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from taildiff.data.store import Store
-from taildiff.errors import TaildiffError
+from taildiff.errors import DataError
 from taildiff.reporting.load import RunData, Uint8s
 from taildiff.reporting.summary import best_guidance
 
@@ -98,10 +98,8 @@ def _real(run: RunData) -> tuple[Uint8s, Uint8s] | None:
     if run.split is None:
         return None
     try:
-        store = Store.open(run.info.store.path)
-    except (TaildiffError, OSError):
-        return None
-    if store.meta.hash != run.info.store.hash:
+        store = Store.at_recorded(run.info.store.path, run.info.store.hash)
+    except DataError:
         return None
     index = np.asarray(run.split.index)
     labels = store.labels[index]
