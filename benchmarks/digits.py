@@ -50,7 +50,7 @@ GRIDS: Mapping[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
     ),
     "weights": (
         "mnist5k-ccua",
-        {f"{w:g}": {"objective.ucl.weight": w, "objective.al.weight": w} for w in (0.2, 0.02, 0.05, 0.1)},
+        {f"{w:g}": {"objective.ucl.weight": w, "objective.al.weight": w} for w in (0.05, 0.1, 0.02, 0.2)},
     ),
     "price": ("mnist5k-ccua", NULL_ROWS),
 }

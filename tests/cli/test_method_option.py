@@ -26,7 +26,7 @@ def test_the_last_method_counts_and_options_come_on_top(capsys: pytest.CaptureFi
     spec = resolved(
         capsys, "mnist5k-plain", "--method", "t2h", "--method=cbdm", "--objective.al.weight", 3, "--method", "ccua"
     )
-    assert (spec.objective.ucl.weight, spec.objective.al.weight, spec.objective.cbdm.weight) == (0.2, 3, 0)
+    assert (spec.objective.ucl.weight, spec.objective.al.weight, spec.objective.cbdm.weight) == (0.05, 3, 0)
     assert spec.objective.transfer.mode == "none"
 
 
@@ -41,16 +41,16 @@ def test_a_printed_spec_takes_a_method_too(tmp_path: Path, capsys: pytest.Captur
 def test_help_and_usage_name_the_methods(capsys: pytest.CaptureFixture[str]):
     assert call("train", "placeslt", "--method", "coral", "--help") == 0
     text = said(capsys)
-    assert "--method {plain,ccua,cbdm,t2h,dispersive,diffrop,coral}" in text
+    assert "--method {plain,ccua,ccua-cheap,ccua-shared,cbdm,t2h,dispersive,diffrop,coral}" in text
     assert "(default: release)" in text
     assert call("train", "--help") == 0
-    assert "METHOD, for every recipe, is one of plain, ccua, cbdm, t2h, dispersive, diffrop, coral." in said(capsys)
+    assert "METHOD, for every recipe, is one of plain, ccua, ccua-cheap, ccua-shared, cbdm, t2h, dispersive, diffrop, coral." in said(capsys)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--method", "cbmd"], "unknown method 'cbmd': did you mean 'cbdm'? Choices: plain, ccua, cbdm"),
+        (["--method", "cbmd"], "unknown method 'cbmd': did you mean 'cbdm'? Choices: plain, ccua, ccua-cheap,"),
         (["--method=CCUA"], "unknown method 'CCUA'"),
         (["--method"], "Missing value for argument '--method'"),
         (["--methd", "cbdm"], "--method"),
@@ -71,7 +71,7 @@ def test_an_auto_recipe_says_what_the_method_adds(
         ("cbdm", "objective CBDM 1 "),
         ("t2h", "objective targets t2h "),
         ("plain", "objective denoising alone "),
-        ("ccua", "objective UCL 0.2, AL 0.2 "),
+        ("ccua", "objective UCL 0.05, AL 0.05 "),
     ]:
         assert call(*start, "--method", method, "--out", tmp_path / method) == 0
         assert words in said(capsys)

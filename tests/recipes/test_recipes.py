@@ -203,7 +203,7 @@ def with_weight(weight: float) -> dict[str, ObjectiveSpec]:
 
 
 SIT = with_weight(0.05) | {"dispersive": ObjectiveSpec(dispersive=DispersiveSpec(weight=0.25, tap="depth.1"))}
-FLOW = with_weight(0.2)
+FLOW = with_weight(0.05)
 
 
 @pytest.mark.parametrize("method", METHODS)
