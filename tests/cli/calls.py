@@ -22,5 +22,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def tree(root: Path) -> dict[str, int]:
-    """Every file and folder below `root` with its time of change."""
-    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in sorted(root.rglob("*"))}
+    """Every file below `root` with its time of change, and every folder, whose own time a passing lock file changes."""
+    return {
+        str(path.relative_to(root)): 0 if path.is_dir() else path.stat().st_mtime_ns for path in sorted(root.rglob("*"))
+    }

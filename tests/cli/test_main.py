@@ -106,7 +106,7 @@ BAD = [
     (["train", "mnist5k-ccua", "--out", "x", "--data", "file"], "file is a file, not a store"),
     (["train", "mnist5k-ccua", "--out", "x", "--data", "run"], "run is a run, not data"),
     (["train", "mnist5k-ccua", "--out", "x", "--data", "photos"], "taildiff data prepare folder photos --out STORE"),
-    (["train", "mnist5k-ccua", "--out", "file", "--data", "store", "--data.tail", "natural"], "file: File exists"),
+    (["train", "mnist5k-ccua", "--out", "file", "--data", "store", "--data.tail", "natural"], "file: Not a directory"),
     (
         ["train", "mnist5k-ccua", "--out", "file/run", "--data", "store", "--data.tail", "natural"],
         "file/run: Not a directory",

@@ -3,6 +3,7 @@
 So no process is recognised by its number, which containers and other machines have too.
 """
 
+import errno
 import json
 import os
 import socket
@@ -113,7 +114,9 @@ def _make_folder(folder: Path) -> None:
         try:
             return folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError):
-            if folder.exists() or attempt == 99:
+            if folder.exists():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+            if attempt == 99:
                 raise
 
 
