@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from taildiff.distributed import launcher
 from taildiff.errors import OtherRankError, RunError, SpecError, TaildiffError
+from taildiff.io.paths import reason
 from taildiff.memory import keep_freed_memory
 
 
@@ -46,7 +47,7 @@ class Engine:
             self._fabric.launch()
         except dist.DistError as error:
             raise RunError(
-                f"the {devices * nodes} processes could not connect ({str(error).splitlines()[0]}): "
+                f"the {devices * nodes} processes could not connect ({reason(error)}): "
                 "check that all were started and can reach MASTER_ADDR at MASTER_PORT"
             ) from None
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from cli.calls import call, said
 from data import latent_sources
 from evaluation import tiny
+from hostile.time_limit import within
 from reporting.fake_runs import make_run
 from taildiff.data.latents import LatentStore, pixels_of
 from taildiff.data.locate import latents_of, store_of
@@ -30,16 +30,8 @@ from taildiff.run.layout import RunDir
 
 @pytest.fixture(autouse=True)
 def _in_time() -> Iterator[None]:
-    """What hangs fails."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError("still waiting after 60 seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with within(60):
+        yield
 
 
 def _pipe(path: Path) -> str:

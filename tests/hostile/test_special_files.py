@@ -5,7 +5,6 @@ import io
 import os
 import pickle
 import shutil
-import signal
 import socket
 import tarfile
 import zipfile
@@ -18,22 +17,15 @@ from PIL import Image
 
 from cli.calls import call, said
 from evaluation import tiny
+from hostile.time_limit import within
 
 KINDS = {"pipe": "named pipe", "device": "device", "socket": "socket"}
 
 
 @pytest.fixture(autouse=True)
 def _in_time() -> Iterator[None]:
-    """What hangs fails."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError("still waiting after 20 seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with within(20):
+        yield
 
 
 def special(kind: str, path: Path) -> Path:

@@ -23,7 +23,7 @@ except ImportError:  # no flock on Windows
 POLL_SECONDS = 0.1
 
 
-class _BusyError(TaildiffError):
+class BusyError(TaildiffError):
     """Another process holds the lock; the text names it."""
 
 
@@ -56,8 +56,8 @@ def _wait(path: Path, what: str) -> int | None:
     told = False
     while True:
         try:
-            return _acquire(path, _BusyError)
-        except _BusyError as holder:
+            return _acquire(path, BusyError)
+        except BusyError as holder:
             if not told:
                 log.info(f"waiting for {holder}, which {what}")
             told = True
@@ -114,7 +114,7 @@ def _make_folder(folder: Path) -> None:
         try:
             return folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError):
-            if folder.exists():
+            if folder.exists() and not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
             if attempt == 99:
                 raise

@@ -1,8 +1,8 @@
 """Replace a folder by a finished one, and clean up after a process that was killed while it did so.
 
-Whoever writes NAME holds `.NAME.lock` beside it. It works in `.NAME.partial`, which a later process may continue, and
-puts the old one at `.NAME.replaced` while folders are swapped. The system releases the lock of a process that ends, so
-whoever gets it knows that these are left over.
+The process that writes NAME holds `.NAME.lock` beside it. It works in `.NAME.partial`, which a later process may
+continue, and renames the old folder to `.NAME.replaced` while folders are swapped. The system releases the lock of a
+process that ends, so for the next holder these folders are left over.
 """
 
 import os
@@ -14,16 +14,12 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Literal
 
-from taildiff.errors import DataError, TaildiffError
+from taildiff.errors import DataError
 from taildiff.io.atomic import fsync_dir
-from taildiff.io.lock import locked, waiting
+from taildiff.io.lock import BusyError, locked, waiting
 
 _SWAP_SECONDS = 5.0
 """How long a swap by another process may take, which is two renames."""
-
-
-class _BusyError(TaildiffError):
-    """Another process writes the target."""
 
 
 def partial(target: Path) -> Path:
@@ -84,10 +80,10 @@ def put_back(target: Path) -> None:
     until = time.monotonic() + _SWAP_SECONDS
     while not os.path.lexists(target) and _left_over(target, "replaced") and time.monotonic() < until:
         try:
-            with locked(lock_of(target), _BusyError):
+            with locked(lock_of(target), BusyError):
                 _undo_swap(target)
             return
-        except _BusyError:
+        except BusyError:
             time.sleep(0.01)
         except OSError:  # a folder that we cannot write
             return
@@ -110,7 +106,7 @@ def sweep(target: Path) -> None:
 def clear(target: Path) -> None:
     """Remove everything that a killed process left beside a finished target, unless some process writes it now."""
     if lock_of(target).exists() or partial(target).exists():
-        with suppress(OSError, _BusyError), locked(lock_of(target), _BusyError):
+        with suppress(OSError, BusyError), locked(lock_of(target), BusyError):
             sweep(target)
             shutil.rmtree(partial(target), ignore_errors=True)
 

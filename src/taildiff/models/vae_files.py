@@ -20,7 +20,7 @@ from torch import nn
 
 from taildiff.errors import CheckpointError, InputError
 from taildiff.io.home import expanded
-from taildiff.io.paths import whole
+from taildiff.io.paths import reason, whole
 from taildiff.models.convert import misfits
 from taildiff.run.weights import Tensors, read_tensors
 
@@ -86,7 +86,7 @@ def _build(kind: Kind, config: Mapping[str, Any], path: Path) -> tuple[nn.Module
         with torch.device("meta"):
             module = cls(**given)
     except Exception as error:  # anything that diffusers raises for a wrong config
-        raise CheckpointError(f"diffusers cannot build an {kind} from {path}: {_first(error)}") from None
+        raise CheckpointError(f"diffusers cannot build an {kind} from {path}: {reason(error)}") from None
     plain = json.loads(json.dumps(defaults))  # tuples as lists, like `given`
     return module.eval().requires_grad_(False), {name: value for name, value in given.items() if value != plain[name]}
 
@@ -100,7 +100,7 @@ def _latent_shape(module: Any, source: str, size: tuple[int, int]) -> tuple[int,
             code = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
             back = module.decode(code).sample
     except Exception as error:  # smaller than a kernel, or an inconsistent config
-        raise InputError(f"{source} cannot take images of {height}x{width} pixels: {_first(error)}") from None
+        raise InputError(f"{source} cannot take images of {height}x{width} pixels: {reason(error)}") from None
     _, c, h, w = code.shape
     if back.shape[2:] != size:
         factor = back.shape[2] // h
@@ -159,7 +159,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(whole(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged or not JSON: {_first(error)}") from None
+        raise CheckpointError(f"{path} is damaged or not JSON: {reason(error)}") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} is damaged: it is not a JSON object")
     return values
@@ -198,7 +198,7 @@ def _from_hub(name: str) -> Path:
                 hub.utils.get_session().head(hub.constants.ENDPOINT, timeout=5)
             except Exception as error:  # the type depends on the hub library's version
                 raise InputError(
-                    f"{name} is not a local folder and the Hugging Face Hub cannot be reached ({_first(error)}). "
+                    f"{name} is not a local folder and the Hugging Face Hub cannot be reached ({reason(error)}). "
                     f"{_download(name)}"
                 ) from None
             folder = _fetch(hub, name, local_files_only=False)
@@ -233,7 +233,7 @@ def _fetch(hub: Any, name: str, local_files_only: bool) -> Path | None:
         raise
     except Exception as error:  # unknown name, no access, a broken connection, a full disk
         raise InputError(
-            f"{name} could not be downloaded from the Hugging Face Hub: {_first(error)}. {_download(name)}"
+            f"{name} could not be downloaded from the Hugging Face Hub: {reason(error)}. {_download(name)}"
         ) from None
 
 
@@ -254,8 +254,3 @@ def _quiet(hub: Any) -> Iterator[None]:
 
 def _download(name: str) -> str:
     return f"On a machine with network: hf download {name} --local-dir vae; copy the folder here and give its path"
-
-
-def _first(error: BaseException) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]

@@ -19,6 +19,7 @@ from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
 from taildiff.evaluation.table import Group, Row, Table
 from taildiff.io.npz import NpzError, map_array, read_arrays
+from taildiff.io.paths import reason
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import DataFacts
@@ -223,7 +224,7 @@ def _log(path: Path) -> tuple[LogLine, ...]:
         try:
             lines.append(LogLine.model_validate(json.loads(_checked(line))))
         except (ValueError, RecursionError) as error:  # pydantic's are ValueErrors
-            raise RunError(f"{path}, line {number} is damaged: {str(error).splitlines()[0]}") from None
+            raise RunError(f"{path}, line {number} is damaged: {reason(error)}") from None
     return tuple(lines)
 
 
