@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -99,6 +101,12 @@ def test_flat_held_out_images_by_the_devkit(tree):
         find_imagenet(root)
     (kit / "meta.mat").write_bytes(b"MATLAB 5.0")
     with pytest.raises(DataError, match=r"meta\.mat is damaged or not the meta\.mat of the devkit"):
+        find_imagenet(root)
+    bomb = zlib.compress(bytes(65 * 2**20))
+    (kit / "meta.mat").write_bytes(
+        b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + struct.pack("<II", 15, len(bomb)) + bomb
+    )
+    with pytest.raises(DataError, match=r"its content is larger than 67,108,864 bytes"):
         find_imagenet(root)
     (kit / "meta.mat").unlink()
     with pytest.raises(DataError, match=r"uses ILSVRC ids, which need the meta\.mat of the devkit"):

@@ -7,16 +7,17 @@ from taildiff.errors import InputError
 
 
 def cache_root() -> Path:
-    """$TAILDIFF_CACHE, or ~/.cache/taildiff; `InputError` where the home folder is unknown."""
-    given = os.environ.get("TAILDIFF_CACHE")
-    return Path(given) if given else _home("set TAILDIFF_CACHE to a folder for cached files") / ".cache" / "taildiff"
+    """$TAILDIFF_CACHE, $XDG_CACHE_HOME/taildiff or ~/.cache/taildiff; `InputError` where the home folder is unknown."""
+    if given := os.environ.get("TAILDIFF_CACHE"):
+        return Path(given)
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "taildiff"
+    return _home("set TAILDIFF_CACHE to a folder for cached files") / ".cache" / "taildiff"
 
 
 def extractor_cache() -> Path:
-    """`~/.cache/taildiff/extractors`, or the same below `XDG_CACHE_HOME`; `InputError` as above."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    root = Path(base) if base else _home("set XDG_CACHE_HOME to a folder for cached files") / ".cache"
-    return root / "taildiff" / "extractors"
+    """Where downloaded weights of feature extractors are kept."""
+    return cache_root() / "extractors"
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

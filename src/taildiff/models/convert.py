@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from taildiff.errors import CheckpointError, first_few
+from taildiff.io.nested_tuples import check_checkpoint
 from taildiff.io.paths import reason, regular
 from taildiff.models.denoiser import Denoiser
 from taildiff.run.weights import Tensors, check_finite, read_tensors
@@ -32,8 +33,9 @@ def read_foreign(path: Path) -> Tensors:
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
     try:
+        check_checkpoint(regular(path))
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(regular(path), map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     except Exception as error:  # on damaged files, unpickling raises a dozen types

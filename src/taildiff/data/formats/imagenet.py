@@ -6,6 +6,8 @@ The classes of images in a single val/ come from val.txt, Kaggle's LOC_val_solut
 truth (one number per line, in the order of the images) uses the ILSVRC ids of meta.mat, not sorted wnids.
 """
 
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +18,7 @@ from taildiff.data.formats.published import Dataset
 from taildiff.data.listing import Entry, some
 from taildiff.data.source import Found, read_text
 from taildiff.errors import DataError
+from taildiff.io.paths import regular
 
 IMAGENET = Dataset(
     "imagenet",
@@ -39,6 +42,7 @@ _LISTS = ("val.txt", "ImageNet_val.txt", "LOC_val_solution.csv")
 _WORDS = ("LOC_synset_mapping.txt", "words.txt")
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 _DEVKIT = ("", "data", "ILSVRC2012_devkit_t12/data")
+_MOST_META_BYTES = 64 * 2**20
 _FIRST = "ILSVRC2012_val_00000001.JPEG"
 _FIRST_ILSVRC = ("489", "490")
 """ILSVRC id of the first image, a sea snake with the label 65; counted from 1 or from 0."""
@@ -127,11 +131,25 @@ def _ilsvrc_ids(path: Path) -> dict[str, str]:
     from scipy.io import loadmat  # slow to import, and only needed here
 
     try:
+        _check_size(path)
         synsets = loadmat(path, squeeze_me=True, variable_names=["synsets"])["synsets"]
         pairs = [(int(k), str(wnid)) for k, wnid in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)]
     except Exception as error:  # the reader raises many types on damaged files
         raise DataError(f"{path} is damaged or not the meta.mat of the devkit ({error}); unpack it again") from None
     return {str(k): wnid for k, wnid in pairs if 1 <= k <= IMAGENET.classes}
+
+
+def _check_size(path: Path) -> None:
+    """`ValueError` if the file's compressed elements (type 15 of MATLAB's level 5 format) unpack to too much."""
+    room = _MOST_META_BYTES
+    with regular(path).open("rb") as file:
+        file.seek(128)  # the header
+        while len(tag := file.read(8)) == 8 and room > 0:
+            kind, size = struct.unpack("<II", tag)
+            content = file.read(min(size, room))
+            room -= len(zlib.decompressobj().decompress(content, room)) if kind == 15 else len(content)
+    if room <= 0:
+        raise ValueError(f"its content is larger than {_MOST_META_BYTES:,} bytes")
 
 
 def _beside(copy: Copy, name: str) -> Path | None:
