@@ -3,7 +3,7 @@
 import pickletools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from zipfile import ZipFile, is_zipfile
 
 MOST = 1_000_000
@@ -25,19 +25,19 @@ def check_checkpoint(path: Path) -> None:
                     check_pickle(file)
 
 
-def check_pickle(file: BinaryIO) -> None:
+def check_pickle(file: IO[bytes]) -> None:
     """Follow one pickle's stack, knowing of each value only how many items hashing it would visit."""
     stack: list[int] = []
     marks: list[int] = []
-    memo: dict[int, int] = {}
+    memo: dict[object, int] = {}
     for opcode, argument, _ in pickletools.genops(file):
         name = opcode.name
         if name == "MARK":
             marks.append(len(stack))
         elif "PUT" in name or name == "MEMOIZE":
-            memo[len(memo) if argument is None else int(argument)] = stack[-1] if stack else 1
+            memo[len(memo) if argument is None else argument] = stack[-1] if stack else 1
         elif "GET" in name:
-            stack.append(memo.get(int(argument), 1))
+            stack.append(memo.get(argument, 1))
         else:
             _step(opcode, stack, marks)
 
