@@ -50,7 +50,6 @@ class VAE:
         self.size, self.channels = size, channels
         self._network = network
         self._device = next(network.parameters()).device
-        self._chunk = max(1, CHUNK_PIXELS // (size[0] * size[1]))
 
     def moments(self, images: np.ndarray) -> np.ndarray:
         """uint8 (b, H, W, 3 or 1) -> float16 (b, 2, c, h, w): mean and std of the codes, before shift and scaling.
@@ -64,7 +63,7 @@ class VAE:
             )
         facts = self.facts
         moments = np.empty((len(images), 2, facts.channels, facts.height, facts.width), np.float16)
-        for part in self._parts(len(images)):
+        for part in _parts(len(images), self.size):
             with _exact(self._device), np.errstate(over="ignore"):
                 moments[part] = self._encode(to_tensor(images[part])).cpu().numpy()
         bad = ~np.isfinite(moments).all(axis=(1, 2, 3, 4))
@@ -77,13 +76,7 @@ class VAE:
 
     def decode(self, z: Tensor) -> Tensor:
         """(b, c, h, w), on any device -> (b, C, H, W) float32 in [-1, 1] on the VAE's device."""
-        images = torch.empty((len(z), self.channels, *self.size), device=self._device)
-        for part in self._parts(len(z)):
-            with _exact(self._device):
-                codes = z[part].to(self._device, torch.float32) / self.facts.scaling + self.facts.shift
-                pixels = self._network.decode(codes).sample.clamp(-1, 1)
-                images[part] = pixels if pixels.shape[1] == self.channels else pixels.mean(dim=1, keepdim=True)
-        return images
+        return decode(self._network, z, self.facts.scaling, self.facts.shift, self.channels, self.size)
 
     def _encode(self, x: Tensor) -> Tensor:
         """(b, C, H, W) in [-1, 1] -> (b, 2, c, h, w)."""
@@ -92,10 +85,6 @@ class VAE:
         if self.facts.kind == "AutoencoderTiny":
             return torch.stack([encoded.latents, torch.zeros_like(encoded.latents)], dim=1)
         return torch.stack([encoded.latent_dist.mean, encoded.latent_dist.std], dim=1)
-
-    def _parts(self, count: int) -> Iterator[slice]:
-        """Chunks of `count` items, so that memory does not grow with their number."""
-        return (slice(start, start + self._chunk) for start in range(0, count, self._chunk))
 
 
 def load_vae(source: str, size: tuple[int, int], device: str | torch.device = "cpu", channels: int = 3) -> VAE:
@@ -157,6 +146,23 @@ def _hash(network: Autoencoder, facts: CodecFacts) -> str:
     entries = {name: value for name, value in network.entries.items() if name not in _NO_EFFECT}
     entries |= {"scaling_factor": facts.scaling, "shift_factor": facts.shift}  # None equals 0, and 1 equals 1.0
     return content_hash(network.module.state_dict(), {"class": network.kind, "config": entries})
+
+
+def decode(network: Any, z: Tensor, scaling: float, shift: float, channels: int, size: tuple[int, int]) -> Tensor:
+    """What an autoencoder of diffusers makes of latents (b, c, h, w): (b, C, H, W) float32 in [-1, 1]."""
+    device = next(network.parameters()).device
+    images = torch.empty((len(z), channels, *size), device=device)
+    for part in _parts(len(z), size):
+        with _exact(device):
+            pixels = network.decode(z[part].to(device, torch.float32) / scaling + shift).sample.clamp(-1, 1)
+            images[part] = pixels if pixels.shape[1] == channels else pixels.mean(dim=1, keepdim=True)
+    return images
+
+
+def _parts(count: int, size: tuple[int, int]) -> Iterator[slice]:
+    """Chunks of `count` images, so that memory does not grow with their number."""
+    chunk = max(1, CHUNK_PIXELS // (size[0] * size[1]))
+    return (slice(start, start + chunk) for start in range(0, count, chunk))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor
 from taildiff import build
 from taildiff.data.batches import to_images
 from taildiff.data.class_names import position
-from taildiff.diffusion.guidance import guided
+from taildiff.diffusion.guidance import Network, guided
 from taildiff.diffusion.process import Process
 from taildiff.diffusion.samplers.base import ImageNoise, predictor, trajectory
 from taildiff.errors import CheckpointError, InputError, RunError, SpecError, unknown
@@ -212,11 +212,16 @@ def batches(
     if not 0 <= guidance < float("inf"):
         raise SpecError(f"guidance {guidance:g} is not a number from 0 up")
     check_guidance(model.null_trained, [guidance], "this model")
-    batch_size = batch_size or max(1, min(256, _BATCH_PIXELS // (model.facts.height * model.facts.width)))
+    batch_size = batch_size or usual_batch(model.facts.height, model.facts.width)
     ranks = ranks_of(labels)
     for first in range(start, len(labels), batch_size):
         rows = slice(first, min(first + batch_size, len(labels)))
         yield rows, _steps(model, labels[rows], ranks[rows], sampling, guidance)
+
+
+def usual_batch(height: int, width: int) -> int:
+    """Images sampled together where nothing else is requested."""
+    return max(1, min(256, _BATCH_PIXELS // (height * width)))
 
 
 @torch.inference_mode()
@@ -228,20 +233,32 @@ def _steps(
     guidance: float,
 ) -> Iterator[Tensor]:
     facts, denoiser = model.facts, model.denoiser
-    device = next(denoiser.parameters()).device
+    device, clip = next(denoiser.parameters()).device, sampling.clip and facts.codec is None
     network = guided(denoiser.predict, guidance, denoiser.null_label)
-    predict = predictor(
-        network, model.process, torch.from_numpy(labels).to(device), sampling.clip and facts.codec is None
-    )
-    streams = [stream(sampling.seed, "image", *each) for each in zip(labels.tolist(), ranks.tolist(), strict=True)]
-    noise = ImageNoise(streams, facts.shape, device)
-    yield from trajectory(build.sampler(sampling, model.process), build.times(sampling, model.process), predict, noise)
+    yield from images_of(network, model.process, labels, ranks, facts.shape, sampling, clip, device)
 
 
 @torch.inference_mode()
 def decoded(model: TrainedModel, x: Tensor) -> Tensor:
     """Images (N, C, H, W) of what the network works on."""
     return model.codec.decode(x)
+
+
+def images_of(
+    network: Network,
+    process: Process,
+    labels: NDArray[np.int64],
+    ranks: NDArray[np.int64],
+    shape: tuple[int, int, int],
+    sampling: SamplingSpec,
+    clip: bool,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """What a guided network makes of noise after each step, (N, *shape); the exported pipelines run it too."""
+    predict = predictor(network, process, torch.from_numpy(labels).to(device), clip)
+    streams = [stream(sampling.seed, "image", *each) for each in zip(labels.tolist(), ranks.tolist(), strict=True)]
+    noise = ImageNoise(streams, shape, device)
+    yield from trajectory(build.sampler(sampling, process), build.times(sampling, process), predict, noise)
 
 
 def ranks_of(labels: NDArray[np.int64]) -> NDArray[np.int64]:
