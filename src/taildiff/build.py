@@ -72,6 +72,11 @@ def denoiser(spec: ModelSpec, facts: DataFacts) -> Denoiser:
                 dropout=spec.dropout,
                 group_channels=spec.group_channels,
                 zero_init=spec.zero_init,
+                groups=spec.groups,
+                head_channels=spec.head_channels,
+                norm_eps=spec.norm_eps,
+                downsample_padding=spec.downsample_padding,
+                sinusoids=spec.sinusoids,
             )
         case SiTSpec():
             return SiT(
@@ -85,6 +90,7 @@ def denoiser(spec: ModelSpec, facts: DataFacts) -> Denoiser:
                 learn_sigma=spec.learn_sigma,
                 embed=spec.embed,
                 checkpointing=spec.checkpointing,
+                frequencies=spec.frequencies,
             )
         case _:
             assert_never(spec)

@@ -7,7 +7,8 @@
     out = Linear(norm(x)(1 + scale) + shift), unpatchified; with `learn_sigma` only its first half of channels is used
 
 Parameters have the names of the official checkpoints. SiT's own time is 1 - s and its velocity runs from noise to data,
-so that ours is its negative; DiT embeds the integer t = 1000 s.
+so that ours is its negative; DiT embeds the integer t = 1000 s; REPA (Yu et al. 2025) embeds s itself, and its velocity
+is ours. Frequencies are 10,000^(-i/128); networks trained by diffusers have 10,000^(-i/127).
 """
 
 import math
@@ -42,8 +43,9 @@ class SiT(Denoiser):
         heads: int,
         patch: int,
         learn_sigma: bool = False,
-        embed: Literal["sit", "dit"] = "sit",
+        embed: Literal["sit", "dit", "repa"] = "sit",
         checkpointing: bool = False,
+        frequencies: Literal[128, 127] = 128,
     ):
         super().__init__()
         if size[0] % patch or size[1] % patch:
@@ -55,7 +57,7 @@ class SiT(Denoiser):
         self.tap_names = (*(f"block.{i}" for i in range(depth)), "middle")
         out_channels = image_channels * (2 if learn_sigma else 1)
         self.x_embedder = _Patches(image_channels, width, patch)
-        self.t_embedder = _Time(width)
+        self.t_embedder = _Time(width, frequencies)
         self.y_embedder = _Labels(classes + 1, width)
         self.pos_embed = nn.Parameter(positions(self.grid, width)[None], requires_grad=False)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
@@ -81,8 +83,7 @@ class SiT(Denoiser):
     def forward(self, x_s: Tensor, s: Tensor, y: Tensor, taps: Sequence[str] = (), full: int | None = None) -> Output:
         """See `Denoiser.forward`."""
         recorder = self.recorder(taps, len(x_s), full)
-        time = 1000 * s if self.embed == "dit" else 1 - s
-        c = self.t_embedder(time) + self.y_embedder(y)  # (n, D)
+        c = self.t_embedder(self._time(s)) + self.y_embedder(y)  # (n, D)
         x = self.x_embedder(x_s) + self.pos_embed  # (n, N, D)
         for i, block in enumerate(self.blocks):
             x, c = recorder.keep(x, c)
@@ -90,6 +91,16 @@ class SiT(Denoiser):
             if recorder.record(f"block.{i}", x):
                 return recorder.output()
         return recorder.output(self._image(self.final_layer(*recorder.keep(x, c))))
+
+    def _time(self, s: Tensor) -> Tensor:
+        """What is embedded for noise levels (n,)."""
+        match self.embed:
+            case "sit":
+                return 1 - s
+            case "dit":
+                return 1000 * s
+            case "repa":
+                return s
 
     def _checkpoints(self) -> bool:
         return self.checkpointing and self.training and torch.is_grad_enabled()
@@ -165,8 +176,9 @@ class _Patches(nn.Module):
 
 
 class _Time(nn.Module):
-    def __init__(self, width: int):
+    def __init__(self, width: int, frequencies: int):
         super().__init__()
+        self.frequencies = frequencies
         self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
 
     @property
@@ -174,8 +186,8 @@ class _Time(nn.Module):
         return [parameter for name, parameter in self.mlp.named_parameters() if name.endswith("weight")]
 
     def forward(self, t: Tensor) -> Tensor:
-        half = FREQUENCIES // 2
-        frequency = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+        place = torch.arange(FREQUENCIES // 2, device=t.device, dtype=torch.float32)
+        frequency = torch.exp(-math.log(10_000) * place / self.frequencies)
         angle = t.float()[:, None] * frequency
         return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.weights[0].dtype))
 

@@ -9,7 +9,7 @@ residual block and on the attention's output. diffusers alone starts with torch'
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
@@ -34,6 +34,11 @@ class UNet(Denoiser):
         dropout: float = 0.0,
         group_channels: int = 1,
         zero_init: bool = True,
+        groups: int | None = None,
+        head_channels: int | None = None,
+        norm_eps: float = 1e-5,
+        downsample_padding: int = 1,
+        sinusoids: Literal["cos-sin", "sin-cos"] = "cos-sin",
     ):
         super().__init__()
         levels = len(channels)
@@ -56,8 +61,12 @@ class UNet(Denoiser):
             block_out_channels=tuple(channels),
             down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
             up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
-            norm_num_groups=_groups(channels, group_channels),
-            attention_head_dim=None,  # one head
+            norm_num_groups=groups or _groups(channels, group_channels),
+            attention_head_dim=head_channels,  # None: one head
+            norm_eps=norm_eps,
+            downsample_padding=downsample_padding,
+            flip_sin_to_cos=sinusoids == "cos-sin",
+            freq_shift=0 if sinusoids == "cos-sin" else 1,
             dropout=dropout,
             num_class_embeds=classes + 1,
         )

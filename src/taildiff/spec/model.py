@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taildiff.spec.base import Count, CountOrZero, Spec
+from taildiff.spec.base import Count, CountOrZero, Positive, Spec
 
 
 class UNetSpec(Spec):
@@ -22,11 +22,28 @@ class UNetSpec(Spec):
     """Channels per GroupNorm group, at least; there are at most 32 groups."""
     zero_init: bool = True
     """Start near zero: scale the last convolution, and the last one of each block, by 1e-5."""
+    groups: Count | None = None
+    """GroupNorm groups; default: the most, up to 32, that group_channels allows."""
+    head_channels: Count | None = None
+    """Channels per attention head; default: one head."""
+    norm_eps: Positive = 1e-5
+    """Added to the variance in GroupNorm."""
+    downsample_padding: Literal[0, 1] = 1
+    """Padding of downsampling convolutions: on all sides (1), or right and below (0), as in DDPM's own code."""
+    sinusoids: Literal["cos-sin", "sin-cos"] = "cos-sin"
+    """Embedding of noise levels: cosines first (diffusers' default), or sines first with DDPM's own frequencies."""
 
     @property
     def fewest_parameters(self) -> int:
         """A lower bound: of each block, one convolution of 3x3."""
         return self.blocks * sum(9 * channels**2 for channels in self.channels)
+
+    @model_validator(mode="after")
+    def _divides_channels(self) -> Self:
+        for name, divisor in (("groups", self.groups), ("head_channels", self.head_channels)):
+            if divisor and (wrong := [channels for channels in self.channels if channels % divisor]):
+                raise ValueError(f"{name} {divisor} does not divide {wrong[0]}, one of the channels")
+        return self
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
@@ -50,10 +67,12 @@ class SiTSpec(Spec):
     """Side of a patch in pixels of the image or latent."""
     learn_sigma: bool = False
     """Double the output channels and ignore the second half, as official checkpoints do."""
-    embed: Literal["sit", "dit"] = "sit"
-    """Time input: SiT's 1-s, or DiT's integer 1000 s."""
+    embed: Literal["sit", "dit", "repa"] = "sit"
+    """Time input: SiT's 1-s, DiT's integer 1000 s, or REPA's s (whose velocity also has the other sign)."""
     checkpointing: bool = False
     """Recompute blocks in the backward pass: less memory, more time."""
+    frequencies: Literal[128, 127] = 128
+    """Time frequencies 10000^(-i/128), as official checkpoints have them, or i/127, as diffusers' own DiT."""
 
     @property
     def fewest_parameters(self) -> int:
