@@ -63,7 +63,7 @@ def test_prepare_folder_and_show_it(run, photos, tmp_path):
     assert re.search(r"\[x\] 30 0 head medium █{30} cat 5 0 body few █{5} dog 2 0 tail few █{2} ", text)
     assert "Imbalance: 15.0 : 1 (30 to 2 images per class)" in text
     assert "No balanced reference; all real images are used" in text
-    assert "No images are held out; to evaluate" in text
+    assert "No images are held out, so nothing can be tested on unseen ones: prepare them with --hold-out 0.2" in text
     assert "2 classes (cat, dog): fewer than 20 real images" in text
     assert text.rstrip().endswith(f"taildiff train auto-ccua --data {out} --out runs/first")
 
@@ -82,6 +82,19 @@ def test_parts_and_white_are_reachable_from_the_command_line(run, tmp_path):
     assert "Already prepared: 4 images" in run(*words, "--white", 4095, "--dry-run")
 
 
+def test_hold_out_from_the_command_line(run, photos, tmp_path):
+    words = ("prepare", "folder", photos, "--out", tmp_path / "store", "--size", 8, "--hold-out", 0.2)
+    assert "38 images (not opened yet) of 3 classes, 7 held out" in run(*words, "--dry-run")
+    assert "7 held out, in" in run(*words)
+    assert "--hold-out 0.2" not in run("show", tmp_path / "store")
+    with pytest.raises(DataError, match="--overwrite"):
+        run(*words, "--hold-out-seed", 1)
+    with pytest.raises(DataError, match="between 0 and 1"):
+        run(*words[:-1], 20)
+    with pytest.raises(InputError, match="give --hold-out"):
+        run(*words[:-2], "--hold-out-seed", 1)
+
+
 def test_large_images_are_encoded_next(run, photos, tmp_path):
     text = run("prepare", "folder", photos, "--out", tmp_path / "store", "--size", 128)
     assert text.endswith(f"--vae stabilityai/sd-vae-ft-ema --out {tmp_path / 'store'}-latents ")
@@ -92,7 +105,7 @@ def test_show_a_folder_without_opening_its_images(run, photos):
     text = run("show", photos)
     assert "38 image files (not opened yet), 3 classes" in text
     assert "thirds: head 1 class, 30 images; body 1 class, 6 images; tail 1 class, 2 images" in text
-    assert f"taildiff data prepare folder '{photos}' --out 'data/my photos' --size 32" in text
+    assert f"taildiff data prepare folder '{photos}' --out 'data/my photos' --size 32 --hold-out 0.2" in text
 
 
 def test_show_counts_exact_copies_of_files_and_of_a_store(run, photos, tmp_path):

@@ -10,6 +10,7 @@ from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress, log
 
 if TYPE_CHECKING:
+    from taildiff.data.holdout import HoldOut
     from taildiff.data.latents import LatentStore
     from taildiff.data.source import Found
     from taildiff.data.store import Store
@@ -27,6 +28,8 @@ def prepare(
     white: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
+    hold_out: float | None = None,
+    hold_out_seed: int = 0,
     progress: bool | Progress = False,
     **options: Any,
 ) -> "Store":
@@ -40,6 +43,8 @@ def prepare(
         white: the pixel value that is white, such as 4095 for 12 bits in files of 16; default: 255 or 65535.
         strict: reject broken images, other image formats and links that lead nowhere instead of skipping them.
         overwrite: replace an existing store.
+        hold_out: the share of each class to hold out of training, for a source without held-out images.
+        hold_out_seed: another seed holds out other images.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **options: the importer's own options, such as `test="photos/test"`.
 
@@ -48,10 +53,28 @@ def prepare(
     """
     from taildiff.data.prepare import prepare as prepare_images
 
-    place = output_path(out)
+    place, held_out = output_path(out), holding_out(hold_out, hold_out_seed)
     found = find_source(importer, source, size, options)
     with reporting(progress) as report:
-        return prepare_images(found, place, size, strict=strict, progress=report, overwrite=overwrite, white=white)
+        return prepare_images(
+            found,
+            place,
+            size,
+            strict=strict,
+            progress=report,
+            overwrite=overwrite,
+            white=white,
+            hold_out=held_out,
+        )
+
+
+def holding_out(share: float | None, seed: int) -> "HoldOut | None":
+    """What to hold out of each class; `InputError` for a share that is not between 0 and 1, or a seed without one."""
+    from taildiff.data.holdout import HoldOut
+
+    if share is None and seed:
+        raise InputError("--hold-out-seed needs a share to hold out; give --hold-out 0.2, or remove it")
+    return None if share is None else HoldOut(share, seed)
 
 
 def find_source(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from taildiff.api.data import find_source, prepare
+from taildiff.api.data import find_source, holding_out, prepare
 from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, resumable_progress
@@ -41,6 +41,11 @@ class Prepare:
     """Pixels per side, by centre crop and resizing; if omitted, the images' common size, 32, or 64 (large datasets)."""
     white: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Pixel value that is white, such as 4095 for 12 bits in files of 16; if omitted, 255 or 65535."""
+    hold_out: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Hold out this share of each class, such as 0.2, if the source holds out nothing: at least one image of a class
+    with 5 or more; exact copies stay together."""
+    hold_out_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Another seed holds out other images."""
     strict: bool = False
     """Reject broken images, other image formats and links that lead nowhere instead of skipping them."""
     overwrite: bool = False
@@ -125,6 +130,8 @@ def _prepare(options: Prepare) -> None:
             white=options.white,
             strict=options.strict,
             overwrite=options.overwrite,
+            hold_out=options.hold_out,
+            hold_out_seed=options.hold_out_seed,
             progress=progress,
             **options.importer_options(),
         )
@@ -153,14 +160,19 @@ def _after(store: "Store") -> str:
 
 
 def _print_plan(options: Prepare) -> None:
-    from taildiff.data.prepare import plan
+    import numpy as np
 
+    from taildiff.data.prepare import check_hold_out, plan
+
+    hold_out = holding_out(options.hold_out, options.hold_out_seed)
     found = find_source(options.importer, options.source, options.size, options.importer_options())
     size = found.size if options.size is None else options.size
-    _, store = plan(found, options.out, size, options.strict, options.overwrite, options.white)
+    _, store = plan(found, options.out, size, options.strict, options.overwrite, options.white, hold_out)
     source = found.read()
+    check_hold_out(found, source, hold_out)
     opened = " (not opened yet)" if source.names else ""
-    held_out = f", {int(source.test.sum()):,} held out" if source.test.any() else ""
+    count = sum(hold_out.wanted(np.bincount(source.labels).tolist())) if hold_out else int(source.test.sum())
+    held_out = f", {count:,} held out" if count else ""
     print_line(
         f"{'Already prepared' if store else 'Would prepare'}: {len(source.labels):,} images{opened} of "
         f"{len(source.class_names)} classes{held_out}, at {size}×{size} pixels, in {options.out}"

@@ -81,15 +81,17 @@ def show(options: Show) -> None:
     about = compare_cut(view.counts) if options.tail == "list" else ""
     for line in (*_expectations(view), *view.copies, *filter(None, [about])):
         console.print(f"• {line}", markup=False, highlight=False)
-    next_steps(_command_after(options, view.prepared))
+    next_steps(_command_after(options, view.prepared, any(view.held_out)))
 
 
-def _command_after(options: Show, prepared: bool) -> str:
+def _command_after(options: Show, prepared: bool, held_out: bool) -> str:
+    from taildiff.data.holdout import USUAL
     from taildiff.data.latents import is_latents
 
     if not prepared:
         store = Path("data") / options.path.resolve().name
-        return command_line("data", "prepare", "folder", options.path, "--out", store, "--size", _FOLDER_SIZE)
+        words = ["data", "prepare", "folder", options.path, "--out", store, "--size", _FOLDER_SIZE]
+        return command_line(*words, *([] if held_out else ["--hold-out", f"{USUAL:g}"]))
     name = "auto-sit-ccua" if is_latents(options.path) else "auto-ccua"
     words = ["train", name, "--data", options.path, "--out", "runs/first"]
     if options.tail != "natural":
@@ -225,6 +227,7 @@ def _group_line(view: _View, name: str, labels: tuple[int, ...]) -> str:
 
 
 def _expectations(view: _View) -> list[str]:
+    from taildiff.data.holdout import USUAL
     from taildiff.data.longtail import FEWEST_REAL, NEARLY_EQUAL
 
     counts = view.counts
@@ -246,7 +249,10 @@ def _expectations(view: _View) -> list[str]:
             f"{_names(view, few)}: fewer than {FEWEST_REAL} training images; expect copies and little variety."
         )
     if not any(view.held_out):
-        lines.append("No images are held out; to evaluate on unseen images, split them into train/ and test/.")
+        lines.append(
+            "No images are held out, so nothing can be tested on unseen ones: prepare them with "
+            f"--hold-out {USUAL:g}{' --overwrite' if view.prepared else ''}."
+        )
     return lines
 
 

@@ -110,6 +110,6 @@ def conclude(runs: list[RunDir], page: Path, seconds: float) -> None:
     print_line(f"\nreport: {page}   ({seconds:.0f} s)")
     next_steps(
         command_line("sample", runs[-1].root, "--classes", 9, "--per-class", 16, "--guidance", 2, "--out", "nines"),
-        "taildiff data prepare folder ./photos --out data/photos --size 32",
+        "taildiff data prepare folder ./photos --out data/photos --size 32 --hold-out 0.2",
         "taildiff train auto-ccua --data data/photos --out runs/first",
     )

@@ -160,7 +160,7 @@ def _help() -> int:
     console.print(
         "\nfirst steps\n"
         "  taildiff demo\n"
-        "  taildiff data prepare folder ./photos --out data/photos --size 32\n"
+        "  taildiff data prepare folder ./photos --out data/photos --size 32 --hold-out 0.2\n"
         "  taildiff train auto-ccua --data data/photos --out runs/first",
         highlight=False,
     )

@@ -24,7 +24,12 @@ def same_content(store: Store) -> NDArray[np.intp]:
         digests = _digests(store.images)
         with suppress(OSError):  # an unwritable folder costs time next time and nothing else
             write_atomic(path, lambda file: np.savez(file, digests=digests))
-    return np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
+    return _numbered(digests)
+
+
+def content_of(images: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """A number per image (N,), equal for equal pixels."""
+    return _numbered(_digests(images))
 
 
 def same_files(files: Sequence[Path], limit: int) -> NDArray[np.intp] | None:
@@ -89,6 +94,10 @@ def _images(count: int, kind: str = "") -> str:
 
 def _name(names: Sequence[str] | None, class_name: str, position: int) -> str:
     return names[position] if names else f"image {position:,} ({class_name})"
+
+
+def _numbered(digests: NDArray[np.uint64]) -> NDArray[np.intp]:
+    return np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _digests(images: NDArray[np.uint8]) -> NDArray[np.uint64]:

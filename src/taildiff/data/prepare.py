@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from taildiff.data.holdout import HoldOut
 from taildiff.data.images import BrokenImageError, Decoded, any_size, decode_frame, from_array, is_colour
 from taildiff.data.source import Found, Raw, Source, check_classes
 from taildiff.data.store import SourceMeta, Store, StoreWriter, prepared_before, rows_key
@@ -33,6 +34,7 @@ def prepare(
     progress: Progress = silent,
     overwrite: bool = False,
     white: int | None = None,
+    hold_out: HoldOut | None = None,
 ) -> Store:
     """A store of every image of a source, centre-cropped to a square and resized to `size` (default: the source's).
 
@@ -42,15 +44,17 @@ def prepare(
     is waited for.
 
     `white` is the pixel value that becomes 255, for images whose bits can hold it: 4095 for 12 bits in a file of 16.
+    `hold_out` sets the test column of a source that holds out nothing itself.
     """
     size = found.size if size is None else size
     with one_writer(out):
         sweep(out)
-        origin, store = plan(found, out, size, strict, overwrite, white)
+        origin, store = plan(found, out, size, strict, overwrite, white, hold_out)
         if store:
             remove_log(out)
             return store
         source = found.read()
+        check_hold_out(found, source, hold_out)
         if strict:
             _refuse_losses(found, source)
         check_classes(found.source, source.class_names, source.labels, source.test, source.fewest_classes)
@@ -60,18 +64,25 @@ def prepare(
             check_space(out, "images.npy", len(source.labels) * size * size * channels)
             shape = (size, size, channels)
             with StoreWriter(out, found.name, source.class_names, shape, origin, held=True) as writer:
-                return _Work(source, writer, strict, white).run(workers or os.cpu_count() or 1, progress)
+                return _Work(source, writer, strict, white, hold_out).run(workers or os.cpu_count() or 1, progress)
 
 
 def plan(
-    found: Found, out: Path, size: int, strict: bool = False, overwrite: bool = False, white: int | None = None
+    found: Found,
+    out: Path,
+    size: int,
+    strict: bool = False,
+    overwrite: bool = False,
+    white: int | None = None,
+    hold_out: HoldOut | None = None,
 ) -> tuple[SourceMeta, Store | None]:
     """The source record that `prepare` would write, and the store if it exists already; raises the same errors."""
     check_size(size)
     if white is not None and white < 1:
         raise DataError(f"--white {white} must be at least 1: the pixel value that is white")
     keep_apart(out, found.roots)
-    options = " ".join(filter(None, (f"size={size}", f"white={white}" if white else "", found.options)))
+    chosen = (f"size={size}", f"white={white}" if white else "", found.options, hold_out.options if hold_out else "")
+    options = " ".join(filter(None, chosen))
     origin = SourceMeta(source=found.source, options=options, fingerprint=found.fingerprint)
     store = prepared_before(out, origin, overwrite)
     if store and strict and store.meta.skipped:
@@ -81,6 +92,14 @@ def plan(
     if store and strict:
         _refuse_losses(found, found.read())
     return origin, store
+
+
+def check_hold_out(found: Found, source: Source, hold_out: HoldOut | None) -> None:
+    """`DataError` for a source that already has held-out images."""
+    if hold_out and source.test.any():
+        raise DataError(
+            f"{found.source} already holds out {int(source.test.sum()):,} images; prepare it without --hold-out"
+        )
 
 
 def _refuse_losses(found: Found, source: Source) -> None:
@@ -96,6 +115,7 @@ class _Work:
     writer: StoreWriter
     strict: bool
     white: int | None = None
+    hold_out: HoldOut | None = None
     done: int = 0
     """Items decoded, broken ones included."""
     animated: int = 0
@@ -120,7 +140,8 @@ class _Work:
             raise DataError(f"{self.writer.source.source} holds {self.done:,} images, but {total:,} labels")
         self._check_lost()
         lines = tuple(self._line(position) for position in self.skipped)
-        return self.writer.close(lines, self._notes())
+        choose = self.hold_out.choose if self.hold_out else None
+        return self.writer.close(lines, self._notes(), hold_out=choose)
 
     def _restore(self) -> None:
         """Continue behind the shards of an earlier process."""

@@ -7,7 +7,7 @@
 The whole source is kept: the long tail is cut by the run, so that the balanced reference is never lost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -188,14 +188,23 @@ class StoreWriter:
         self._test.append(test.astype(np.bool_))
         self._names += names
 
-    def close(self, skipped: tuple[str, ...] = (), notes: tuple[str, ...] = (), keep_names: int = 20) -> Store:
-        """Finish the store, put it at `out`, and open it."""
+    def close(
+        self,
+        skipped: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+        keep_names: int = 20,
+        hold_out: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    ) -> Store:
+        """Finish the store, put it at `out`, and open it.
+
+        `hold_out` decides the test column, bool (N,), from all images (N, H, W, C) and labels (N,).
+        """
         array, count = self.array, self.array.rows
         assert count
         assert len(self._names) in (0, count)
-        array.finish()
-        array.add_array("labels.npy", np.concatenate(self._labels))
-        array.add_array("test.npy", np.concatenate(self._test))
+        images, labels = array.finish(), np.concatenate(self._labels)
+        array.add_array("labels.npy", labels)
+        array.add_array("test.npy", hold_out(images, labels) if hold_out else np.concatenate(self._test))
         if self._names:
             write_names(array.partial / "names.txt", self._names)
         array.hash.update("\0".join(self.class_names).encode())
