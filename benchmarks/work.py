@@ -1,20 +1,15 @@
 """The operations of a training step, and the best rate of this machine.
 
-Work is counted in the operators of a real step, forward and backward: a multiplication and an addition per element of a
-matrix product, including attention, nothing else and nothing recomputed. The ceiling is the best rate of large square
+Work is counted as `taildiff.training.cost` counts it. The ceiling is the best rate of large square
 matrix products of a type, at torch's current `float32_matmul_precision`.
 """
 
 import time
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from taildiff import build
-from taildiff.data.batches import Batch
-from taildiff.objectives.objective import Streams
 from taildiff.spec import DataFacts, RunSpec
+from taildiff.training.cost import counted
 
 
 def step_tflop(spec: RunSpec, facts: DataFacts) -> float:
@@ -23,16 +18,6 @@ def step_tflop(spec: RunSpec, facts: DataFacts) -> float:
     c = (large - 2 * small) / 8
     a = small / 2 - 2 * c
     return (a * spec.batch_size + c * spec.batch_size**2) / 1e12
-
-
-def counted(spec: RunSpec, facts: DataFacts, batch_size: int) -> int:
-    """Operations of one step at a batch size."""
-    learner = build.learner(spec.model_copy(update={"precision": "32-true"}), facts, facts.counts)
-    batch = Batch(torch.randn(batch_size, *facts.shape), torch.arange(batch_size) % facts.classes)
-    draws = learner.objective.draw(batch_size, facts.shape, Streams(0, 0))
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention recomputes
-        learner(batch, draws).total.backward()
-    return counter.get_total_flops()
 
 
 def ceilings(device: str) -> dict[str, float]:

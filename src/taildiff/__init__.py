@@ -11,6 +11,7 @@ Names are imported at their first use, so that `import taildiff` costs nothing (
 
 TYPE_CHECKING = False  # true for type checkers, which spares the import of typing
 if TYPE_CHECKING:
+    from taildiff import study
     from taildiff.api.data import encode, prepare
     from taildiff.api.evaluation import Evaluation, evaluate
     from taildiff.api.model import Model
@@ -34,6 +35,7 @@ __all__ = [
     "prepare",
     "report",
     "sample",
+    "study",
     "train",
 ]
 _MODULES = {
@@ -57,10 +59,12 @@ if not TYPE_CHECKING:  # type checkers shall report unknown names
 
     def __getattr__(name: str) -> object:
         """The public name, from the module that defines it."""
-        if name not in _MODULES:
+        if name not in __all__:
             raise AttributeError(f"module 'taildiff' has no attribute {name!r}")
         from importlib import import_module
 
+        if name not in _MODULES:
+            return import_module(f"taildiff.{name}")  # which also sets the attribute
         value = globals()[name] = getattr(import_module(_MODULES[name]), name)
         return value
 

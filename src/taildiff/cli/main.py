@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": "compare a run's samples, or any images, with real ones, by class and by group",
     "compare": "evaluations side by side: a verdict, and differences with intervals",
     "report": "one HTML page about one run, or comparing several",
+    "study": "methods compared over datasets and training seeds at equal compute, from a file",
     "recipes": "list the recipes",
 }
 

@@ -20,8 +20,6 @@ def describe(request: TrainingRequest, engine: Engine) -> dict[str, Any]:
     store = request.store
     latents = {"path": str(store.root.resolve()), "hash": store.info.hash} if isinstance(store, LatentStore) else None
     pixels = store.info.pixels_path if isinstance(store, LatentStore) else str(store.root.resolve())
-    packages = ("taildiff", "torch", "diffusers", "lightning-fabric", "numpy", "safetensors")
-    gpu = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else None
     return {
         "format": FORMAT,
         "spec": request.spec.model_dump(mode="json"),
@@ -31,12 +29,20 @@ def describe(request: TrainingRequest, engine: Engine) -> dict[str, Any]:
         "split_hash": request.split.hash,
         "command": [word.encode(errors="replace").decode() for word in request.command],  # file names may be any bytes
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **machine(engine.device),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Versions, hardware and commit."""
+    packages = ("taildiff", "torch", "diffusers", "lightning-fabric", "numpy", "safetensors")
+    return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "hardware": {
             "cpu": _cpu_name(),
             "threads": torch.get_num_threads(),
-            "device": engine.device.type,
-            "accelerator": gpu,
+            "device": device.type,
+            "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         },
         "commit": _commit(),
     }

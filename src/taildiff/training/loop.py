@@ -95,9 +95,7 @@ def train(t: Training) -> Outcome:
     with Interrupts().watching() as interrupts, t.batches.ahead(step, last) as batches:
         for batch in batches:
             # one step
-            lr = learning_rate(spec.optimizer, step, steps)
-            if _step(t, batch, step, lr):
-                t.trainable.ema.update_parameters(t.trainable.learner.get_submodule("denoiser"))
+            lr = advance(t, batch, step)
             step, seconds = step + 1, seconds + time.perf_counter() - tick  # including the wait for the batch
             t.progress(f"training {spec.recipe}", step, steps)
 
@@ -125,6 +123,14 @@ def _interrupted(t: Training, step: int, interrupts: Interrupts, elapsed: float)
     if limit is not None and t.engine.any(elapsed >= limit):
         return Outcome(step, "max-time")
     return None
+
+
+def advance(t: Training, batch: Batch, step: int) -> float:
+    """One step of training on a batch: the update, and the average of the weights; returns the learning rate."""
+    lr = learning_rate(t.request.spec.optimizer, step, t.request.spec.steps)
+    if _step(t, batch, step, lr):
+        t.trainable.ema.update_parameters(t.trainable.learner.get_submodule("denoiser"))
+    return lr
 
 
 def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:

@@ -1,0 +1,153 @@
+"""`taildiff study new|run|status|report FILE`: methods x datasets x seeds at equal compute."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich import box
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from taildiff import study
+from taildiff.api.training import Interrupted
+from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
+from taildiff.errors import InputError, unknown
+from taildiff.study.verbs import Status
+from taildiff.text import forgiving
+
+VERBS = {
+    "new FILE": "write a commented study that runs as it is on the embedded digits",
+    "run FILE": "train and evaluate what is missing; rerun to resume, and run it several times to share the work",
+    "status FILE": "how far each cell is, and how long the rest will take",
+}
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+
+
+@dataclass(frozen=True)
+class New:
+    """Write a commented study that runs as it is on the embedded digits."""
+
+    file: File
+    """The .toml file to write."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train and evaluate what a study lacks, cell after cell. Rerun the same command to resume; several processes may
+    run one study at the same time.
+    """
+
+    file: File
+    """The study."""
+    out: Path | None = None
+    """The folder of its runs and results [default: beside the file, with the file's hash in its name]."""
+    retry_failed: bool = False
+    """Try failed cells again."""
+    dry_run: bool = False
+    """Check the file, time a few steps of each method, print the predicted hours and write nothing."""
+
+
+@dataclass(frozen=True)
+class StatusOf:
+    """Print how far each cell of a study is."""
+
+    file: File
+    """The study."""
+    out: Path | None = None
+    """The folder, if it was given to run."""
+
+
+def main(args: list[str]) -> int:
+    """`taildiff study VERB …`."""
+    if not args or args[0] in ("-h", "--help"):
+        console.print("usage: taildiff study {new,run,status} FILE …\n", markup=False)
+        for usage, text in VERBS.items():
+            print_line(f"  {usage:<14}{text}")
+        return 0 if args else 2
+    match args[0]:
+        case "new":
+            return _new(parse_options(New, args[1:], "taildiff study new"))
+        case "run":
+            return _run(parse_options(Run, args[1:], "taildiff study run"), args)
+        case "status":
+            return _status(parse_options(StatusOf, args[1:], "taildiff study status"))
+        case verb:
+            raise InputError(unknown("verb of `taildiff study`", verb, [usage.split()[0] for usage in VERBS]))
+
+
+def _new(options: New) -> int:
+    print_line(f"study: {study.new(options.file)}")
+    next_steps(command_line("study", "run", options.file, "--dry-run"), command_line("study", "run", options.file))
+    return 0
+
+
+def _run(options: Run, args: list[str]) -> int:
+    command = ["taildiff", "study", *args]
+    try:
+        known = study.run(
+            options.file,
+            options.out,
+            retry_failed=options.retry_failed,
+            dry_run=options.dry_run,
+            progress=True,
+            command=command,
+        )
+    except Interrupted as interrupted:
+        with forgiving(sys.stdout):
+            console.print(
+                f"[yellow]stopped[/], everything is saved; to resume: {escape(shlex.join(command))}", soft_wrap=True
+            )
+        return 128 + (interrupted.outcome.signal or 0)
+    show(known, cells=not options.dry_run)
+    where = ("--out", options.out) if options.out else ()
+    if options.dry_run:
+        next_steps(command_line("study", "run", options.file, *where))
+    return 0
+
+
+def _status(options: StatusOf) -> int:
+    show(study.status(options.file, options.out))
+    where = ("--out", options.out) if options.out else ()
+    next_steps(command_line("study", "run", options.file, *where))
+    return 0
+
+
+def show(known: Status, cells: bool = True) -> None:
+    """Print the steps of each method, how far each cell is, and what is left."""
+    console.print(f"[bold]{escape(known.title)}[/] ({known.hash})", highlight=False)
+    print_line(f"folder: {known.folder}")
+    if known.plan:
+        console.print(_steps(known))
+    if cells:
+        console.print(_cells(known))
+    counts = {name: known.count(name) for name in ("complete", "evaluating", "training", "waiting", "failed")}
+    console.print(", ".join(f"{count} {name}" for name, count in counts.items() if count), highlight=False)
+    console.print(known.prediction.text, highlight=False)
+
+
+def _steps(known: Status) -> Grid:
+    assert known.plan
+    ats = list(next(iter(known.plan.arms.values())).steps)
+    table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    table.add_column("dataset/method", overflow="fold")
+    for name in ("ms a step", "GFLOP a step", *(f"steps, equal {at}" for at in ats)):
+        table.add_column(name, justify="right")
+    for key, cost in known.plan.arms.items():
+        time = "–" if cost.milliseconds is None else f"{cost.milliseconds:.1f}"
+        table.add_row(escape(key), time, f"{cost.flop / 1e9:.1f}", *(str(cost.steps[at]) for at in ats))
+    return table
+
+
+def _cells(known: Status) -> Grid:
+    table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    for name in ("cell", "status", "step", ""):
+        table.add_column(name, overflow="fold", justify="right" if name == "step" else "left")
+    colours = {"complete": "green", "failed": "red", "waiting": "dim"}
+    for line in known.lines:
+        step = f"{line.step}/{line.steps}" if line.steps else str(line.step)
+        style = colours.get(line.status, "yellow")
+        table.add_row(escape(line.cell), f"[{style}]{line.status}[/]", step, escape(line.detail))
+    return table

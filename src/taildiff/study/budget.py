@@ -1,0 +1,116 @@
+"""Equal compute: a budget in seconds becomes steps, once, from step times measured in turns on one machine.
+
+With t_m the seconds per step of arm m and T the budget, S_m = round(T / t_first · median over rounds of t_first / t_m),
+where t_first is the median of the dataset's first arm. Every cell trains S_m steps under a constant learning rate, so
+that its weights after min_m S_m steps are those of a run of that length: one run gives equal time and equal steps. The
+result is kept in steps.json beside the runs, and all later calls, on whatever machine, use it.
+"""
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from pydantic import Field
+
+from taildiff.data.latents import LatentStore
+from taildiff.data.store import Store
+from taildiff.io.atomic import write_json
+from taildiff.io.json_files import read_json
+from taildiff.io.lock import waiting
+from taildiff.log import Progress, silent
+from taildiff.spec import Spec, parse
+from taildiff.study.cells import Arm, StudyDir, arms_of
+from taildiff.study.file import At, BudgetSpec, Study
+
+
+class ArmCost(Spec):
+    """What an arm's steps cost, and how many of them it trains."""
+
+    milliseconds: float | None
+    """Median per step; None where no time had to be measured."""
+    flop: float
+    """Operations per step."""
+    images: int
+    """Images per step."""
+    steps: dict[At, int]
+    """Of the weights that are compared at equal time and at equal steps, as far as the study compares them."""
+
+    @property
+    def last(self) -> int:
+        """The steps of the whole run."""
+        return max(self.steps.values())
+
+
+class Plan(Spec):
+    """steps.json."""
+
+    hash: str
+    """Of the study."""
+    machine: dict[str, Any] = Field(default_factory=dict)
+    """Where the times were measured."""
+    arms: dict[str, ArmCost]
+
+
+def read_plan(folder: StudyDir) -> Plan | None:
+    """The plan of a study that was started; None before."""
+    return parse(Plan, read_json(folder.steps), str(folder.steps)) if folder.steps.is_file() else None
+
+
+def plan_of(
+    study: Study, folder: StudyDir, stores: Mapping[str, Store | LatentStore], progress: Progress = silent
+) -> Plan:
+    """The plan beside the study, measured by the first process that needs it."""
+    with waiting(folder.root / ".steps.lock", "is measuring step times"):
+        if (plan := read_plan(folder)) is None:
+            plan = measure(study, stores, study.spec.budget.rounds, progress)
+            write_json(folder.steps, plan.model_dump(mode="json"))
+    return plan
+
+
+def measure(study: Study, stores: Mapping[str, Store | LatentStore], rounds: int, progress: Progress = silent) -> Plan:
+    """Measure what each arm's steps cost, dataset by dataset."""
+    from taildiff.training.cost import counted, device_of_training  # torch
+    from taildiff.training.environment import machine
+
+    device = device_of_training()
+    arms: dict[str, ArmCost] = {}
+    for dataset in study.spec.datasets:
+        store, own = stores[dataset.name], [arm for arm in arms_of(study) if arm.dataset == dataset]
+        times = _times(study.spec.budget, own, store, rounds, progress)
+        steps = steps_of(study.spec.budget, [arm.key for arm in own], times)
+        for arm in own:
+            spec = arm.spec(store)
+            seconds = median(own_times[arm.key] for own_times in times) if times else None
+            arms[arm.key] = ArmCost(
+                milliseconds=None if seconds is None else round(1000 * seconds, 2),
+                flop=float(counted(spec, store.facts, spec.batch_size, device)),
+                images=spec.batch_size,
+                steps=steps[arm.key],
+            )
+    return Plan(hash=study.hash, machine=machine(device), arms=arms)
+
+
+def _times(
+    budget: BudgetSpec, arms: list[Arm], store: Store | LatentStore, rounds: int, progress: Progress
+) -> list[dict[str, float]]:
+    """Seconds per step by round; none where a number of steps is all that is equal."""
+    if budget.seconds is None and budget.equal == ("steps",):
+        return []
+    from taildiff.training.cost import in_turns
+
+    return in_turns({arm.key: arm.spec(store) for arm in arms}, store, rounds, progress)
+
+
+def steps_of(budget: BudgetSpec, arms: list[str], times: list[dict[str, float]]) -> dict[str, dict[At, int]]:
+    """Steps of each arm at equal time and at equal steps, given seconds per step by round; the first arm leads."""
+    first = arms[0]
+    if not times:
+        assert budget.steps is not None
+        return {arm: {"steps": budget.steps} for arm in arms}
+    leading = budget.steps or (budget.seconds or 0.0) / median(own[first] for own in times)
+    ratio = {arm: median(own[first] / own[arm] for own in times) for arm in arms}
+    at_time = {arm: max(1, math.floor(leading * ratio[arm] + 0.5)) for arm in arms}
+    at_steps = min(at_time.values())
+    every: dict[str, dict[At, int]] = {arm: {"time": at_time[arm], "steps": at_steps} for arm in arms}
+    return {arm: {at: steps for at, steps in own.items() if at in budget.equal} for arm, own in every.items()}

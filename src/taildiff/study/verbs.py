@@ -1,0 +1,150 @@
+"""`taildiff.study.new`, `run` and `status`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from taildiff.api.progress import reporting
+from taildiff.errors import DataError, InputError
+from taildiff.io.atomic import write_atomic
+from taildiff.io.paths import output_path, text_path
+from taildiff.log import Progress, log
+from taildiff.study.budget import Plan, measure, plan_of, read_plan
+from taildiff.study.cells import StudyDir, cells_of, check, stores_of
+from taildiff.study.choose import Progressed, holder
+from taildiff.study.file import Study
+from taildiff.study.predict import Prediction, before, predict
+from taildiff.study.work import check_same, start, work
+
+AnyPath = str | os.PathLike[str]
+QUICK_ROUNDS = 2
+"""In which step times are measured for a prediction alone."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """How far one cell is."""
+
+    cell: str
+    status: str
+    """waiting, training, evaluating, complete or failed."""
+    step: int
+    steps: int | None
+    """Of the whole run; None before the step times were measured."""
+    detail: str = ""
+    """Who works on it, or why it failed."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a study is."""
+
+    title: str
+    hash: str
+    folder: Path
+    lines: tuple[Line, ...]
+    plan: Plan | None
+    """None before it was started."""
+    prediction: Prediction
+    """Of what is left."""
+
+    def count(self, status: str) -> int:
+        """The cells with this status."""
+        return sum(line.status == status for line in self.lines)
+
+
+def new(path: AnyPath) -> Path:
+    """Write a commented study that runs as it is on the embedded digits; `InputError` if the file exists."""
+    place = output_path(path, "FILE")
+    if place.suffix.lower() != ".toml":
+        raise InputError(f"{path}: a study is a .toml file; name it, such as {place.with_suffix('.toml')}")
+    if place.exists():
+        raise InputError(f"{path} exists; choose another name, or edit it")
+    text = files("taildiff.study").joinpath("template.toml").read_text(encoding="utf-8")
+    write_atomic(place, text.encode())
+    return place
+
+
+def run(
+    path: AnyPath,
+    out: AnyPath | None = None,
+    *,
+    retry_failed: bool = False,
+    dry_run: bool = False,
+    progress: bool | Progress = False,
+    command: Sequence[str] = (),
+) -> Status:
+    """Train and evaluate what a study lacks, cell after cell; the same call resumes.
+
+    Args:
+        path: the study's file.
+        out: the folder of its runs and results; default: beside the file, with the file's hash in its name.
+        retry_failed: try cells again that failed.
+        dry_run: check everything, predict the time from a few steps of each method, and write nothing.
+        progress: True draws a progress bar, a callback gets (stage, done, total).
+        command: recorded in each run's run.json.
+
+    Raises:
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP while a cell trains, once everything is saved.
+        TaildiffError: for a file, setting or data that do not fit. A cell whose training or sampling fails is recorded
+            as failed instead, and stays in the results.
+    """
+    study, folder = _opened(path, out)
+    check_same(study, folder)
+    if dry_run:
+        return _dry(study, folder, progress)
+    stores = stores_of(study)
+    check(study, stores)
+    start(study, folder, stores)
+    with reporting(progress) as report:
+        progressed = Progressed(study, folder, plan_of(study, folder, stores, report))
+        log.info(f"{study.title} ({study.short_hash}): {predict(progressed, stores).text}")
+        work(progressed, stores, report, [*command], retry_failed)
+    return _status(progressed, predict(progressed, stores))
+
+
+def _dry(study: Study, folder: StudyDir, progress: bool | Progress) -> Status:
+    """As much as can be said without writing; data that are missing are no error."""
+    try:
+        stores = stores_of(study)
+    except DataError as error:
+        log.warning(f"{error}. Whether the settings fit the data was not checked")
+        check(study, {})
+        return _status(Progressed(study, folder, Plan(hash=study.hash, arms={})), before(study))
+    check(study, stores)
+    with reporting(progress) as report:
+        plan = read_plan(folder) or measure(study, stores, QUICK_ROUNDS, report)
+    progressed = Progressed(study, folder, plan)
+    return _status(progressed, predict(progressed, stores))
+
+
+def status(path: AnyPath, out: AnyPath | None = None) -> Status:
+    """How far a study is; `out` as for `run`."""
+    study, folder = _opened(path, out)
+    check_same(study, folder)
+    plan = read_plan(folder)
+    if plan is None:
+        return _status(Progressed(study, folder, Plan(hash=study.hash, arms={})), before(study))
+    progressed = Progressed(study, folder, plan)
+    return _status(progressed, predict(progressed, stores_of(study)))
+
+
+def _opened(path: AnyPath, out: AnyPath | None) -> tuple[Study, StudyDir]:
+    study = Study.read(text_path(path, "FILE"))
+    return study, StudyDir(study.folder if out is None else output_path(out))
+
+
+def _status(progressed: Progressed, prediction: Prediction) -> Status:
+    study, plan = progressed.study, progressed.plan
+    choices = progressed.choices() if plan.arms else {}
+    lines: list[Line] = []
+    for cell in cells_of(study, progressed.folder):
+        step = max((*cell.run.checkpoint_steps(), *cell.run.weight_steps()), default=0)
+        known = progressed.status(cell, choices) if plan.arms else "waiting"
+        steps = plan.arms[cell.arm.key].last if plan.arms else None
+        lines.append(Line(cell.name, known, step, steps, cell.failed or holder(cell)))
+    return Status(
+        study.title, study.short_hash, progressed.folder.root, tuple(lines), plan if plan.arms else None, prediction
+    )
