@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from torch import Tensor, nn
 
+from taildiff.device import chosen_device
 from taildiff.distributed import launcher
 from taildiff.errors import OtherRankError, RunError, SpecError, TaildiffError
 from taildiff.io.paths import reason
@@ -25,13 +26,16 @@ from taildiff.memory import keep_freed_memory
 class Engine:
     """The process and its device, among all of a training."""
 
-    def __init__(self, devices: int = 1, nodes: int = 1):
+    def __init__(self, devices: int = 1, nodes: int = 1, device: str | None = None):
         """Start the other processes, or connect to those that a launcher started.
 
-        `devices`: GPUs per node, or processes where there is no GPU.
-        `SpecError` for more `devices` than GPUs, `RunError` when the processes cannot connect.
+        `devices`: GPUs per node, or processes where there is no GPU. `device`: by name; default: the best one.
+        `SpecError` for more `devices` than GPUs or a device that is not there, `RunError` when the processes cannot
+        connect.
         """
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        accelerator = chosen_device(device)
+        if accelerator == "mps" and devices * nodes > 1:
+            raise SpecError(f"--device mps is one GPU, not {devices * nodes}; remove --devices and --nodes")
         if accelerator == "cuda" and devices > torch.cuda.device_count():
             raise SpecError(
                 f"--devices {devices}: this process sees {torch.cuda.device_count()} GPUs"

@@ -5,7 +5,7 @@ together, only rank zero's records pass.
 """
 
 import logging
-from typing import Protocol
+from typing import Protocol, Self
 
 from taildiff.distributed import is_rank_zero
 from taildiff.errors import SpecError
@@ -24,8 +24,24 @@ log.addFilter(_is_reported)
 log.addHandler(logging.NullHandler())
 
 
+class Stage(str):
+    """A stage's name with what to show beside it now, such as the loss; equal to the bare name."""
+
+    __slots__ = ("note",)
+    note: str
+
+    def __new__(cls, name: str, note: str = "") -> Self:
+        """The name with a note."""
+        stage = super().__new__(cls, name)
+        stage.note = note
+        return stage
+
+
 class Progress(Protocol):
-    """Called with a stage's name, the units done so far and their total; must be cheap and never raise."""
+    """Called with a stage's name, the units done so far and their total; must be cheap and never raise.
+
+    The name may be a `Stage`, which has a note.
+    """
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Show that `done` of `total` units are done."""

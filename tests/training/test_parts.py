@@ -75,8 +75,9 @@ def test_means_by_level_and_group_are_those_of_the_samples(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"kept\nlost")
     tracker = Tracker(path, ("a", "b"), (1.0, 2.0), groups, length=5)
-    tracker.add(torch.tensor([[1.0, 0.0], [3.0, 0.5]]), torch.tensor([0.1, 0.9]), torch.tensor([0, 2]), 1.0)
-    tracker.add(torch.tensor([[5.0, 1.0]]), torch.tensor([1.0]), torch.tensor([2]), 3.0)
+    tracker.add(torch.tensor([[1.0, 0.0], [3.0, 0.5]]), torch.tensor([0.1, 0.9]), torch.tensor([0, 2]), 1.0, 2.0)
+    tracker.add(torch.tensor([[5.0, 1.0]]), torch.tensor([1.0]), torch.tensor([2]), 3.0, 7.0)
+    assert tracker.note == "loss 4.5"
     tracker.write(2, 3, 1.5, 0.1)
     tracker.write(3, 3, 1.5, 0.1)  # nothing new, no line
     tracker.close()

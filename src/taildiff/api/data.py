@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from taildiff.api.progress import reporting
+from taildiff.device import chosen_device
 from taildiff.errors import InputError
 from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress, log
@@ -96,6 +97,7 @@ def encode(
     out: AnyPath,
     batch_size: int = 16,
     overwrite: bool = False,
+    device: str | None = None,
     progress: bool | Progress = False,
 ) -> "LatentStore":
     """Write the latents that a VAE makes of a store's training images; the same call resumes after an interruption.
@@ -106,6 +108,7 @@ def encode(
         out: the latents to write.
         batch_size: images read at a time.
         overwrite: replace existing latents.
+        device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
 
     Raises:
@@ -117,7 +120,7 @@ def encode(
 
     place = output_path(out)
     source = open_store(store, batch_size)
-    loaded = open_vae(vae, source)
+    loaded = open_vae(vae, source, device)
     if not is_latents(place) and not affordable(source):
         log.info(
             f"{source.root} is too large to be verified on every run; to verify it: taildiff data show PATH --verify"
@@ -135,9 +138,8 @@ def open_store(store: "AnyPath | Store", batch_size: int) -> "Store":
     return store if isinstance(store, Store) else Store.open(text_path(store, "store"))
 
 
-def open_vae(vae: str, store: "Store") -> "VAE":
-    """The VAE for the images of a store, on the best device."""
-    from taildiff.models.codec import load_vae
-    from taildiff.sampling.generate import best_device  # torch
+def open_vae(vae: str, store: "Store", device: str | None = None) -> "VAE":
+    """The VAE for the images of a store, on a device by name or the best one; `SpecError` for one that is not there."""
+    from taildiff.models.codec import load_vae  # torch
 
-    return load_vae(vae, (store.meta.height, store.meta.width), best_device(), store.meta.channels)
+    return load_vae(vae, (store.meta.height, store.meta.width), chosen_device(device), store.meta.channels)

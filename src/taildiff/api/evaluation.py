@@ -73,6 +73,7 @@ def evaluate(
     trained_on: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     vae: str | None = None,
+    device: str | None = None,
     progress: bool | Progress = False,
     **fields: Unpack[EvaluationFields],
 ) -> Evaluation:
@@ -88,6 +89,7 @@ def evaluate(
         trained_on: for images: the run, store or folder that their model was trained on; decides head, body and tail.
         out: for images: where the evaluation goes; default: beside them.
         vae: where the VAE of a run on latents is now, if it moved.
+        device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **fields: fields of `EvalSpec` and of its `SamplingSpec`: guidance, metrics, features, per_class, seeds, …
 
@@ -100,4 +102,4 @@ def evaluate(
         text_path(source, "source"), fields, spec=spec, data=data, step=step, trained_on=trained_on, out=place, vae=vae
     )
     with reporting(progress) as report:
-        return Evaluation.read(wanted.run(report).root)
+        return Evaluation.read(wanted.run(report, device).root)

@@ -12,6 +12,7 @@ from taildiff.data.latents import LatentStore, is_latents, pixels_of
 from taildiff.data.locate import store_of
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store, is_store
+from taildiff.device import chosen_device
 from taildiff.errors import SpecError
 from taildiff.io.staging import put_back
 from taildiff.log import Progress, log, silent
@@ -46,9 +47,10 @@ class Request:
         """Whether the source is images instead of a run."""
         return is_images(self.source)
 
-    def run(self, progress: Progress = silent) -> EvalDir:
-        """Evaluate; the folder of the finished evaluation."""
-        return _evaluate_images(self, progress) if self.of_images else _evaluate_run(self, progress)
+    def run(self, progress: Progress = silent, device: str | None = None) -> EvalDir:
+        """Evaluate on a device by name, or the best one; the folder of the finished evaluation."""
+        chosen = chosen_device(device)
+        return _evaluate_images(self, progress, chosen) if self.of_images else _evaluate_run(self, progress, chosen)
 
     def reference_of_run(self, progress: Progress = silent) -> Store:
         """The store that a run is compared with."""
@@ -143,16 +145,15 @@ def evaluations_of(source: Path) -> Path:
     return path.with_name(f"{path.name}-evals")
 
 
-def _evaluate_run(request: Request, progress: Progress) -> EvalDir:
+def _evaluate_run(request: Request, progress: Progress, device: str) -> EvalDir:
     store = request.reference_of_run(progress)
     from taildiff.evaluation.evaluate import evaluate  # torch
-    from taildiff.sampling.generate import best_device
 
     run = RunDir(request.source)
-    return evaluate(run, store, request.spec, progress, best_device(), request.step, request.vae)
+    return evaluate(run, store, request.spec, progress, device, request.step, request.vae)
 
 
-def _evaluate_images(request: Request, progress: Progress) -> EvalDir:
+def _evaluate_images(request: Request, progress: Progress, device: str) -> EvalDir:
     if request.data is None:
         raise SpecError(f"give the real images to compare {request.source} with: --data STORE, FOLDER or NPZ")
     from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
@@ -164,12 +165,11 @@ def _evaluate_images(request: Request, progress: Progress) -> EvalDir:
         read_statistics,
     )
     from taildiff.evaluation.pipeline import EvaluationsDir
-    from taildiff.sampling.generate import best_device
 
     home = EvaluationsDir(request.out or evaluations_of(request.source))
     if is_npz(request.data) and (moments := read_statistics(request.data)) is not None:
         images = open_unmatched(request.source, home.cache, progress)
-        return evaluate_statistics(images, moments, request.spec, home, progress, best_device())
+        return evaluate_statistics(images, moments, request.spec, home, progress, device)
     shared = EvaluationsDir(evaluations_of(request.data))  # its classifier is trained once, whatever it evaluates
     real, notes = open_reference(request.data, shared.cache, progress)
     images = open_images(request.source, real, folder_names(real.meta.class_names), home.cache, progress)
@@ -178,7 +178,7 @@ def _evaluate_images(request: Request, progress: Progress) -> EvalDir:
     if request.trained_on:
         counts, index = _training_images(request.trained_on, real, home.cache, progress)
         trained = TrainingImages(counts, index)
-    return evaluate_images(images, real, request.spec, home, trained, progress, best_device())
+    return evaluate_images(images, real, request.spec, home, trained, progress, device)
 
 
 def _training_images(

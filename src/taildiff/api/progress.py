@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from taildiff.distributed import is_local_rank_zero
-from taildiff.log import Progress, silent
+from taildiff.log import Progress, Stage, silent
 from taildiff.text import forgiving, shown
 
 QUIET_SECONDS = 15.0
@@ -49,15 +49,18 @@ def progress_bar() -> Iterator[Progress]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
 
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate()
+    columns = (
+        *(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate()),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     bars = Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=SafeConsole(stderr=True))
     tasks: dict[str, Any] = {}
 
     def report(stage: str, done: int, total: int, /) -> None:
         with forgiving(sys.stderr):
             if stage not in tasks:
-                tasks[stage] = bars.add_task(shown(stage), total=total, completed=0)
-            bars.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = bars.add_task(shown(stage), total=total, completed=0, note="")
+            bars.update(tasks[stage], completed=done, total=total, note=_note(stage))
 
     with forgiving(sys.stderr):
         bars.start()
@@ -66,6 +69,10 @@ def progress_bar() -> Iterator[Progress]:
     finally:
         with forgiving(sys.stderr):
             bars.stop()
+
+
+def _note(stage: str) -> str:
+    return stage.note if isinstance(stage, Stage) else ""
 
 
 def _lines() -> Callable[[str, int, int], None]:
@@ -80,8 +87,10 @@ def _lines() -> Callable[[str, int, int], None]:
         printed[stage] = now
         rate = (done - first) / (now - start) if now > start and done > first else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        speed = f" ({rate:.1f}/s{left})" if rate else ""
+        note = f", {_note(stage)}" if _note(stage) else ""
         with forgiving(sys.stderr):
-            sys.stderr.write(f"{shown(stage)}: {done}/{total}" + (f" ({rate:.1f}/s{left})\n" if rate else "\n"))
+            sys.stderr.write(f"{shown(stage)}: {done}/{total}{speed}{note}\n")
             sys.stderr.flush()
 
     return report

@@ -12,6 +12,7 @@ from taildiff.api.fields import SamplingFields
 from taildiff.api.output import ARRAYS, output_file
 from taildiff.api.progress import reporting
 from taildiff.data.class_names import position
+from taildiff.device import chosen_device
 from taildiff.errors import SpecError, unknown
 from taildiff.evaluation.best_guidance import DefaultGuidance, default_guidance
 from taildiff.io.checksum import json_sha256
@@ -43,16 +44,17 @@ def load(
         run: the run's folder.
         weights: `ema`, the averaged weights, or `raw`, those of the last step.
         step: the step of the weights.
-        device: default: `cuda` where there is one, else `cpu`.
+        device: `cpu`, `cuda` or `mps`, also `cuda:1`; default: `cuda` where there is one, else `cpu`.
         vae: where the VAE of a run on latents is now, if it moved.
 
     Raises:
         RunError: when there is no run, or it has no such weights.
+        SpecError: for a device that this machine lacks.
     """
     from taildiff.api.model import Model  # torch
-    from taildiff.sampling.generate import best_device, load_model
+    from taildiff.sampling.generate import load_model
 
-    return Model(**vars(load_model(RunDir(Path(run)), weights, device or best_device(), step, vae)))
+    return Model(**vars(load_model(RunDir(Path(run)), weights, chosen_device(device), step, vae)))
 
 
 def sample(
@@ -65,6 +67,7 @@ def sample(
     format: FileFormat = "png",
     vae: str | None = None,
     batch_size: int | None = None,
+    device: str | None = None,
     progress: bool | Progress = False,
     **sampling: Unpack[SamplingFields],
 ) -> Path:
@@ -82,20 +85,21 @@ def sample(
         format: `png`, or `npz` with `images` (N, H, W, C), `labels` (N,) and `class_names`.
         vae: where the VAE of a run on latents is now, if it moved.
         batch_size: images sampled together; changes speed and memory only.
+        device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **sampling: fields of `SamplingSpec`: sampler, steps, spacing, exponent, rho, variance, seed, weights, clip.
 
     Raises:
-        TaildiffError: for an output that exists, a class or setting that does not, a run without weights, or guidance
-            on a null label that was never trained.
+        TaildiffError: for an output that exists, a class, setting or device that does not, a run without weights, or
+            guidance on a null label that was never trained.
     """
     spec, place, directory = parse(SamplingSpec, sampling), output_path(out), RunDir(Path(run))
     labels = requested_labels(directory, place, per_class, classes, format, batch_size)
-    guidance = chosen_guidance(directory, guidance).value
+    guidance, device = chosen_guidance(directory, guidance).value, chosen_device(device)
     with claimed(place, format):
-        from taildiff.sampling.generate import best_device, generate, image_array, load_model  # torch
+        from taildiff.sampling.generate import generate, image_array, load_model  # torch
 
-        model = load_model(directory, spec.weights, best_device(), vae=vae)
+        model = load_model(directory, spec.weights, device, vae=vae)
         key = json_sha256([model.weights_hash, spec.model_dump(mode="json"), guidance, labels.tolist()])
         with image_array(place, model.facts, len(labels), key, held=True) as array:
             with reporting(progress) as report:

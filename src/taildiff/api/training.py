@@ -97,6 +97,7 @@ def train(
     stop_at: int | None = None,
     max_time: float | None = None,
     start_from: AnyPath | None = None,
+    device: str | None = None,
     progress: bool | Progress = False,
     command: Sequence[str] = (),
     **fields: Unpack[RunFields],
@@ -113,6 +114,8 @@ def train(
         max_time: stop after this many seconds; the same call resumes.
         start_from: begin with these weights: a run (its newest), a weights file or an official checkpoint. Rows of the
             label table are carried over by class name; new classes are logged.
+        device: `cpu`, `cuda` or `mps`, which may be another one when a run is resumed; default: `cuda` where there is
+            one, else `cpu`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         command: recorded in run.json.
         **fields: top-level fields of `RunSpec`: steps, seed, batch_size, devices, …
@@ -132,7 +135,7 @@ def train(
 
     stop, weights = StopRule(stop_at, max_time), None if start_from is None else text_path(start_from, "--from")
     with reporting(progress) as report:
-        outcome = run_training(run, spec, store, stop, weights, list(command), report)
+        outcome = run_training(run, spec, store, stop, weights, list(command), report, device)
     if outcome.signal:
         raise Interrupted(Run(run.root, outcome), outcome)
     return Run(run.root, outcome)

@@ -5,8 +5,10 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import field, fields, is_dataclass, make_dataclass
 from io import StringIO
-from typing import TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from pydantic import ValidationError
@@ -14,6 +16,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from taildiff.api.terminal import SafeConsole
+from taildiff.device import DeviceName
 from taildiff.distributed import is_local_rank_zero, is_rank_zero
 from taildiff.errors import SpecError
 from taildiff.log import log
@@ -24,17 +27,26 @@ from taildiff.text import forgiving, shown
 console = SafeConsole()
 errors = SafeConsole(stderr=True)
 T = TypeVar("T")
+QUIET = "--quiet"
+DeviceOption = Annotated[
+    DeviceName | None,
+    tyro.conf.arg(metavar="{cpu,cuda,mps}", help="Where to compute [default: cuda where there is one, else cpu]."),
+]
+"""The option `--device` of every verb that computes with a network."""
 
 
 def parse_options(
     options: type[T], args: Sequence[str], prog: str, default: T | None = None, description: str | None = None
 ) -> T:
-    """Options from a dataclass or spec; a wrong option prints an error and exits with 2."""
+    """Options from a dataclass, with `--quiet` besides; a wrong option prints an error and exits with 2."""
     config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
+    full, args = _with_quiet(options), _joined(args, _lists(options))
+    if default is not None:
+        default = full(**{each.name: getattr(default, each.name) for each in fields(default)})  # pyright: ignore[reportArgumentType]
     try:
         with _guarded(args):
             parsed = tyro.cli(
-                options, prog=prog, args=list(args), default=default, description=description, config=config
+                full, prog=prog, args=args, default=default, description=description or options.__doc__, config=config
             )
     except ValidationError as error:  # a value of the right type, out of bounds
         raise SpecError(explain(error)) from None
@@ -43,6 +55,45 @@ def parse_options(
         if isinstance(value, int) and value not in INTEGERS:  # a spec checks its own
             raise SpecError(f"--{name.replace('_', '-')}: must have at most {len(str(INTEGERS[-1]))} digits")
     return parsed
+
+
+def _with_quiet(options: type[T]) -> type[T]:
+    """The dataclass with a field for `--quiet`, which `start_output` has obeyed by then."""
+    assert is_dataclass(options)
+    what = "Print only warnings, errors and what was asked for: no progress, no summary, no next commands."
+    quiet = ("quiet", Annotated[bool, tyro.conf.arg(help=what)], field(default=False))
+    return make_dataclass(options.__name__, [quiet], bases=(options,), frozen=True, kw_only=True)
+
+
+def _lists(options: type) -> set[str]:
+    """The flags of fields that take any number of values."""
+    hints = get_type_hints(options)
+    return {f"--{name.replace('_', '-')}" for name, hint in hints.items() if _is_list(hint)}
+
+
+def _is_list(hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return any(map(_is_list, get_args(hint)))
+    return get_origin(hint) is tuple and Ellipsis in get_args(hint)
+
+
+def _joined(args: Sequence[str], lists: set[str]) -> list[str]:
+    """`--classes A --out X --classes B` as `--classes A B --out X`: the parser would keep the last value alone."""
+    part: list[str] = []
+    parts, of_list = [part], dict[str, list[str]]()
+    for arg in args:
+        flag, equals, value = arg.partition("=")
+        if flag in of_list:
+            part = of_list[flag]
+            part += [value] if equals else []
+        elif arg.startswith("--"):
+            part = [flag, value] if flag in lists and equals else [arg]
+            parts.append(part)
+            if flag in lists:
+                of_list[flag] = part
+        else:
+            part.append(arg)
+    return [arg for part in parts for arg in part]
 
 
 @contextmanager
@@ -84,13 +135,20 @@ def guidances(guidance: Sequence[float], omega: Sequence[float], default: Sequen
     return values
 
 
-def print_line(text: str, style: str = "") -> None:
+def print_line(text: str) -> None:
     """Print text as it is: without markup and line breaks, so that paths can be copied."""
-    console.print(Text(shown(text), style), soft_wrap=True)
+    console.print(Text(shown(text)), soft_wrap=True)
+
+
+def print_note(text: str) -> None:
+    """Print a warning about a result; also with `--quiet`, then on stderr."""
+    (errors if console.quiet and is_rank_zero() else console).print(Text(shown(text), "yellow"), soft_wrap=True)
 
 
 def next_steps(*commands: str) -> None:
     """Print the commands that are likely next."""
+    if not wants_progress():
+        return
     console.print("\n[bold]next[/]")
     for command in commands:
         console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
@@ -109,12 +167,26 @@ def _quoted(word: str) -> str:
     return f"$'{shown(plain)}'"
 
 
-def report_on_rank_zero() -> None:
-    """Print what the library logs, on stderr; of several processes that train together, only rank zero prints."""
-    console.quiet = not is_rank_zero()
-    log.setLevel(logging.INFO)
+def start_output(args: Sequence[str]) -> None:
+    """Print what the library logs, on stderr; of several processes that train together, only rank zero prints.
+
+    With `--quiet` among the arguments: warnings and errors alone, and the answer of a verb that writes no file.
+    """
+    quiet = QUIET in args
+    answers = bool({"-h", "--help", "--dry-run"} & {*args}) or bool({args[0], " ".join(args[:2])} & _ANSWERS)
+    console.quiet = not is_rank_zero() or (quiet and not answers)
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
     if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):
         log.addHandler(_ConsoleHandler())
+
+
+_ANSWERS = {"compare", "recipes", "data show", "study status"}
+"""Verbs whose result is what they print."""
+
+
+def wants_progress() -> bool:
+    """Whether the command line was given without `--quiet`."""
+    return log.level < logging.WARNING
 
 
 class _ConsoleHandler(logging.Handler):

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from taildiff.api.results import compare
-from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
+from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line, print_note
 from taildiff.comparison.render import change, guidance_text, shown, titles, where
 from taildiff.comparison.settings import only_seeds_differ
 from taildiff.comparison.table import ComparisonTable, Line
@@ -49,7 +49,7 @@ def main(args: Sequence[str]) -> int:
     if not options.over_seeds and (names := only_seeds_differ(paths)):
         notes = (f"{names} differ only in the seed: --over-seeds shows their mean and spread in one column",)
     for note in (*table.verdict.notes, *table.notes, *notes):
-        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+        print_note(f"note: {note}")
     if options.out:
         print_line(f"\ntable: {options.out}")
     if all(RunDir(path).exists() for path in paths):

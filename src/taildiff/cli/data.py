@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from taildiff.api.data import find_source, holding_out, prepare
-from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
+from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line, print_note
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, resumable_progress
 from taildiff.cli.encode import main as encode
@@ -81,6 +81,7 @@ def main(args: list[str]) -> int:
 
 def parse_prepare(args: list[str]) -> Prepare:
     """The options of `taildiff data prepare`; with an importer named, `--help` is about this one."""
+    args = _with_importer(args)
     named = [importers()[arg] for arg in args if arg in importers()]
     if len(args) == 1 and named:
         find(args[0])  # raises, with what the importer needs
@@ -90,6 +91,23 @@ def parse_prepare(args: list[str]) -> Prepare:
     more = f"\n\n{about[0].usage}" if about else ""
     description = f"{Prepare.__doc__}\n\n  importer         SOURCE               what it reads\n{table}{more}"
     return parse_options(_with_options(chosen), args, "taildiff data prepare", description=description)
+
+
+def _with_importer(args: list[str]) -> list[str]:
+    """The arguments with the importer for a path that stands in its place; `InputError` where --out lacks."""
+    if not args or args[0].startswith("-") or args[0] in importers():
+        return args
+    source = Path(args[0])
+    if not source.exists() and "/" not in args[0]:
+        return args
+    kind = {".npz": "npz", ".parquet": "parquet", ".csv": "table"}.get(source.suffix.lower())
+    args = [kind or "folder", *args]
+    if not any(arg == "--out" or arg.startswith("--out=") for arg in args) and not {"-h", "--help"} & {*args}:
+        out = Path("data", source.resolve().stem)
+        out = out.with_name(f"{out.name}-store") if out.exists() else out
+        whole = command_line("data", "prepare", *args, "--out", out)
+        raise InputError(f"give the store to write, such as: {whole}")
+    return args
 
 
 def _with_options(chosen: Sequence["Importer"]) -> type[Prepare]:
@@ -137,11 +155,11 @@ def _prepare(options: Prepare) -> None:
         )
     meta = store.meta
     for name in meta.skipped_names:
-        print_line(f"skipped {name}", "yellow")
+        print_note(f"skipped {name}")
     if meta.skipped > len(meta.skipped_names):
-        print_line(f"… and {meta.skipped - len(meta.skipped_names)} more", "yellow")
+        print_note(f"… and {meta.skipped - len(meta.skipped_names)} more")
     for note in meta.notes:
-        print_line(note, "yellow")
+        print_note(note)
     lead = "Already prepared" if existed and not options.overwrite else "Prepared"
     skipped = f" ({meta.skipped:,} broken skipped)" if meta.skipped else ""
     print_line(
@@ -178,4 +196,4 @@ def _print_plan(options: Prepare) -> None:
         f"{len(source.class_names)} classes{held_out}, at {size}×{size} pixels, in {options.out}"
     )
     for note in (*source.remarks, *source.strict_notes):
-        print_line(note, "yellow")
+        print_note(note)

@@ -11,9 +11,17 @@ from rich.markup import escape
 
 from taildiff.api.evaluation import evaluate
 from taildiff.api.output import PAGE, output_file
-from taildiff.api.progress import progress_bar
+from taildiff.api.progress import reporting
 from taildiff.api.training import Interrupted, train
-from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
+from taildiff.cli.common import (
+    DeviceOption,
+    command_line,
+    console,
+    next_steps,
+    parse_options,
+    print_line,
+    wants_progress,
+)
 from taildiff.cli.report import print_summary
 from taildiff.data.locate import embedded_digits
 from taildiff.data.longtail import Split
@@ -40,6 +48,7 @@ class Options:
     """The same steps in under 90 seconds; too short for legible digits."""
     out: Path | None = None
     """The output folder [default: runs/demo, or runs/demo-quick]."""
+    device: DeviceOption = None
     dry_run: bool = False
     """Print the resolved specs as JSON and do nothing."""
 
@@ -53,21 +62,22 @@ def main(args: list[str]) -> int:
         runs = {str(run.root): spec.model_dump(mode="json") for run, spec in plans.items()}
         print(json.dumps({"runs": runs, "evaluation": evaluation(options.quick).model_dump(mode="json")}, indent=1))
         return 0
+    measured = evaluation(options.quick)
     page = output_file(out / "report.html", PAGE)
     store = embedded_digits(out / "data")
     introduce(store)
     started, command = time.monotonic(), ["taildiff", "demo", *args]
-    with progress_bar() as progress:
+    with reporting(wants_progress()) as progress:
         for run, spec in plans.items():
             try:
-                train(spec, out=run.root, data=store, progress=progress, command=command)
+                train(spec, out=run.root, data=store, device=options.device, progress=progress, command=command)
             except Interrupted as interrupted:
                 again = escape(shlex.join(command))
                 with forgiving(sys.stdout):
                     console.print(f"[yellow]stopped[/], everything is saved; to resume: {again}", soft_wrap=True)
                 return 128 + (interrupted.outcome.signal or 0)
             stages = prefixed(progress, run.root.name)
-            evaluate(run.root, data=store.root, spec=evaluation(options.quick), progress=stages)
+            evaluate(run.root, data=store.root, spec=measured, device=options.device, progress=stages)
     conclude(list(plans), page, time.monotonic() - started)
     return 0
 

@@ -9,8 +9,8 @@ import tyro
 from rich.filesize import decimal
 
 from taildiff.api.data import encode, open_store, open_vae
-from taildiff.api.progress import progress_bar
-from taildiff.cli.common import command_line, next_steps, print_line
+from taildiff.api.progress import reporting
+from taildiff.cli.common import DeviceOption, command_line, next_steps, print_line, wants_progress
 from taildiff.log import log
 from taildiff.recipes.checks import OLTR_IMAGES
 from taildiff.spec import DataFacts
@@ -38,6 +38,7 @@ class Encode:
     """Images encoded at a time."""
     overwrite: bool = False
     """Replace existing latents at --out."""
+    device: DeviceOption = None
     dry_run: bool = False
     """Check the store and the VAE and print what would be written; write nothing."""
 
@@ -57,6 +58,7 @@ def main(options: Encode) -> None:
             out=options.out,
             batch_size=options.batch_size,
             overwrite=options.overwrite,
+            device=options.device,
             progress=progress,
         )
     _print_latents("Already encoded" if existed else "Encoded", latents.info, options.out)
@@ -70,7 +72,7 @@ def _dry(options: Encode) -> None:
     from taildiff.data.encode import plan
 
     store = open_store(options.store, options.batch_size)
-    info, done = plan(store, options.out, open_vae(options.vae, store).facts, options.overwrite)
+    info, done = plan(store, options.out, open_vae(options.vae, store, options.device).facts, options.overwrite)
     _print_latents("Already encoded" if done else "Would encode", done.info if done else info, options.out)
 
 
@@ -86,7 +88,7 @@ def resumable_progress(out: Path) -> "Iterator[Progress]":
     from taildiff.io.staging import partial
 
     try:
-        with progress_bar() as progress:
+        with reporting(wants_progress()) as progress:
             yield progress
     except KeyboardInterrupt:
         if (unfinished := partial(out)).exists():

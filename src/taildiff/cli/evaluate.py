@@ -11,7 +11,18 @@ from rich.table import Table as Grid
 
 from taildiff.api.evaluation import Evaluation, evaluate
 from taildiff.api.evaluation_request import Request, request
-from taildiff.cli.common import command_line, console, guidances, next_steps, numbers, parse_options, print_line
+from taildiff.cli.common import (
+    DeviceOption,
+    command_line,
+    console,
+    guidances,
+    next_steps,
+    numbers,
+    parse_options,
+    print_line,
+    print_note,
+    wants_progress,
+)
 from taildiff.errors import SpecError
 from taildiff.evaluation.overview import Overview, classifier_line, overview, overview_metrics
 from taildiff.spec import CHEAP, EvalSpec, SamplingSpec
@@ -67,6 +78,7 @@ class Evaluate:
     """For existing images: where the evaluation goes [default: beside them, with -evals at the end]."""
     vae: str | None = None
     """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub; default: where it was."""
+    device: DeviceOption = None
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
     dry_run: bool = False
     """Print what would be done and do nothing."""
@@ -80,7 +92,7 @@ def main(args: list[str]) -> int:
     if options.dry_run:
         _dry(request(options.run, fields, **places))
         return 0
-    evaluation = evaluate(options.run, progress=True, **places, **fields)
+    evaluation = evaluate(options.run, progress=wants_progress(), device=options.device, **places, **fields)
     print_summary(evaluation)
     if evaluation.table.definition.source == "images":
         next_steps(command_line("compare", options.run, "OTHER"))
@@ -108,7 +120,7 @@ def print_summary(evaluation: Evaluation) -> None:
     for start in range(0, len(metrics), _COLUMNS):
         console.print(_grid(overview(table, metrics[start : start + _COLUMNS])))
     for note in table.notes:
-        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+        print_note(f"note: {note}")
     print_line(f"\ntable:  {evaluation.folder / 'table.csv'}")
 
 

@@ -5,6 +5,7 @@ traceback in a log file; 2 wrong input; 129, 130 and 143 stopped by a closed ter
 Ctrl-C or SIGTERM, with everything saved.
 """
 
+import difflib
 import errno
 import importlib
 import itertools
@@ -19,6 +20,11 @@ from taildiff.text import show_everything
 
 GRACE = 3.0
 """Seconds for the first process to report an error; a process still running after them failed on its own."""
+SYNONYMS = {
+    **{word: ("data", word) for word in ("prepare", "show", "encode")},
+    **{"import": ("data", "prepare"), "generate": ("sample",), "eval": ("evaluate",), "fit": ("train",)},
+}
+"""Words that stand for a verb: parts of a longer command, and what other tools call it."""
 VERBS = {
     "demo": "train two models on long-tailed digits, evaluate and compare them; a report in ten minutes",
     "data": "prepare images (data prepare), encode them as latents (data encode), describe both (data show)",
@@ -123,19 +129,31 @@ def _about_file(error: OSError) -> str:
 
 
 def _dispatch(args: list[str]) -> int:
+    while args[:1] == ["--quiet"]:  # before the verb as well
+        args = [*args[1:2], "--quiet", *args[2:]] if args[1:] else []
     if not args or args[0] in ("-h", "--help", "help"):
         return _help()
     if args[0] in ("-V", "--version"):
         print(f"taildiff {__version__}")
         return 0
     _refuse_empty(args)
-    from taildiff.cli.common import report_on_rank_zero
+    from taildiff.cli.common import start_output
+    from taildiff.log import log
 
-    report_on_rank_zero()
-    verb, rest = args[0], args[1:]
-    if verb not in VERBS:
-        raise SpecError(unknown("verb", verb, VERBS))
-    return importlib.import_module(f"taildiff.cli.{verb}").main(rest)
+    word, args = args[0], [*SYNONYMS.get(args[0], args[:1]), *args[1:]]
+    start_output(args)
+    if args[0] not in VERBS:
+        raise SpecError(_unknown_verb(word))
+    if word not in VERBS:
+        log.info(f"{word} is taken for: taildiff {' '.join(SYNONYMS[word])}")
+    return importlib.import_module(f"taildiff.cli.{args[0]}").main(args[1:])
+
+
+def _unknown_verb(word: str) -> str:
+    closest = difflib.get_close_matches(word, [*VERBS, *SYNONYMS], n=1)
+    if closest and closest[0] in SYNONYMS:
+        return f"unknown verb '{word}': did you mean 'taildiff {' '.join(SYNONYMS[closest[0]])}'?"
+    return unknown("verb", word, VERBS)
 
 
 def _refuse_empty(args: list[str]) -> None:
@@ -150,10 +168,14 @@ def _refuse_empty(args: list[str]) -> None:
 def _help() -> int:
     from rich.table import Table
 
-    from taildiff.cli.common import console
+    from taildiff.cli.common import console, start_output
 
+    start_output(["--help"])
     console.print("[bold]taildiff[/]: train, sample and evaluate diffusion models on long-tailed image data\n")
-    console.print("usage: taildiff VERB …   (taildiff VERB --help lists its options)\n", markup=False)
+    console.print(
+        "usage: taildiff VERB …   (taildiff VERB --help lists its options; --quiet goes with every verb)\n",
+        markup=False,
+    )
     table = Table.grid(padding=(0, 3))
     for verb, what in VERBS.items():
         table.add_row(f"  [cyan]{verb}[/]", what)

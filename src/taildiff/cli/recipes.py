@@ -1,14 +1,14 @@
 """`taildiff recipes`: the list of recipes."""
 
-from taildiff.cli.common import console, next_steps
+from taildiff.cli.common import QUIET, console, next_steps
 from taildiff.errors import SpecError
 from taildiff.recipes import METHODS, NAMES, describe
 
 
 def main(args: list[str]) -> int:
     """List all recipes with their commands and costs."""
-    if args and args[0] not in ("-h", "--help"):
-        raise SpecError(f"taildiff recipes takes no options, not {args[0]}")
+    if odd := [arg for arg in args if arg not in ("-h", "--help", QUIET)]:
+        raise SpecError(f"taildiff recipes takes no options, not {odd[0]}")
     for name in NAMES:
         console.print(f"[bold cyan]{name}[/]", highlight=False)
         text = "  " + describe(name).replace("\n", "\n  ")

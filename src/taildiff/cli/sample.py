@@ -7,7 +7,15 @@ from typing import Annotated
 import tyro
 
 from taildiff.api.sampling import chosen_guidance, requested_labels, sample
-from taildiff.cli.common import command_line, guidances, next_steps, parse_options, print_line
+from taildiff.cli.common import (
+    DeviceOption,
+    command_line,
+    guidances,
+    next_steps,
+    parse_options,
+    print_line,
+    wants_progress,
+)
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import FileFormat
 from taildiff.spec import SamplingSpec
@@ -24,7 +32,7 @@ class Options:
     per_class: int = 8
     """Images per class."""
     classes: tuple[str, ...] = ()
-    """Only these classes, by name."""
+    """Only these classes, by name: --classes A B, or --classes A --classes B."""
     guidance: float | None = None
     """g in null + g (conditional - null); 1 is none [default: the best of the run's evaluations; without any 1.5, or 1
     where the null label was never trained]."""
@@ -37,6 +45,7 @@ class Options:
     """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub; default: where it was."""
     batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Images sampled together; changes speed and memory only [default: 256, fewer large images]."""
+    device: DeviceOption = None
     dry_run: bool = False
     """Print what would be sampled and do nothing."""
 
@@ -61,7 +70,8 @@ def main(args: list[str]) -> int:
         format=options.format,
         vae=options.vae,
         batch_size=options.batch_size,
-        progress=True,
+        device=options.device,
+        progress=wants_progress(),
         **options.sampling.model_dump(),
     )
     print_line(f"{count} images at guidance {guidance:g} in {out}")

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 
 from taildiff import study
 from taildiff.api.training import Interrupted
-from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
+from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line, wants_progress
 from taildiff.errors import InputError, unknown
 from taildiff.study.verbs import Status
 from taildiff.text import forgiving
@@ -92,7 +92,7 @@ def _run(options: Run, args: list[str]) -> int:
             options.out,
             retry_failed=options.retry_failed,
             dry_run=options.dry_run,
-            progress=True,
+            progress=wants_progress(),
             command=command,
         )
     except Interrupted as interrupted:

@@ -13,7 +13,7 @@ import tyro
 from rich.markup import escape
 
 from taildiff.api.training import Interrupted, Run, data_of, starting_spec, train
-from taildiff.cli.common import command_line, console, next_steps, parse_options
+from taildiff.cli.common import DeviceOption, command_line, console, next_steps, parse_options, wants_progress
 from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
@@ -58,6 +58,7 @@ class Options:
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Start from these weights: another run (its newest), a file under its weights/, or an official checkpoint. Classes
     are matched by name; new ones start with fresh rows of the label table."""
+    device: DeviceOption = None
     dry_run: bool = False
     """Check that the settings fit --data, print the resolved spec as JSON, and do nothing."""
 
@@ -93,7 +94,8 @@ def main(args: list[str]) -> int:
             stop_at=options.stop_at,
             max_time=max_time,
             start_from=options.start_from,
-            progress=True,
+            device=options.device,
+            progress=wants_progress(),
             command=command,
         )
     except Interrupted as interrupted:
@@ -130,6 +132,9 @@ def _about(name: str) -> str:
 def _default(name: str, args: list[str]) -> RunSpec:
     """The recipe before its options, for the data and with the method that they name."""
     facts = None
+    if name not in NAMES and not name.endswith(".json") and Path(name).exists():
+        command = command_line("train", "auto-ccua", "--data", name, "--out", "runs/NAME")
+        raise SpecError(f"give a recipe, then the data, as in: {command}")
     if name in FOR_DATA:
         place, example = last_value(args, "--data"), EXAMPLE if {"-h", "--help"} & set(args) else None
         facts = open_data(Path(place)).facts if place else example

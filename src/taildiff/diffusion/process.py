@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from taildiff.device import widest
 from taildiff.diffusion.prediction import Prediction, target
 from taildiff.diffusion.random_tensors import RandomTensors
 
@@ -77,7 +78,7 @@ class DDPM:
         return (s * self.timesteps).round().long().clamp(0, self.timesteps - 1)
 
     def coefficients(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) in float64."""
+        """(alpha, sigma) in float64, or the widest type that the device has."""
         alpha_bar = self._table(s.device)[self.index(s)]
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
@@ -86,7 +87,7 @@ class DDPM:
         if device == self.alpha_bar.device:
             return self.alpha_bar
         if device not in self._copies:
-            self._copies[device] = self.alpha_bar.to(device)
+            self._copies[device] = self.alpha_bar.to(device, widest(device))
         return self._copies[device]
 
     def draw(self, n: int, random: RandomTensors) -> Tensor:

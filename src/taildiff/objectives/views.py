@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from taildiff.device import wide, widest
 from taildiff.losses.noise_weight import noise_weight
 
 
@@ -101,7 +102,7 @@ def select(view: Null, s: Tensor, dropped: Tensor, u: Tensor, parts: int = 1) ->
     Spare rows make the number divisible by `parts`.
     """
     m = rows_of(view, len(s))
-    weight = noise_weight(s.double(), view.noise_weight, view.exponent)
+    weight = noise_weight(wide(s), view.noise_weight, view.exponent)
     if view.uniform_share:
         share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
         weight = view.uniform_share / len(s) + (1 - view.uniform_share) * share
@@ -141,14 +142,14 @@ def labels_of(view: View, y: Tensor, dropped: Tensor, null_label: int, u: Tensor
         case SampledLabel(probabilities):
             assert u is not None
             cumulative = _cumulative(probabilities, y.device)
-            return torch.searchsorted(cumulative, u.double() * cumulative[-1], right=True).clamp(max=null_label - 1)
+            return torch.searchsorted(cumulative, wide(u) * cumulative[-1], right=True).clamp(max=null_label - 1)
         case OtherClass():
             assert u is not None
-            step = (u.double() * (null_label - 1)).long().clamp(max=null_label - 2)  # 0..C-2
+            step = (wide(u) * (null_label - 1)).long().clamp(max=null_label - 2)  # 0..C-2
             return (y + 1 + step) % null_label
 
 
 @lru_cache(maxsize=8)
 def _cumulative(probabilities: tuple[float, ...], device: torch.device) -> Tensor:
-    """(C,) float64; cached, because copying it to a GPU in every step would stall each step."""
-    return torch.tensor(probabilities, dtype=torch.float64, device=device).cumsum(0)
+    """(C,), float64 where there is one; cached, because copying it to a GPU in every step would stall each step."""
+    return torch.tensor(probabilities, dtype=widest(device), device=device).cumsum(0)

@@ -60,11 +60,6 @@ class TrainedModel:
     """Whether the null label was trained; without it there is no guidance."""
 
 
-def best_device() -> str:
-    """`cuda` if there is a GPU, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def load_model(
     run: RunDir, weights: str = "ema", device: str = "cpu", step: int | None = None, vae: str | None = None
 ) -> TrainedModel:

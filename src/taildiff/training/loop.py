@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from taildiff.data.batches import Batch, Batches
+from taildiff.device import wide
 from taildiff.engine import Engine
 from taildiff.errors import NonFiniteError, RunError
 from taildiff.io.png import grid, write_png
-from taildiff.log import Progress, log
+from taildiff.log import Progress, Stage, log
 from taildiff.models.codec import Codec
 from taildiff.objectives.objective import Draws, Objective, StepLoss, Streams
 from taildiff.rng import seed_of
@@ -97,7 +98,7 @@ def train(t: Training) -> Outcome:
             # one step
             lr = advance(t, batch, step)
             step, seconds = step + 1, seconds + time.perf_counter() - tick  # including the wait for the batch
-            t.progress(f"training {spec.recipe}", step, steps)
+            t.progress(Stage(f"training {spec.recipe}", t.tracker.note), step, steps)
 
             # logging, stopping, saving, sample grids
             if step < steps:
@@ -146,12 +147,12 @@ def _step(t: Training, batch: Batch, step: int, lr: float) -> bool:
         loss = _backward(t, batch, draws)
     limit = float("inf") if spec.optimizer.clip is None else spec.optimizer.clip
     length = nn.utils.clip_grad_norm_(t.trainable.learner.parameters(), limit)
-    norm, total = torch.stack([length.double(), loss.total.double()]).tolist()  # waits for the GPU once
+    norm, total = torch.stack([wide(length), wide(loss.total)]).tolist()  # waits for the GPU once
     norm = engine.max(norm if math.isfinite(total) and norm < math.inf else math.inf)
     decision, t.skipped = t.skipped.decide(spec, norm)
     if decision == "train":
         optimizer.step()
-        t.tracker.add(loss.per_sample.T, draws.s, batch.y, norm)
+        t.tracker.add(loss.per_sample.T, draws.s, batch.y, norm, total)
     else:
         nonfinite = decision == "nonfinite"
         cause = nonfinite_term(t.objective.names, loss, draws) if nonfinite else f"gradient norm {norm:.3g}"

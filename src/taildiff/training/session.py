@@ -39,15 +39,17 @@ def run_training(
     start_from: Path | None = None,
     command: list[str] | None = None,
     progress: Progress = silent,
+    device: str | None = None,
 ) -> Outcome:
     """Train `run` from the start or from its newest intact checkpoint; leaves a checkpoint and weights.
 
-    `start_from`: a weights file to start from (fine-tuning). Under torchrun or SLURM, devices and nodes come from the
-    launcher, and every process calls this. `taildiff.train` and the command line are built on it.
+    `start_from`: a weights file to start from (fine-tuning). `device`: by name; default: the best one.
+    Under torchrun or SLURM, devices and nodes come from the launcher, and every process calls this. `taildiff.train`
+    and the command line are built on it.
     Raises RunError for an existing run that differs, DataError for data that do not fit, NonFiniteError.
     """
     request = TrainingRequest(run, fit_to_launcher(spec), store, stop, start_from, tuple(command or ()))
-    engine = Engine(request.spec.devices, request.spec.nodes)
+    engine = Engine(request.spec.devices, request.spec.nodes, device)
     with engine.report_once():
         outcome = _run(for_existing_run(request), engine, progress if engine.is_rank_zero else silent)
         engine.shutdown()

@@ -28,6 +28,8 @@ from taildiff.objectives.objective import Draws, StepLoss
 from taildiff.training.skip_steps import Skipped
 
 QUARTERS = 4
+RECENT = 100
+"""Steps that the loss beside the progress bar is averaged over: an exponential mean of this length."""
 NOTHING = Skipped()
 
 
@@ -45,6 +47,7 @@ class Tracker:
     ):
         """`length`: bytes to keep; with `engine`, the means are over all processes, and rank zero writes the file."""
         self.names, self.weights, self.groups, self._engine = names, weights, groups, engine
+        self._recent, self._added = 0.0, 0
         classes = sum(len(labels) for _, labels in groups)
         self._group_of = np.array([groups.names.index(groups.of(label)) for label in range(classes)])
         self._path, self._file = path, None
@@ -63,10 +66,19 @@ class Tracker:
         """Add a skipped step, so that a line is written even if all steps since the last one were skipped."""
         self._skipped = True
 
-    def add(self, per_sample: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, grad_norm: float) -> None:
+    def add(
+        self, per_sample: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, grad_norm: float, loss: float
+    ) -> None:
         """Add one step: (B, terms), (B,), (B,); they stay on their device until a line is written."""
         self._steps.append((per_sample.float(), s, labels))
         self._norms.append(grad_norm)
+        self._added += 1
+        self._recent += (loss - self._recent) / min(self._added, RECENT)
+
+    @property
+    def note(self) -> str:
+        """The recent mean of the weighted loss, on this process's rows, for progress; empty before the first step."""
+        return f"loss {self._recent:.4g}" if self._added else ""
 
     def write(self, step: int, images: int, seconds: float, lr: float, skipped: Skipped = NOTHING) -> None:
         """Append a line about all steps since the last one, if there were any."""
