@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from taildiff import study
     from taildiff.api.data import encode, prepare
     from taildiff.api.evaluation import Evaluation, evaluate
+    from taildiff.api.exporting import export
     from taildiff.api.model import Model
     from taildiff.api.results import compare, report
     from taildiff.api.sampling import load, sample
@@ -31,6 +32,7 @@ __all__ = [
     "compare",
     "encode",
     "evaluate",
+    "export",
     "load",
     "prepare",
     "report",
@@ -47,6 +49,7 @@ _MODULES = {
     "compare": "taildiff.api.results",
     "encode": "taildiff.api.data",
     "evaluate": "taildiff.api.evaluation",
+    "export": "taildiff.api.exporting",
     "load": "taildiff.api.sampling",
     "prepare": "taildiff.api.data",
     "report": "taildiff.api.results",

@@ -38,6 +38,20 @@ class SamplingFields(StepFields, total=False):
     clip: bool
 
 
+class ExportFields(SamplingFields, total=False):
+    """What an export is of, and what its card says."""
+
+    step: int | None
+    guidance: float | None
+    vae: str | None
+    vae_as: Literal["auto", "name", "copy"]
+    grid: int
+    device: str | None
+    name: str
+    license: str
+    data_license: str
+
+
 class EvaluationFields(SamplingFields, total=False):
     """The fields of `EvalSpec`, those of its sampling among them."""
 

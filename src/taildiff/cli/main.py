@@ -34,6 +34,7 @@ VERBS = {
     "compare": "evaluations side by side: a verdict, and differences with intervals",
     "report": "one HTML page about one run, or comparing several",
     "study": "methods compared over datasets and training seeds at equal compute, from a file",
+    "export": "a run as a folder that diffusers loads, with a model card; push it to the Hugging Face Hub",
     "recipes": "list the recipes",
 }
 

@@ -6,10 +6,8 @@ not used, and a missing parameter is an error rather than a warning above random
 
 import inspect
 import json
-import logging
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import nn
 
 from taildiff.errors import CheckpointError, InputError
 from taildiff.io.home import expanded
+from taildiff.io.hub import quiet
 from taildiff.io.paths import reason, whole
 from taildiff.models.convert import misfits
 from taildiff.run.weights import Tensors, read_tensors
@@ -191,7 +190,7 @@ def _find(source: str) -> tuple[Path, str]:
 def _from_hub(name: str) -> Path:
     """The folder in the local cache; missing files are downloaded to it."""
     hub: Any = import_module("huggingface_hub")
-    with _quiet(hub):
+    with quiet(hub):
         folder = _fetch(hub, name, local_files_only=True)
         if folder is None:
             try:  # a quick check; the downloads would retry for half a minute
@@ -235,21 +234,6 @@ def _fetch(hub: Any, name: str, local_files_only: bool) -> Path | None:
         raise InputError(
             f"{name} could not be downloaded from the Hugging Face Hub: {reason(error)}. {_download(name)}"
         ) from None
-
-
-@contextmanager
-def _quiet(hub: Any) -> Iterator[None]:
-    """Silence the hub library's progress bars and warnings: problems are reported as one error."""
-    logger, hidden = logging.getLogger("huggingface_hub"), hub.utils.are_progress_bars_disabled()
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    hub.utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if not hidden:
-            hub.utils.enable_progress_bars()
 
 
 def _download(name: str) -> str:

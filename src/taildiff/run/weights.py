@@ -17,7 +17,7 @@ from taildiff.io.atomic import write_atomic
 from taildiff.io.checksum import CHECKSUM, json_sha256
 from taildiff.io.paths import reason, regular
 from taildiff.run.info import FORMAT, Format, check_format, upgraded
-from taildiff.spec import DataFacts, RunSpec, Spec, parse
+from taildiff.spec import DataFacts, ModelSpec, RunSpec, Spec, parse
 
 Tensors = dict[str, Tensor]
 
@@ -61,9 +61,9 @@ def read_weights(path: Path) -> tuple[Tensors, WeightsMeta]:
     return tensors, meta
 
 
-def check_size(tensors: Tensors, meta: WeightsMeta, source: object) -> None:
+def check_size(tensors: Tensors, model: ModelSpec, source: object) -> None:
     """`CheckpointError` for weights that describe a larger network, which could take any amount of memory to build."""
-    held, needed = sum(tensor.numel() for tensor in tensors.values()), meta.spec.model.fewest_parameters
+    held, needed = sum(tensor.numel() for tensor in tensors.values()), model.fewest_parameters
     if held < needed:
         raise CheckpointError(f"{source} describes a network of at least {needed:,} parameters, but holds {held:,}")
 

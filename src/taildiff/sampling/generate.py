@@ -70,14 +70,8 @@ def load_model(
     info = run.info()
     if device == "cpu":
         keep_freed_memory()
-    path, tensors, meta, digest = _newest(run, weights, step)
-    check_finite(tensors, path)
-    check_size(tensors, meta, path)
-    denoiser = build.denoiser(meta.spec.model, meta.facts)
-    try:
-        denoiser.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit the network its metadata describes: {error}") from None
+    path, tensors, meta, digest = newest_weights(run, weights, step)
+    denoiser = filled(tensors, meta.spec, meta.facts, path)
     return TrainedModel(
         denoiser.to(device).eval().requires_grad_(False),
         build.process(meta.spec.path),
@@ -90,7 +84,19 @@ def load_model(
     )
 
 
-def _newest(run: RunDir, kind: str, step: int | None = None) -> tuple[Path, Tensors, WeightsMeta, str]:
+def filled(tensors: Tensors, spec: RunSpec, facts: DataFacts, source: object) -> Denoiser:
+    """The network with these weights, on the CPU; `CheckpointError` where they do not fit it or are not finite."""
+    check_finite(tensors, source)
+    check_size(tensors, spec.model, source)
+    denoiser = build.denoiser(spec.model, facts)
+    try:
+        denoiser.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{source} does not fit the network its metadata describes: {error}") from None
+    return denoiser
+
+
+def newest_weights(run: RunDir, kind: str, step: int | None = None) -> tuple[Path, Tensors, WeightsMeta, str]:
     """The newest weights file, or that of a step, with its content and hash."""
     while steps := run.weight_steps(kind):
         if step is not None and step not in steps:
