@@ -1,10 +1,11 @@
 """`taildiff.evaluate` and the evaluation that it returns."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from taildiff.api.evaluation_request import request
 from taildiff.api.fields import EvaluationFields
@@ -73,6 +74,7 @@ def evaluate(
     trained_on: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     vae: str | None = None,
+    model: Mapping[str, Any] | None = None,
     device: str | None = None,
     progress: bool | Progress = False,
     **fields: Unpack[EvaluationFields],
@@ -81,7 +83,8 @@ def evaluate(
 
     Args:
         source: a run, which is sampled equally often per class at each guidance; or images: a folder with one
-            sub-folder per class, or an npz with `images` and `labels`.
+            sub-folder per class, or an npz with `images` and `labels`; or a model from elsewhere, as in `load`, which
+            is written as a run to `out` (default: NAME-run beside it) and evaluated like one.
         spec: the whole evaluation, which `fields` change; default: `EvalSpec()`.
         data: the real images: a store, a folder of images by class, an npz of them or of statistics (mu, sigma);
             default: the store of the run.
@@ -89,6 +92,7 @@ def evaluate(
         trained_on: for images: the run, store or folder that their model was trained on; decides head, body and tail.
         out: for images: where the evaluation goes; default: beside them.
         vae: where the VAE of a run on latents is now, if it moved.
+        model: what a file of parameters does not tell, as in `load`.
         device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **fields: fields of `EvalSpec` and of its `SamplingSpec`: guidance, metrics, features, per_class, seeds, …
@@ -99,7 +103,15 @@ def evaluate(
     data, trained_on = (None if path is None else text_path(path, "--data") for path in (data, trained_on))
     place = None if out is None else output_path(out)
     wanted = request(
-        text_path(source, "source"), fields, spec=spec, data=data, step=step, trained_on=trained_on, out=place, vae=vae
+        text_path(source, "source"),
+        fields,
+        spec=spec,
+        data=data,
+        step=step,
+        trained_on=trained_on,
+        out=place,
+        vae=vae,
+        hints=model,
     )
     with reporting(progress) as report:
         return Evaluation.read(wanted.run(report, device).root)

@@ -3,24 +3,29 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from taildiff.api.fields import EvaluationFields, SamplingFields
+from taildiff.api.source import Hints, foreign
 from taildiff.data.latents import LatentStore, is_latents, pixels_of
 from taildiff.data.locate import store_of
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
-from taildiff.errors import SpecError
+from taildiff.errors import DataError, SpecError
 from taildiff.io.staging import put_back
 from taildiff.log import Progress, log, silent
+from taildiff.run.exported import ExportDir
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.run.null_label import UNTRAINED, check_guidance, has_null
 from taildiff.sampling.folders import folder_names
 from taildiff.spec import EvalSpec, parse
 from taildiff.spec.metrics import requested
+
+if TYPE_CHECKING:
+    from taildiff.importing.foreign import Foreign
 
 RUN_ONLY, IMAGES_ONLY = ("guidance", "seeds", "step", "vae"), ("trained_on", "out")
 
@@ -41,11 +46,13 @@ class Request:
     """Where the evaluation of a folder or npz goes; None: beside it."""
     vae: str | None = None
     """Where the VAE of a run on latents is now, if it moved."""
+    model: "Foreign | None" = None
+    """The source, if it is a model that is no run; it is evaluated as a run, which is written to `out`."""
 
     @property
     def of_images(self) -> bool:
         """Whether the source is images instead of a run."""
-        return is_images(self.source)
+        return self.model is None and is_images(self.source)
 
     def run(self, progress: Progress = silent, device: str | None = None) -> EvalDir:
         """Evaluate on a device by name, or the best one; the folder of the finished evaluation."""
@@ -55,14 +62,15 @@ class Request:
     def reference_of_run(self, progress: Progress = silent) -> Store:
         """The store that a run is compared with."""
         if self.data is None:
-            return store_of(RunDir(self.source))
+            return store_of(RunDir(self.source)) if self.model is None else _store_of_model(self.model)
         if is_latents(self.data):
             return pixels_of(LatentStore.open(self.data))
         if not self.data.exists() or is_store(self.data):
             return Store.open(self.data)
         from taildiff.evaluation.image_sources import to_store
 
-        facts, cache = RunDir(self.source).info().facts, evaluations_of(self.data) / ".cache"
+        facts = self.model.facts if self.model else RunDir(self.source).info().facts
+        cache = evaluations_of(self.data) / ".cache"
         return to_store(self.data, cache, facts.height, facts.class_names, progress)[0]
 
 
@@ -76,11 +84,16 @@ def request(
     trained_on: Path | None = None,
     out: Path | None = None,
     vae: str | None = None,
+    hints: Hints = None,
 ) -> Request:
     """The request; `SpecError` for options that do not apply to this source or contradict each other."""
     given: dict[str, Any] = {**fields, "step": step, "trained_on": trained_on, "out": out, "vae": vae}
-    if images := is_images(source):
+    put_back(source)
+    model = foreign(source, hints, vae)
+    if images := model is None and is_images(source):
         _refuse(given, RUN_ONLY, "images from elsewhere")
+    elif model is not None:
+        _refuse(given, ("step",), "a model without steps of training")
     else:
         RunDir(source).info()  # a wrong path is reported first
         _refuse(given, IMAGES_ONLY, "a run")
@@ -91,18 +104,18 @@ def request(
         data, reference = Path(reference), "train"
     full = _spec(spec, {**fields, "reference": reference})
     if not images:
-        full = _guided(full, fields, spec, RunDir(source))
+        trained = has_null(RunDir(source)) if model is None else model.null_trained and model.conditional
+        full = _guided(full, fields, spec, trained, source)
     if images and spec is None:
         full = full.model_copy(update={"per_class": fields.get("per_class") or 0})
-    return Request(source, full, data, step, trained_on, out, vae)
+    return Request(source, full, data, step, trained_on, out, vae, model)
 
 
-def _guided(full: EvalSpec, fields: EvaluationFields, spec: EvalSpec | None, run: RunDir) -> EvalSpec:
-    """The spec with guidance 1 alone where none was requested and the null label of the run was never trained."""
-    trained = has_null(run)
+def _guided(full: EvalSpec, fields: EvaluationFields, spec: EvalSpec | None, trained: bool, source: Path) -> EvalSpec:
+    """The spec with guidance 1 alone where none was requested and the null label was never trained."""
     requested = fields.get("guidance") is not None or (spec is not None and "guidance" in spec.model_fields_set)
     if trained or requested:
-        check_guidance(trained, full.guidance, run.root)
+        check_guidance(trained, full.guidance, source)
         return full
     log.info(f"sampling without guidance: {UNTRAINED}")
     return full.model_copy(update={"guidance": (1.0,)})
@@ -149,8 +162,39 @@ def _evaluate_run(request: Request, progress: Progress, device: str) -> EvalDir:
     store = request.reference_of_run(progress)
     from taildiff.evaluation.evaluate import evaluate  # torch
 
-    run = RunDir(request.source)
+    run = RunDir(request.source) if request.model is None else _as_run(request, request.model, store)
     return evaluate(run, store, request.spec, progress, device, request.step, request.vae)
+
+
+def _store_of_model(model: "Foreign") -> Store:
+    """The store that an export recorded; `SpecError` for other models, which know of none."""
+    if model.export is None:
+        raise SpecError(f"give the real images to compare {model.source} with: --data STORE, FOLDER or NPZ")
+    store = model.export.store
+    try:
+        return Store.at_recorded(store.path, store.hash)
+    except DataError as error:
+        raise DataError(f"the store of {model.source} cannot be opened ({error}); give it: --data STORE") from None
+
+
+def run_of(source: Path, out: Path | None) -> RunDir:
+    """Where the run of a model from elsewhere is written: `out`, or NAME-run beside the model."""
+    if out is not None:
+        return RunDir(out)
+    place = source.resolve() if source.exists() else Path(source.name)
+    name = place.name.split(".")[0] if place.is_file() else place.name
+    return RunDir(place.with_name(f"{name}-run"))
+
+
+def _as_run(request: Request, model: "Foreign", store: Store) -> RunDir:
+    from taildiff.sampling.foreign import write_run  # torch
+
+    run, counts = run_of(request.source, request.out), ()
+    if request.trained_on:
+        cache = run.root.with_name(f"{run.root.name}-cache")
+        counts, _ = _training_images(request.trained_on, store, cache, silent)
+    write_run(model, run, store, counts, ExportDir(request.source).split if model.export else None)
+    return run
 
 
 def _evaluate_images(request: Request, progress: Progress, device: str) -> EvalDir:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from taildiff.api.fields import ExportFields, SamplingFields
 from taildiff.api.progress import reporting
 from taildiff.api.sampling import chosen_guidance
+from taildiff.api.source import RunSource
 from taildiff.device import chosen_device
 from taildiff.errors import SpecError, unknown
 from taildiff.io.paths import output_path
@@ -79,7 +80,7 @@ def export_request(
     sampling = parse(SamplingSpec, {name: given.pop(name) for name in SamplingFields.__annotations__ if name in given})
     card = Card(**{name: given.pop(name) for name in ("name", "license", "data_license") if name in given})
     source, place = RunDir(Path(run)), output_path(out)
-    guidance = chosen_guidance(source, given.pop("guidance", None)).value
+    guidance = chosen_guidance(RunSource(source), given.pop("guidance", None)).value
     device = chosen_device(given.pop("device", None))
     if given.get("grid", 0) < 0:
         raise SpecError(f"--grid {given['grid']}: give 0 or more images per class")

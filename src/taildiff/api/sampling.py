@@ -1,9 +1,9 @@
 """`taildiff.load` and `taildiff.sample`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from taildiff.api.fields import SamplingFields
 from taildiff.api.output import ARRAYS, output_file
 from taildiff.api.progress import reporting
+from taildiff.api.source import ModelSource, model_source
 from taildiff.data.class_names import position
 from taildiff.device import chosen_device
 from taildiff.errors import SpecError, unknown
-from taildiff.evaluation.best_guidance import DefaultGuidance, default_guidance
+from taildiff.evaluation.best_guidance import DefaultGuidance
 from taildiff.io.checksum import json_sha256
 from taildiff.io.paths import output_path
 from taildiff.log import Progress, log
-from taildiff.run.layout import RunDir
-from taildiff.run.null_label import check_guidance, has_null
 from taildiff.sampling.folders import FileFormat, check_new, claimed, write_images
 from taildiff.spec import SamplingSpec, parse
 
@@ -37,24 +36,27 @@ def load(
     step: int | None = None,
     device: str | None = None,
     vae: str | None = None,
+    model: Mapping[str, Any] | None = None,
 ) -> "Model":
-    """The newest weights of a run, or those of `step`, ready to sample from.
+    """The newest weights of a run, or those of `step`, or a model from elsewhere, ready to sample from.
 
     Args:
-        run: the run's folder.
+        run: the run's folder; or an export, a model of diffusers, a file of parameters (SiT, DiT, REPA, DeltaFM), or
+            OWNER/NAME on the Hugging Face Hub.
         weights: `ema`, the averaged weights, or `raw`, those of the last step.
         step: the step of the weights.
         device: `cpu`, `cuda` or `mps`, also `cuda:1`; default: `cuda` where there is one, else `cpu`.
         vae: where the VAE of a run on latents is now, if it moved.
+        model: what a file of parameters does not tell: `embed` (sit, dit, repa), `heads`, `frequencies` (128, 127).
 
     Raises:
         RunError: when there is no run, or it has no such weights.
         SpecError: for a device that this machine lacks.
     """
     from taildiff.api.model import Model  # torch
-    from taildiff.sampling.generate import load_model
 
-    return Model(**vars(load_model(RunDir(Path(run)), weights, chosen_device(device), step, vae)))
+    source = model_source(run, model, vae)
+    return Model(**vars(source.load(weights, chosen_device(device), step, vae)))
 
 
 def sample(
@@ -66,6 +68,7 @@ def sample(
     guidance: float | None = None,
     format: FileFormat = "png",
     vae: str | None = None,
+    model: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     device: str | None = None,
     progress: bool | Progress = False,
@@ -76,7 +79,7 @@ def sample(
     After an interruption, the same call resumes behind the images that it has kept beside `out`.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a model from elsewhere, as in `load`.
         out: a new folder, which gets class folders and nothing else, or with `format="npz"` a new .npz file.
         per_class: images per class.
         classes: only these classes, by name.
@@ -84,6 +87,7 @@ def sample(
             classes in the run's evaluations; 1.5 without one, 1 where the null label was never trained.
         format: `png`, or `npz` with `images` (N, H, W, C), `labels` (N,) and `class_names`.
         vae: where the VAE of a run on latents is now, if it moved.
+        model: what a file of parameters does not tell, as in `load`.
         batch_size: images sampled together; changes speed and memory only.
         device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
@@ -93,33 +97,31 @@ def sample(
         TaildiffError: for an output that exists, a class, setting or device that does not, a run without weights, or
             guidance on a null label that was never trained.
     """
-    spec, place, directory = parse(SamplingSpec, sampling), output_path(out), RunDir(Path(run))
-    labels = requested_labels(directory, place, per_class, classes, format, batch_size)
-    guidance, device = chosen_guidance(directory, guidance).value, chosen_device(device)
+    spec, place, source = parse(SamplingSpec, sampling), output_path(out), model_source(run, model, vae)
+    labels = requested_labels(source.facts.class_names, place, per_class, classes, format, batch_size)
+    guidance, device = chosen_guidance(source, guidance).value, chosen_device(device)
     with claimed(place, format):
-        from taildiff.sampling.generate import generate, image_array, load_model  # torch
+        from taildiff.sampling.generate import generate, image_array  # torch
 
-        model = load_model(directory, spec.weights, device, vae=vae)
-        key = json_sha256([model.weights_hash, spec.model_dump(mode="json"), guidance, labels.tolist()])
-        with image_array(place, model.facts, len(labels), key, held=True) as array:
+        trained = source.load(spec.weights, device, None, vae)
+        key = json_sha256([trained.weights_hash, spec.model_dump(mode="json"), guidance, labels.tolist()])
+        with image_array(place, trained.facts, len(labels), key, held=True) as array:
             with reporting(progress) as report:
-                images = generate(model, labels, spec, guidance, batch_size, report, array)
-            write_images(place, images, labels, model.facts.class_names, format)
+                images = generate(trained, labels, spec, guidance, batch_size, report, array)
+            write_images(place, images, labels, trained.facts.class_names, format)
     return place
 
 
-def chosen_guidance(run: RunDir, guidance: float | None) -> DefaultGuidance:
-    """The guidance requested, or the default; `SpecError` for one that the run's null label does not allow."""
+def chosen_guidance(source: ModelSource, guidance: float | None) -> DefaultGuidance:
+    """The guidance requested, or the default, which is logged; `SpecError` for one that the model does not allow."""
+    chosen = source.guidance(guidance)
     if guidance is None:
-        chosen = default_guidance(run)
         log.info(f"guidance {chosen.value:g} ({chosen.reason})")
-        return chosen
-    check_guidance(has_null(run), [guidance], run.root)
-    return DefaultGuidance(guidance, "")
+    return chosen
 
 
 def requested_labels(
-    run: RunDir, out: Path, per_class: int, classes: Sequence[str], format: FileFormat, batch_size: int | None
+    names: Sequence[str], out: Path, per_class: int, classes: Sequence[str], format: FileFormat, batch_size: int | None
 ) -> NDArray[np.int64]:
     """Labels (N,) of the images to sample, class after class; `InputError` for a request that cannot be met."""
     if per_class < 1 or (batch_size is not None and batch_size < 1):
@@ -127,7 +129,6 @@ def requested_labels(
     check_new(out, format)
     if format == "npz":
         output_file(out, ARRAYS)
-    names = run.info().facts.class_names
     labels = {position(names, name): name for name in classes or names}
     if -1 in labels:
         raise SpecError(unknown("class", labels[-1], names))

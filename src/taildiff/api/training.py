@@ -112,8 +112,9 @@ def train(
         changes: other fields of the spec, nested or dotted: `{"objective.ucl.weight": 0.2, "data": {"tail": "exp"}}`.
         stop_at: stop after this step; the same call without it resumes.
         max_time: stop after this many seconds; the same call resumes.
-        start_from: begin with these weights: a run (its newest), a weights file or an official checkpoint. Rows of the
-            label table are carried over by class name; new classes are logged.
+        start_from: begin with these weights: a run (its newest), an export, a model of diffusers, a file of parameters
+            (SiT, DiT, REPA, DeltaFM), or OWNER/NAME on the Hugging Face Hub. Rows of the label table are carried over
+            by class name where names are known; new classes are logged.
         device: `cpu`, `cuda` or `mps`, which may be another one when a run is resumed; default: `cuda` where there is
             one, else `cpu`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
@@ -130,10 +131,12 @@ def train(
     spec = with_changes(spec, {**(changes or {}), **fields})
     store, run = data_of(spec, store, place), RunDir(place)
     _check_memory(spec, store.facts)
+    from taildiff.training.initialise import adopted
     from taildiff.training.request import StopRule
     from taildiff.training.session import run_training  # torch
 
     stop, weights = StopRule(stop_at, max_time), None if start_from is None else text_path(start_from, "--from")
+    spec = adopted(spec, run, weights)
     with reporting(progress) as report:
         outcome = run_training(run, spec, store, stop, weights, list(command), report, device)
     if outcome.signal:

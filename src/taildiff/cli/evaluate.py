@@ -25,7 +25,7 @@ from taildiff.cli.common import (
 )
 from taildiff.errors import SpecError
 from taildiff.evaluation.overview import Overview, classifier_line, overview, overview_metrics
-from taildiff.spec import CHEAP, EvalSpec, SamplingSpec
+from taildiff.spec import CHEAP, EvalSpec, ModelHints, SamplingSpec
 from taildiff.spec.metrics import requestable
 
 _COLUMNS = 6
@@ -44,11 +44,12 @@ _List = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="A[,B…]")]
 @dataclass(frozen=True)
 class Evaluate:
     """Compare images with real ones: those of a run, sampled equally often per class at each guidance; or existing
-    images from any source: a folder with one sub-folder per class, or an npz (images, labels).
+    images from any source: a folder with one sub-folder per class, or an npz (images, labels); or a model that was
+    trained elsewhere, which becomes a run (NAME-run beside it, or --out).
     """
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|FOLDER|NPZ")]
-    """The run to evaluate (its newest weights), or existing images."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|FOLDER|NPZ|MODEL")]
+    """The run to evaluate (its newest weights), or existing images; or a model as in taildiff sample."""
     data: Path | None = None
     """The real images: a store, a folder of images by class, an npz of them, or one of statistics (mu, sigma);
     default: the store of the run."""
@@ -73,12 +74,15 @@ class Evaluate:
     utility: bool = False
     """Also train classifiers on real, completed and generated images, and test them on held-out real ones."""
     trained_on: Path | None = None
-    """For existing images: the run, store or folder that their model was trained on; decides head, body and tail."""
+    """For existing images and other models: the run, store or folder that the model was trained on; decides head, body
+    and tail."""
     out: Path | None = None
     """For existing images: where the evaluation goes [default: beside them, with -evals at the end]."""
     vae: str | None = None
     """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub; default: where it was."""
     device: DeviceOption = None
+    model: ModelHints = ModelHints()  # noqa: RUF009 (frozen)
+    """For a file of parameters alone."""
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
     dry_run: bool = False
     """Print what would be done and do nothing."""
@@ -90,14 +94,16 @@ def main(args: list[str]) -> int:
     fields = _fields(options)
     places = {name: getattr(options, name) for name in ("data", "step", "trained_on", "out", "vae")}
     if options.dry_run:
-        _dry(request(options.run, fields, **places))
+        _dry(request(options.run, fields, **places, hints=options.model))
         return 0
-    evaluation = evaluate(options.run, progress=wants_progress(), device=options.device, **places, **fields)
+    more: Any = {"model": options.model.model_dump(), "device": options.device, "progress": wants_progress()}
+    evaluation = evaluate(options.run, **more, **places, **fields)
     print_summary(evaluation)
     if evaluation.table.definition.source == "images":
         next_steps(command_line("compare", options.run, "OTHER"))
     else:
-        next_steps(command_line("report", options.run), command_line("compare", options.run, "OTHER"))
+        run = evaluation.folder.parent.parent
+        next_steps(command_line("report", run), command_line("compare", run, "OTHER"))
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from taildiff.api.sampling import chosen_guidance, requested_labels, sample
+from taildiff.api.source import RunSource, model_source
 from taildiff.cli.common import (
     DeviceOption,
     command_line,
@@ -16,17 +17,17 @@ from taildiff.cli.common import (
     print_line,
     wants_progress,
 )
-from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import FileFormat
-from taildiff.spec import SamplingSpec
+from taildiff.spec import ModelHints, SamplingSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Sample images of each class from a run."""
+    """Sample images of each class from a run, or from a model that was trained elsewhere."""
 
     run: tyro.conf.Positional[Path]
-    """The run's folder."""
+    """The run's folder; or an export, a model of diffusers (UNet2DModel, DDPMPipeline, DiTPipeline), a file of
+    parameters (SiT, DiT, REPA, DeltaFM), or OWNER/NAME on the Hugging Face Hub."""
     out: Path
     """A new folder for PNG files by class, with a grid in OUT-info beside it; or, with --format npz, a new file."""
     per_class: int = 8
@@ -46,6 +47,8 @@ class Options:
     batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Images sampled together; changes speed and memory only [default: 256, fewer large images]."""
     device: DeviceOption = None
+    model: ModelHints = ModelHints()  # noqa: RUF009 (frozen)
+    """For a file of parameters alone."""
     dry_run: bool = False
     """Print what would be sampled and do nothing."""
 
@@ -54,9 +57,10 @@ def main(args: list[str]) -> int:
     """`taildiff sample RUN …`."""
     options = parse_options(Options, args, "taildiff sample")
     given = guidances(_given(options.guidance), _given(options.omega), default=())
-    run, out = RunDir(options.run), options.out
-    count = len(requested_labels(run, out, options.per_class, options.classes, options.format, options.batch_size))
-    guidance = chosen_guidance(run, given[0] if given else None).value
+    source, out = model_source(options.run, options.model, options.vae), options.out
+    names = source.facts.class_names
+    count = len(requested_labels(names, out, options.per_class, options.classes, options.format, options.batch_size))
+    guidance = chosen_guidance(source, given[0] if given else None).value
     if options.dry_run:
         print(options.sampling.model_dump_json(indent=1))
         print(f"{count} images, {options.per_class} per class, at guidance {guidance:g}, as {options.format} to {out}")
@@ -69,13 +73,15 @@ def main(args: list[str]) -> int:
         guidance=guidance,
         format=options.format,
         vae=options.vae,
+        model=options.model.model_dump(),
         batch_size=options.batch_size,
         device=options.device,
         progress=wants_progress(),
         **options.sampling.model_dump(),
     )
     print_line(f"{count} images at guidance {guidance:g} in {out}")
-    next_steps(command_line("evaluate", options.run), command_line("report", options.run))
+    report = [command_line("report", options.run)] if isinstance(source, RunSource) else []
+    next_steps(command_line("evaluate", options.run), *report)
     return 0
 
 

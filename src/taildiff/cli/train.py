@@ -56,8 +56,9 @@ class Options:
     max_time: str | None = None
     """Stop after this time, such as 90s, 45m, 1h30m."""
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Start from these weights: another run (its newest), a file under its weights/, or an official checkpoint. Classes
-    are matched by name; new ones start with fresh rows of the label table."""
+    """Start from these weights: another run (its newest), a file under its weights/, an export, a model of diffusers, a
+    checkpoint of SiT, DiT, REPA or DeltaFM, or OWNER/NAME on the Hub. Classes are matched by name; new ones start with
+    fresh rows of the label table."""
     device: DeviceOption = None
     dry_run: bool = False
     """Check that the settings fit --data, print the resolved spec as JSON, and do nothing."""

@@ -231,6 +231,18 @@ class Split:
             raise DataError(f"class '{store.meta.class_names[counts.argmin()]}' of {store.root} has no training image")
         return cls(store.meta.hash, tail, index, tuple(counts.tolist()), _hash(store.meta.hash, index))
 
+    @classmethod
+    def unknown(cls, store: Columns, counts: Sequence[int] = ()) -> Self:
+        """The split of a model that was trained elsewhere: of no store, so that nothing counts as seen in training.
+
+        `counts` are its training images per class; by default those of the store.
+        """
+        train = store.train_index
+        have = np.bincount(store.labels[train], minlength=len(store.meta.class_names))
+        counts = tuple(counts) or tuple(have.tolist())
+        index = np.arange(sum(counts))
+        return cls("", "unknown", index, counts, _hash("", index))
+
     def save(self, path: Path) -> None:
         """Write as JSON."""
         values = {"store_hash": self.store_hash, "tail": self.tail, "hash": self.hash, "counts": list(self.counts)}

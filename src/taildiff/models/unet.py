@@ -61,7 +61,7 @@ class UNet(Denoiser):
             block_out_channels=tuple(channels),
             down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
             up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
-            norm_num_groups=groups or _groups(channels, group_channels),
+            norm_num_groups=groups or groups_of(channels, group_channels),
             attention_head_dim=head_channels,  # None: one head
             norm_eps=norm_eps,
             downsample_padding=downsample_padding,
@@ -113,7 +113,7 @@ class UNet(Denoiser):
         return recorder.output(net.conv_out(net.conv_act(net.conv_norm_out(h))))
 
 
-def _groups(channels: Sequence[int], at_least: int) -> int:
+def groups_of(channels: Sequence[int], at_least: int) -> int:
     """GroupNorm groups: the most, up to 32, that divide every level's channels and hold `at_least` channels each."""
     common = math.gcd(32, *channels)
     return max((g for g in range(1, common + 1) if common % g == 0 and min(channels) // g >= at_least), default=1)

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from taildiff.errors import RunError, SpecError
 from taildiff.io.paths import regular
+from taildiff.run.exported import ExportDir
 from taildiff.run.layout import RunDir, weights_at
 from taildiff.spec import ObjectiveSpec, RunSpec
 
@@ -40,6 +41,8 @@ def check_guidance(trained: bool, guidance: Sequence[float], where: object) -> N
 
 def _start_trained(path: Path) -> bool:
     try:
+        if ExportDir(path).exists():
+            return ExportDir(path).meta().null_trained
         with safe_open(regular(weights_at(path)), framework="np") as file:
             objective = json.loads((file.metadata() or {})["taildiff"])["spec"]["objective"]
         return ObjectiveSpec.model_validate(objective).trains_null

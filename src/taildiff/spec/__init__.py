@@ -8,7 +8,7 @@ from taildiff.spec.base import Spec, explain, field_names, flatten, parse
 from taildiff.spec.data import CodecFacts, DataFacts, DataSpec
 from taildiff.spec.evaluation import EvalSpec
 from taildiff.spec.metrics import CHEAP, METRICS, Metric, MetricName
-from taildiff.spec.model import ModelSpec, SiTSpec, UNetSpec
+from taildiff.spec.model import ModelHints, ModelSpec, SiTSpec, UNetSpec
 from taildiff.spec.objective import (
     ALSpec,
     CBDMSpec,
@@ -44,6 +44,7 @@ __all__ = [
     "LabelDropSpec",
     "Metric",
     "MetricName",
+    "ModelHints",
     "ModelSpec",
     "ObjectiveSpec",
     "OptimizerSpec",

@@ -80,4 +80,15 @@ class SiTSpec(Spec):
         return self.depth * 12 * self.width**2
 
 
+class ModelHints(Spec):
+    """What a file of parameters alone does not tell about a SiT or DiT."""
+
+    embed: Literal["sit", "dit", "repa"] | None = None
+    """Whose network it is; if omitted, REPA's is known by its projectors, and others are taken for SiT's."""
+    heads: Count | None = None
+    """If omitted, those of the published networks: 6, 12, 16 and 16 for widths 384, 768, 1024 and 1152."""
+    frequencies: Literal[128, 127] | None = None
+    """127 for a DiT trained by diffusers; if omitted, 128, as in converted official weights."""
+
+
 ModelSpec = Annotated[UNetSpec | SiTSpec, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""Models from elsewhere: exports of ours, folders of diffusers, and files of parameters."""
