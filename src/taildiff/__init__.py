@@ -12,7 +12,7 @@ Names are imported at their first use, so that `import taildiff` costs nothing (
 TYPE_CHECKING = False  # true for type checkers, which spares the import of typing
 if TYPE_CHECKING:
     from taildiff import study
-    from taildiff.api.data import encode, prepare
+    from taildiff.api.data import encode, export_data, prepare
     from taildiff.api.evaluation import Evaluation, evaluate
     from taildiff.api.exporting import export
     from taildiff.api.model import Model
@@ -33,6 +33,7 @@ __all__ = [
     "encode",
     "evaluate",
     "export",
+    "export_data",
     "load",
     "prepare",
     "report",
@@ -50,6 +51,7 @@ _MODULES = {
     "encode": "taildiff.api.data",
     "evaluate": "taildiff.api.evaluation",
     "export": "taildiff.api.exporting",
+    "export_data": "taildiff.api.data",
     "load": "taildiff.api.sampling",
     "prepare": "taildiff.api.data",
     "report": "taildiff.api.results",

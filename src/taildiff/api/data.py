@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taildiff.api.progress import reporting
 from taildiff.device import chosen_device
-from taildiff.errors import InputError
+from taildiff.errors import InputError, unknown
 from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress, log
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from taildiff.data.latents import LatentStore
     from taildiff.data.source import Found
     from taildiff.data.store import Store
+    from taildiff.exporting.dataset import DataFormat
     from taildiff.models.codec import VAE
 
 AnyPath = str | os.PathLike[str]
@@ -127,6 +129,36 @@ def encode(
         )
     with reporting(progress) as report:
         return encode_images(source, place, loaded.facts, loaded.moments, batch_size, report, overwrite)
+
+
+def export_data(
+    store: "AnyPath | Store",
+    *,
+    to: "DataFormat",
+    out: AnyPath | None = None,
+    progress: bool | Progress = False,
+) -> Path:
+    """Write a store for other programs and return the folder or file; `prepare` reads it back without loss.
+
+    Args:
+        store: a store, or its path.
+        to: `imagefolder` (PNG files by class, below train/ and test/ where images are held out), `parquet` (as on the
+            Hugging Face Hub, with class names), or `npz` (images, labels, test, class_names).
+        out: a new folder or .npz file; default: beside the store.
+        progress: True draws a progress bar, a callback gets (stage, done, total).
+
+    Raises:
+        TaildiffError: for what is no store, an `out` that exists, or pyarrow missing (`pip install 'taildiff[hf]'`).
+    """
+    from taildiff.exporting.dataset import FORMATS, default_out
+    from taildiff.exporting.dataset import export_data as write
+
+    if to not in FORMATS:
+        raise InputError(unknown("format", to, FORMATS))
+    source = open_store(store, 1)
+    place = default_out(source.root, to) if out is None else output_path(out)
+    with reporting(progress) as report:
+        return write(source, place, to, report)
 
 
 def open_store(store: "AnyPath | Store", batch_size: int) -> "Store":

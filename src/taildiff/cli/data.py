@@ -1,4 +1,4 @@
-"""`taildiff data`: look at a dataset, prepare it for training, encode its latents."""
+"""`taildiff data`: look at a dataset, prepare it for training, encode its latents, export it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -12,6 +12,8 @@ from taildiff.cli.common import command_line, console, next_steps, parse_options
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, resumable_progress
 from taildiff.cli.encode import main as encode
+from taildiff.cli.export_data import Export
+from taildiff.cli.export_data import main as export
 from taildiff.data.formats import find, importers
 from taildiff.errors import InputError, unknown
 
@@ -23,6 +25,7 @@ VERBS = {
     "show PATH": "counts, groups and imbalance of a dataset, and what to expect from it",
     "prepare IMPORTER [SOURCE]": "write images into a store; see taildiff data prepare --help",
     "encode STORE": "write a VAE's latents of a store's images",
+    "export STORE": "write a store as an image folder, parquet files or an npz",
 }
 _LATENT_SIZE = 128  # pixels per side from which on training on latents is suggested
 
@@ -63,7 +66,7 @@ class Prepare:
 def main(args: list[str]) -> int:
     """Run `taildiff data VERB …` and return the exit code."""
     if not args or args[0] in ("-h", "--help"):
-        console.print("usage: taildiff data {show,prepare,encode} …\n", markup=False)
+        console.print("usage: taildiff data {show,prepare,encode,export} …\n", markup=False)
         for usage, text in VERBS.items():
             print_line(f"  {usage:<27}{text}")
         return 0 if args else 2
@@ -74,8 +77,10 @@ def main(args: list[str]) -> int:
             _prepare(parse_prepare(args[1:]))
         case "encode":
             encode(parse_options(Encode, args[1:], "taildiff data encode"))
+        case "export":
+            export(parse_options(Export, args[1:], "taildiff data export"))
         case verb:
-            raise InputError(unknown("verb of `taildiff data`", verb, ("show", "prepare", "encode")))
+            raise InputError(unknown("verb of `taildiff data`", verb, ("show", "prepare", "encode", "export")))
     return 0
 
 

@@ -27,7 +27,7 @@ SYNONYMS = {
 """Words that stand for a verb: parts of a longer command, and what other tools call it."""
 VERBS = {
     "demo": "train two models on long-tailed digits, evaluate and compare them; a report in ten minutes",
-    "data": "prepare images (data prepare), encode them as latents (data encode), describe both (data show)",
+    "data": "prepare images (data prepare), encode them as latents (data encode), describe and export them",
     "train": "train a recipe on a store; rerun the same command to resume",
     "sample": "sample images of each class from a run",
     "evaluate": "compare a run's samples, or any images, with real ones, by class and by group",
