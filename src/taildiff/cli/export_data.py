@@ -8,7 +8,6 @@ import tyro
 
 from taildiff.api.data import export_data, open_store
 from taildiff.cli.common import command_line, next_steps, print_line, wants_progress
-from taildiff.exporting.dataset import check_new_data, default_out
 
 _IMPORTERS = {"imagefolder": "folder", "parquet": "parquet", "npz": "npz"}
 
@@ -30,6 +29,8 @@ class Export:
 
 def main(options: Export) -> None:
     """Write the data, then print where they are and how to read them back."""
+    from taildiff.exporting.dataset import check_new_data, default_out  # Pillow
+
     store = open_store(options.store, 1)
     out = options.out or default_out(store.root, options.to)
     what = f"{store.meta.count:,} images of {len(store.meta.class_names)} classes as {options.to}"

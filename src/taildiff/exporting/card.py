@@ -8,13 +8,13 @@ from typing import Any
 
 from taildiff.data.longtail import Groups
 from taildiff.errors import RunError, first_few
+from taildiff.evaluation.overview import GROUPS
 from taildiff.evaluation.table import Group, Row, Table
 from taildiff.run.exported import ExportMeta
 from taildiff.run.layout import RunDir
 from taildiff.spec import METRICS, RunSpec
 from taildiff.text import shown
 
-GROUPS: tuple[Group, ...] = ("all", "head", "body", "tail")
 _MOST_CLASSES = 20
 
 
@@ -202,11 +202,11 @@ def _training(record: ExportMeta) -> str:
 
 
 def _numbers(record: ExportMeta, table: Table | None) -> str:
-    if table is None:
+    rows = _rows(table, record.guidance) if table else []
+    if table is None or not rows:
         return "## Evaluation\n\nThese weights were not evaluated before the export."
-    spec, names = table.definition.spec, dict.fromkeys(row.metric for row in _rows(table, record.guidance))
-    guidance = next((row.guidance for row in _rows(table, record.guidance)), None)
-    groups = [group for group in GROUPS if group in table.groups]
+    spec, names, guidance = table.definition.spec, dict.fromkeys(row.metric for row in rows), rows[0].guidance
+    groups: list[Group] = [group for group in GROUPS if group in table.groups]
     lines = [f"| | {' | '.join(groups)} |", "|---|" + "--:|" * len(groups)]
     for metric in names:
         cells = [_cell(table.select(metric, group, guidance)) for group in groups]
