@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taildiff.api.data import encode, export_data, prepare
     from taildiff.api.evaluation import Evaluation, evaluate
     from taildiff.api.exporting import export
+    from taildiff.api.gallery import gallery
     from taildiff.api.model import Model
     from taildiff.api.results import compare, report
     from taildiff.api.sampling import load, sample
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "export",
     "export_data",
+    "gallery",
     "load",
     "prepare",
     "report",
@@ -52,6 +54,7 @@ _MODULES = {
     "evaluate": "taildiff.api.evaluation",
     "export": "taildiff.api.exporting",
     "export_data": "taildiff.api.data",
+    "gallery": "taildiff.api.gallery",
     "load": "taildiff.api.sampling",
     "prepare": "taildiff.api.data",
     "report": "taildiff.api.results",

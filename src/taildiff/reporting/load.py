@@ -20,13 +20,12 @@ from taildiff.errors import DataError, RunError
 from taildiff.evaluation.table import Group, Row, Table
 from taildiff.io.npz import NpzError, map_array, read_arrays
 from taildiff.io.paths import reason
+from taildiff.reporting.pictures import Uint8s
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import DataFacts
 from taildiff.spec.base import CountOrZero
 from taildiff.spec.metrics import METRICS, Metric
-
-Uint8s = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class LogLine(BaseModel):
@@ -97,6 +96,13 @@ class RunData:
     evaluation: Evaluation | None
     members: tuple["RunData", ...] = ()
     """The runs behind means over training seeds (`settings.py`); empty for a single run."""
+    made: tuple[Uint8s, np.ndarray] | None = None
+    """The images and labels, where they are existing images from any source (`foreign.py`)."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether these are existing images, whose training and sampling are not known."""
+        return self.evaluation is not None and self.evaluation.table.definition.source == "images"
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -123,6 +129,8 @@ class RunData:
 
     def images(self, guidance: float) -> tuple[Uint8s, Uint8s] | None:
         """Generated images (N, H, W, C) and labels (N,) of the evaluation; None if they were not kept."""
+        if self.is_foreign:
+            return self.made
         path = self.evaluation.folder.images(guidance) if self.evaluation else None
         if path is None or not path.is_file():
             return None
