@@ -93,6 +93,7 @@ def test_every_argument_of_the_front_door_is_described():
         "encode",
         "export",
         "export_data",
+        "fill",
     ):
         function = getattr(taildiff, name)
         text = inspect.getdoc(function) or ""

@@ -5,6 +5,7 @@ also with the mirror image of the training image. Features of the classifier wou
 mirrored copies of 811 photographs at 16 × 16 they find 4 to 26 %, pictures all (docs/filling.md).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,4 +72,4 @@ def pictures(images: ImageSequence) -> NDArray[np.float32]:
 
 def flattened(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Images (N, H, W, C) as points (N, H W C)."""
-    return np.ascontiguousarray(images).reshape(len(images), -1)
+    return np.ascontiguousarray(images).reshape(len(images), math.prod(images.shape[1:]))
