@@ -130,6 +130,7 @@ def test_images_from_elsewhere_get_the_same_report(
     assert "60 existing images were compared with real ones of 8 × 8 pixels: 26 in 3 classes" in words
     assert "drawn.npz copies training images in 5 of 60 images (8.3 %): top 25 %." in words
     assert "of its images are recognised as their class" in words
+    assert re.search(r"top , the rarest class, with 5 real images|top, the rarest class, with 5 real images", words)
     assert "guidance 1" not in words
     assert "at step" not in words
     assert len(re.findall("<li><img", page)) == 10
@@ -146,3 +147,16 @@ def test_a_pdf_is_refused_in_one_line(store: Store, tmp_path: Path, capsys: pyte
     assert (
         capsys.readouterr().err.strip() == f"error: {tmp_path / 'r.pdf'} has the suffix '.pdf': --out must end in .html"
     )
+
+
+def test_without_a_rarest_class_the_worst_one_is_shown(tmp_path: Path):
+    store = tiny.make_store(tmp_path / "store", (8, 8, 8))
+    run = tiny.make_run(tmp_path / "a", store)
+    fake_runs._write_table(run, run.info().spec, store.facts, (8, 8, 8), (2.0,), 0.0, True)
+    images, labels = tiny.images((3, 3, 3), seed=9)
+    np.savez(next(run.evaluations()).images(2.0), images=images, labels=labels)
+    page = plain(taildiff.report(run.root).read_text(encoding="utf-8"))
+    assert "in 3 classes, 8 of each" in page
+    assert "the worst recognised class, with 8 training images" in page
+    assert "rarest class, with" not in page
+    assert "8 images, head" not in page

@@ -25,6 +25,7 @@ from taildiff.cli.common import (
 )
 from taildiff.errors import SpecError
 from taildiff.evaluation.overview import Overview, classifier_line, overview, overview_metrics
+from taildiff.run.layout import EvalDir
 from taildiff.spec import CHEAP, EvalSpec, ModelHints, SamplingSpec
 from taildiff.spec.metrics import requestable
 
@@ -100,7 +101,9 @@ def main(args: list[str]) -> int:
     evaluation = evaluate(options.run, **more, **places, **fields)
     print_summary(evaluation)
     if evaluation.table.definition.source == "images":
-        next_steps(command_line("compare", options.run, "OTHER"))
+        pages = [command_line(verb, options.run) for verb in ("report", "gallery")]
+        known = EvalDir(evaluation.folder).sources.is_file() and options.out is None
+        next_steps(*(pages if known else []), command_line("compare", options.run, "OTHER"))
     else:
         run = evaluation.folder.parent.parent
         next_steps(command_line("report", run), command_line("compare", run, "OTHER"))

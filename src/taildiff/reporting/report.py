@@ -18,13 +18,14 @@ from taildiff.reporting.page import environment
 from taildiff.reporting.pictures import png_uri
 from taildiff.reporting.plots import COLOURS, Chart, ChartTable, cut, draw, short
 from taildiff.reporting.provenance import provenance
-from taildiff.reporting.samples import TILES, SampleSheet, sample_sheet
+from taildiff.reporting.samples import TILES, SampleRow, SampleSheet, sample_sheet
 from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import (
     RULE,
     Column,
     Summary,
     SummaryRow,
+    best_guidance,
     measured_metrics,
     shown_metrics,
     summarise,
@@ -138,6 +139,8 @@ def render(
         unshown=_unshown(each, metrics),
         quality=_quality(each, metrics),
         sheet=sheet,
+        proof=_proof(each, sheet),
+        foreign=any(run.is_foreign for run in runs),
         tiles=TILES,
         small=all(max(run.info.facts.height, run.info.facts.width) <= 64 for run in runs),
         grids=() if sheet else _grids(each),
@@ -164,6 +167,19 @@ def _unshown(runs: Sequence[RunData], metrics: Sequence[str]) -> str:
     return ", ".join(record_of(name, runs).title for name in measured_metrics(runs) if name not in shown)
 
 
+def _proof(runs: Sequence[RunData], sheet: SampleSheet | None) -> tuple[SampleRow, str] | None:
+    """The class whose samples go with the verdict, and why it was chosen: the rarest, or the worst where none is."""
+    if sheet is None:
+        return None
+    if max(runs[0].counts) > min(runs[0].counts):
+        return sheet.rows[-1], "the rarest class"
+    guidance = best_guidance(runs[0].evaluation) if runs[0].evaluation else None
+    rows = runs[0].evaluation.by_class("accuracy", guidance) if runs[0].evaluation and guidance is not None else ()
+    value = {row.class_name: row.value or 0.0 for row in rows}
+    known = [row for row in sheet.rows if row.name in value]
+    return (min(known, key=lambda row: value[row.name]), "the worst recognised class") if known else None
+
+
 def _title(runs: Sequence[RunData]) -> str:
     subject, data = enumerated([run.name for run in runs]), runs[0].info.facts.name
     return f"{subject} on {data}" if data else subject
@@ -175,6 +191,7 @@ def _lead(runs: Sequence[RunData]) -> str:
     facts = run.info.facts
     size = f"{facts.height} × {facts.width}"
     spread = f"from {max(counts)} in the commonest class to {min(counts)} in the rarest"
+    spread = spread if max(counts) > min(counts) else f"{counts[0]} of each"
     if run.is_foreign and run.evaluation:
         drawn = sum(run.evaluation.table.definition.drawn)
         return (

@@ -73,7 +73,7 @@ def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | Non
         SampleRow(
             names[label],
             first.counts[label],
-            first.groups[label],
+            first.groups[label] if max(first.counts) > min(first.counts) else "",
             tuple(_strip(*pair, label, f"of class {names[label]}: {title}") for title, _, pair in columns),
         )
         for label in shown
