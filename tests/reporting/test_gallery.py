@@ -16,8 +16,10 @@ from PIL import Image
 import taildiff
 from cli.calls import call, said
 from evaluation import tiny
+from filling.made import Filling
 from taildiff.data.store import Store
 from taildiff.errors import DataError
+from taildiff.filling.manifest import read_counts
 from taildiff.reporting.gallery import LARGEST_PAGE, Gallery, GalleryClass, Generated, fitted, render
 from taildiff.run.layout import RunDir
 
@@ -174,6 +176,19 @@ def test_a_filled_folder_shows_its_verdicts_and_reasons(filled: Path):
     assert "4 drawn: 2 admitted, 2 rejected (1 as copies, 1 as repeats)." in page
     assert "1 rejected images were not kept" in page
     assert [re.findall("<h2>(.*?)<", page)] == [["top"]]
+
+
+def test_what_fill_writes_is_read_as_it_is(tmp_path: Path):
+    made, out = Filling(tmp_path, {"cat": 14, "dog": 10, "owl": 7}), tmp_path / "filled"
+    made.into(out, keep_rejected=True)
+    page = taildiff.gallery(out).read_text(encoding="utf-8")
+    counts = read_counts(out)
+    assert {name: count.asked for name, count in counts.items()} == {"dog": 1, "owl": 3}
+    assert len(cards(page)) == sum(count.drawn for count in counts.values())
+    assert len(cards(page, v="admitted")) == sum(count.admitted for count in counts.values())
+    assert len(re.findall("Nearest training image: (?:cat|dog|owl)/", page)) == len(cards(page))
+    assert page.count('aria-label="Real owl: owl/') == counts["owl"].training
+    assert "cat<small>" not in page  # it was not filled
 
 
 def test_a_filled_folder_without_its_store_shows_its_originals(filled: Path, store: Store):

@@ -227,6 +227,8 @@ class _Writing:
             "guidance": job.request.guidance,
             "sampling": job.request.sampling.model_dump(mode="json"),
             "store": job.store.meta.hash,
+            "store_path": str(job.store.root.resolve()),  # these two only tell a gallery where to look
+            "run_path": str(job.run.root.resolve()),
             "classifier": self.filters.classifier.hash,
             "layout": job.request.layout,
             "originals": photographs.how,
