@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich import box
@@ -74,6 +74,8 @@ class Evaluate:
     """Neighbours in precision and recall."""
     utility: bool = False
     """Also train classifiers on real, completed and generated images, and test them on held-out real ones."""
+    intervals: Literal["all", "none"] = "all"
+    """none: values alone, in less time; compare and report then call no difference clear."""
     trained_on: Path | None = None
     """For existing images and other models: the run, store or folder that the model was trained on; decides head, body
     and tail."""
@@ -147,7 +149,9 @@ def _grid(shown: Overview) -> Grid:
 def _fields(options: Evaluate) -> Any:
     """The options that are fields of the evaluation, as `evaluate` takes them."""
     fields: dict[str, Any] = options.sampling.model_dump()
-    fields |= {name: getattr(options, name) for name in ("features", "per_class", "reference", "k", "utility")}
+    fields |= {
+        name: getattr(options, name) for name in ("features", "per_class", "reference", "k", "utility", "intervals")
+    }
     fields["metrics"] = " ".join(options.metrics or ()).replace(",", " ").split()
     if options.guidance is not None or options.omega is not None:
         fields["guidance"] = guidances(_numbers(options.guidance), _numbers(options.omega))
