@@ -3,23 +3,20 @@
     python benchmarks/soak.py --kills 200 --seed 0        (make soak: 60)
 
 Tiny runs of 60 steps save every second step, so that many kills interrupt saving. A process that has imported
-everything forks each training and kills it with SIGKILL: after a random time or, every second time, when a temporary
-checkpoint or weights file appears. After one kill in six, a file of the newest checkpoint is truncated at a random
-length. A run that finishes is compared byte for byte with an undisturbed one: network, average and optimiser of each
-kept checkpoint, the weights files, metrics.jsonl without its seconds, the names of all files. Then the next run starts.
+everything forks each training and kills it with SIGKILL after a random CPU time or, every second time, after a random
+number of file operations. After one kill in six, a file of the newest checkpoint is truncated at a random length. A run
+that finishes is compared byte for byte with an undisturbed one: all files, but for times and checksums over them. Then
+the next run starts.
 """
 
 import argparse
-import json
 import logging
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: threads do not survive a fo
 
 import numpy as np
 import torch
+from killing import Work, content, half_written
 
 from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.run.layout import RunDir
@@ -55,8 +53,8 @@ SPEC = RunSpec(
     ema=EMASpec(decay=0.9),
     every=IntervalSpec(log=3, samples=0, save=2, keep=3),
 )
-LONGEST_S = 1.2
-"""The longest time before a process is killed by the clock; one that is not killed ends after its 60 steps."""
+LONGEST_S, MOST_OPERATIONS = 1.2, 600
+"""The longest CPU time, and the most file operations, before a process is killed; others end after their 60 steps."""
 
 
 @dataclass
@@ -85,69 +83,23 @@ def make_store(path: Path) -> Store:
         return writer.close()
 
 
-def start(run: RunDir, store: Store, log: Path) -> int:
-    """Fork a training that appends its messages to `log`; returns the process id."""
-    process = os.fork()
-    if process:
-        return process
-    code = 1
-    try:
-        os.setpgid(0, 0)  # includes its child processes (git)
+def start(run: RunDir, store: Store, log: Path) -> Work:
+    """Start a training that appends its messages to `log`."""
+
+    def work() -> int:
         logger = logging.getLogger("taildiff")
         logger.setLevel(logging.INFO)
-        logger.addHandler(logging.FileHandler(log))
+        logger.addHandler(logging.StreamHandler())
         run_training(run, SPEC, store)
-        code = 0
-    except BaseException:
-        with log.open("a") as file:
-            traceback.print_exc(file=file)
-    finally:
-        os._exit(code)
+        return 0
+
+    return Work(work, log)
 
 
-def finish(process: int) -> None:
+def finish(process: Work) -> None:
     """Wait for the process; exits if it failed."""
-    _, status = os.waitpid(process, 0)
-    if status:
-        raise SystemExit(f"a training that was not killed failed with status {status}")
-
-
-def ended(process: int) -> bool:
-    """Whether the process has ended; exits if it failed."""
-    done, status = os.waitpid(process, os.WNOHANG)
-    if done and status:
-        raise SystemExit(f"a training that was not killed failed with status {status}")
-    return bool(done)
-
-
-def half_written(run: RunDir) -> bool:
-    """Whether the run holds temporary files: it is being saved, or was killed while saving."""
-    places = (run.states, run.weights_dir, run.root)
-    return any(name.startswith(".") and name.endswith((".tmp", ".old")) for place in places for name in names(place))
-
-
-def names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 (polled often)
-    except FileNotFoundError:
-        return []
-
-
-def wait_and_kill(process: int, run: RunDir, rng: random.Random) -> bool:
-    """Wait, then kill; False if training ended first."""
-    at_saving = rng.random() < 0.5
-    until = time.monotonic() + rng.uniform(0, LONGEST_S)
-    while time.monotonic() < until or (at_saving and not half_written(run)):
-        if ended(process):
-            return False
-        time.sleep(0.0002 if at_saving else 0.002)
-    if at_saving:
-        time.sleep(rng.uniform(0, 0.004))
-    if ended(process):
-        return False
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    return True
+    if code := process.wait():
+        raise SystemExit(f"a training that was not killed failed with status {code}")
 
 
 def cut_off(run: RunDir, cut: set[Path], rng: random.Random) -> str | None:
@@ -161,16 +113,9 @@ def cut_off(run: RunDir, cut: set[Path], rng: random.Random) -> str | None:
     return path.name
 
 
-def content(run: RunDir) -> dict[str, object]:
+def files(run: RunDir) -> dict[str, bytes]:
     """Everything that must be equal at the end."""
-    result: dict[str, object] = {}
-    for path in sorted(run.root.rglob("*")):
-        name = str(path.relative_to(run.root))
-        if path.is_file() and not name.startswith("state/damaged-"):
-            result[name] = path.read_bytes() if path.suffix == ".safetensors" else None
-    lines = map(json.loads, run.metrics.read_text().splitlines())
-    result["metrics"] = [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in lines]
-    return result
+    return {name: data for name, data in content(run.root).items() if not name.startswith("state/damaged-")}
 
 
 def disturbed(run: RunDir, store: Store, log: Path, tally: Tally, kills: int, rng: random.Random) -> None:
@@ -180,10 +125,10 @@ def disturbed(run: RunDir, store: Store, log: Path, tally: Tally, kills: int, rn
         process = start(run, store, log)
         if tally.kills >= kills:
             return finish(process)
-        if not wait_and_kill(process, run, rng):
-            return
+        if not process.kill_at_random(rng, LONGEST_S, MOST_OPERATIONS):
+            return finish(process)
         tally.kills += 1
-        tally.saving += half_written(run)
+        tally.saving += half_written(run.root)
         tally.early += not run.checkpoint_steps()
         cut = {folder for folder in cut if folder.exists()}
         if name := cut_off(run, cut, rng):
@@ -196,11 +141,11 @@ def campaign(folder: Path, kills: int, seed: int) -> Tally:
     rng, tally, log = random.Random(seed), Tally(), folder / "log.txt"
     store, whole = make_store(folder / "store"), RunDir(folder / "whole")
     finish(start(whole, store, log))
-    expected = content(whole)
+    expected = files(whole)
     while tally.kills < kills:
         run = RunDir(folder / "run")
         disturbed(run, store, log, tally, kills, rng)
-        got = content(run)
+        got = files(run)
         if different := [name for name in expected.keys() | got.keys() if expected.get(name, 0) != got.get(name, 0)]:
             raise SystemExit(
                 f"after {tally.kills} kills these differ from the undisturbed run: {different}; see {folder}"
