@@ -63,4 +63,3 @@ class EvaluationFields(SamplingFields, total=False):
     reference: str
     k: int
     utility: bool
-    intervals: Literal["all", "none"]

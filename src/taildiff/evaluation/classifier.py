@@ -124,8 +124,7 @@ def _fit(
         predicted = classifier_network.predict(network, store.images, np.flatnonzero(test), device)
     else:
         kind, truth = "cross-fitted", labels
-        scores = classifier_network.cross_fitted(store.images, labels, classes, seed, progress, device)
-        predicted = scores.argmax(axis=1)
+        predicted = classifier_network.cross_fitted(store.images, labels, classes, seed, progress, device)
         counted = (
             np.bincount(labels, minlength=classes)[labels] > 1
         )  # without a second image there is none to learn from

@@ -1,1 +1,0 @@
-"""Complete the rare classes of a run's data with generated images that pass filters."""
