@@ -105,6 +105,8 @@ def load_foreign(network: Denoiser, tensors: Tensors, source: str, rows: Sequenc
         for name, value in tensors.items()
     }
     if problems := misfits(fresh, tensors):
+        if not (fresh.keys() & tensors.keys()) - {"pos_embed"}:
+            problems = f"none of its {len(tensors)} parameters has the name of one of the {len(fresh)} here"
         raise CheckpointError(f"{source} does not fit this network: {problems}{explained(fresh, tensors)}")
     check_finite(tensors, source)
     network.load_state_dict(tensors)
@@ -112,7 +114,7 @@ def load_foreign(network: Denoiser, tensors: Tensors, source: str, rows: Sequenc
 
 def _completed(fresh: Tensors, tensors: Tensors) -> Tensors:
     """The parameters with our prefix, fixed positions where they were not saved, and a table where there is none."""
-    if all(name.startswith("net.") for name in fresh) and not any(name.startswith("net.") for name in tensors):
+    if all(name.startswith("net.") for name in fresh) and "conv_in.weight" in tensors:
         tensors = {f"net.{name}": value for name, value in tensors.items()}
     added = {"pos_embed": fresh["pos_embed"]} if "pos_embed" in fresh else {}
     table = LABELS[1]
