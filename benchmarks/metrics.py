@@ -6,7 +6,13 @@ Fréchet distance: compared with numpy's covariance and scipy's `sqrtm`. Precisi
 package prdc, which holds all distances in memory. Each case runs in its own process and starts from float32 features;
 memory is the peak beyond them and the loaded libraries (Linux). The values must be equal. Seconds are CPU seconds, so
 other work on the machine hardly matters; with one thread they are the time on an idle machine. `--full` adds precision
-and recall of 50,000 against 50,000 with our code only, about eight minutes. The defaults take about two.
+and recall of 50,000 against 50,000 with our code only. The defaults take about two minutes.
+
+    git worktree add ../before 334bc29
+    python benchmarks/metrics.py --before ../before --n 50000 --threads 2 [--repeats 3]
+
+measures precision and recall alone, here and with the code of another checkout in turns, and prints the ratio of the
+median seconds; all counts, from which values and intervals follow, must be equal.
 """
 
 import argparse
@@ -14,10 +20,14 @@ import json
 import multiprocessing
 import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -130,6 +140,42 @@ def measure_alone(*arguments: object) -> Measured:
     return result
 
 
+HERE = Path(__file__).resolve().parents[1]
+
+
+def neighbours_of(n: int, dim: int) -> None:
+    """Print seconds, memory and a hash of every count of `neighbourhoods` as JSON."""
+    metrics.neighbourhoods(features(3, 64, 16, 1.0), features(4, 64, 16, 1.0), K)  # loads libraries
+    real, generated = features(1, n, dim, 1.0), features(2, n, dim, 1.1)
+    forget_peak()
+    before, start, processed = peak(), time.perf_counter(), time.process_time()
+    found = metrics.neighbourhoods(real, generated, K)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - processed
+    counts = sha256(b"".join(np.asarray(value).tobytes() for value in vars(found).values())).hexdigest()
+    values = {"precision": found.precision_recall.precision, "recall": found.precision_recall.recall}
+    used = peak() - before
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "mebibytes": used, "counts": counts, "values": values}))
+
+
+def compare_checkouts(before: Path, n: int, dim: int, repeats: int) -> None:
+    """Print the seconds of `neighbours_of` here and there, in turns, and their ratios."""
+    found: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
+    for _ in range(repeats):
+        for side, checkout in (("before", before.resolve()), ("now", HERE)):
+            command = [sys.executable, __file__, "--neighbours", "--n", str(n), "--dim", str(dim)]
+            env = os.environ | {"PYTHONPATH": str(checkout / "src")}
+            done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
+            result = json.loads(done.stdout.splitlines()[-1])
+            found[side].append(result)
+            times = f"{result['seconds']:.1f} s, {result['cpu']:.1f} s of CPU"
+            print(f"{side}: {times}, {result['mebibytes']:.0f} MiB, {result['values']}", flush=True)
+    if len({each["counts"] for side in found.values() for each in side}) > 1:
+        raise SystemExit("the counts differ")
+    for name in ("seconds", "cpu"):
+        middle = {side: median(each[name] for each in results) for side, results in found.items()}
+        print(f"before : now = {middle['before'] / middle['now']:.2f} in {name}")
+
+
 def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
@@ -143,9 +189,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--full", action="store_true", help="also 50,000 against 50,000, our code only")
     parser.add_argument("--out", type=Path, help="where to store the numbers as JSON")
+    parser.add_argument("--before", type=Path, help="a checkout of another commit to compare precision and recall with")
+    parser.add_argument("--neighbours", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.neighbours:
+        neighbours_of(args.n, args.dim)
+        return
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = str(args.threads)  # for the child processes
+    if args.before:
+        compare_checkouts(args.before, args.n, args.dim, args.repeats)
+        return
 
     results: list[Measured] = []
     ratios: dict[str, dict[str, float]] = {}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from taildiff.api.data import encode, export_data, prepare
     from taildiff.api.evaluation import Evaluation, evaluate
     from taildiff.api.exporting import export
+    from taildiff.api.filling import Filled, fill
+    from taildiff.api.gallery import gallery
     from taildiff.api.model import Model
     from taildiff.api.results import compare, report
     from taildiff.api.sampling import load, sample
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Evaluation",
+    "Filled",
     "Interrupted",
     "Model",
     "Run",
@@ -34,6 +37,8 @@ __all__ = [
     "evaluate",
     "export",
     "export_data",
+    "fill",
+    "gallery",
     "load",
     "prepare",
     "report",
@@ -43,6 +48,7 @@ __all__ = [
 ]
 _MODULES = {
     "Evaluation": "taildiff.api.evaluation",
+    "Filled": "taildiff.api.filling",
     "Interrupted": "taildiff.api.training",
     "Model": "taildiff.api.model",
     "Run": "taildiff.api.training",
@@ -52,6 +58,8 @@ _MODULES = {
     "evaluate": "taildiff.api.evaluation",
     "export": "taildiff.api.exporting",
     "export_data": "taildiff.api.data",
+    "fill": "taildiff.api.filling",
+    "gallery": "taildiff.api.gallery",
     "load": "taildiff.api.sampling",
     "prepare": "taildiff.api.data",
     "report": "taildiff.api.results",

@@ -13,10 +13,12 @@ from taildiff.comparison.compare import choose, compare, found_at
 from taildiff.comparison.render import to_csv, to_latex, to_markdown
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import read_replicates, write_replicates
+from taildiff.evaluation.scopes import Pool
+from taildiff.evaluation.shared import Shared
 from taildiff.evaluation.table import Definition, Table
 from taildiff.metrics import frechet_distance
-from taildiff.metrics.influence import of_frechet, of_kernel
-from taildiff.metrics.intervals import bootstrap, percentiles
+from taildiff.metrics.influence import Contributions, of_frechet
+from taildiff.metrics.intervals import Resampling, percentiles
 from taildiff.run.layout import EvalDir, RunDir
 
 
@@ -24,7 +26,9 @@ def replicate(run: RunDir, key: int, scale: float = 1.0) -> None:
     """Replicates for the accuracies of a fake run, as an evaluation of 100 images leaves them."""
     (folder,) = run.evaluations()
     rows = Table.read(folder).rows
-    noise = bootstrap(np.random.default_rng(0).normal(size=100), np.zeros(100, dtype=np.int64), key) * scale
+    noise = (
+        Resampling().replicates(np.random.default_rng(0).normal(size=100), np.zeros(100, dtype=np.int64), key) * scale
+    )
     write_replicates(folder, rows, [r.value + noise if r.metric == "accuracy" and r.value else None for r in rows])
 
 
@@ -135,12 +139,16 @@ def test_predicted_spread_is_that_of_repeated_draws():
             values.append(frechet_distance(real, generated))
             if seed < 8:
                 moved, labels = of_frechet(real, generated), np.arange(n) % 3
-                assert moved.real is not None
-                assert moved.generated is not None
-                predicted.append(
-                    float(np.std(bootstrap(moved.real, labels, 1) + bootstrap(moved.generated, labels, 2)))
-                )
+                both = ((moved.real, 1), (moved.generated, 2))
+                predicted.append(float(np.std(sum(Resampling().replicates(m, labels, key) for m, key in both))))
         assert np.mean(predicted) == pytest.approx(np.std(values), rel=0.35)
+
+
+def influence_on_kernel(real: np.ndarray, generated: np.ndarray) -> Contributions:
+    pools = [Pool(features, np.zeros(len(features), dtype=np.int64)) for features in (real, generated)]
+    influence = Shared(pools[0], pools[1], [(0,)]).kernel((0,), influence=True)[1]
+    assert influence is not None
+    return influence
 
 
 def test_contributions_are_the_derivative_of_the_distance():
@@ -149,27 +157,27 @@ def test_contributions_are_the_derivative_of_the_distance():
     real, generated = rng.normal(size=(300, 5)), 0.4 + 1.3 * rng.normal(size=(300, 5))
     real, generated = real.astype(np.float32), generated.astype(np.float32)
     found = of_frechet(real, generated).generated
-    assert found is not None
     before = frechet_distance(real, generated)
     changes = [frechet_distance(real, np.concatenate([generated, generated[i : i + 1]])) - before for i in range(60)]
     assert np.corrcoef(changes, found[:60])[0, 1] > 0.99
     assert np.polyfit(found[:60] / 301, changes, 1)[0] == pytest.approx(1, abs=0.1)
-    kernel = of_kernel(real, generated)
-    assert kernel.generated is not None
+    kernel = influence_on_kernel(real, generated)
     assert kernel.generated.mean() == pytest.approx(0, abs=1e-9)
 
 
 def test_equal_keys_are_resampled_alike_and_classes_keep_their_numbers():
     values = np.random.default_rng(0).normal(size=40)
     labels = np.repeat([0, 1], 20)
-    np.testing.assert_array_equal(bootstrap(values, labels, 3), bootstrap(values, labels, 3))
-    assert not np.array_equal(bootstrap(values, labels, 3), bootstrap(values, labels, 4))
+    np.testing.assert_array_equal(
+        Resampling().replicates(values, labels, 3), Resampling().replicates(values, labels, 3)
+    )
+    assert not np.array_equal(Resampling().replicates(values, labels, 3), Resampling().replicates(values, labels, 4))
     by_class = np.where(labels == 0, 5.0, -5.0)  # nothing but the class: no draw within classes changes it
-    assert np.ptp(bootstrap(by_class, labels, 3)) == pytest.approx(0)
+    assert np.ptp(Resampling().replicates(by_class, labels, 3)) == pytest.approx(0)
     interval = percentiles(np.arange(1001.0))
     assert (interval.low, interval.high) == pytest.approx((25, 975))
     with pytest.raises(ValueError, match="nothing to resample"):
-        bootstrap(np.empty(0), np.empty(0, dtype=np.int64), 0)
+        Resampling().replicates(np.empty(0), np.empty(0, dtype=np.int64), 0)
 
 
 def test_images_beside_a_run_are_compared_with_a_warning(tmp_path: Path, runs: tuple[RunDir, RunDir]):

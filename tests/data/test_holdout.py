@@ -11,7 +11,6 @@ from PIL import Image
 import taildiff
 from taildiff.data.copies import content_of
 from taildiff.data.holdout import FEWEST, HoldOut
-from taildiff.data.store import Store
 from taildiff.errors import DataError, InputError
 
 
@@ -90,11 +89,3 @@ def test_what_cannot_be_held_out_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="between 0 and 1"):
         taildiff.prepare("folder", tmp_path / "split", out=tmp_path / "store", hold_out=1.0)
     assert not (tmp_path / "store").exists()
-
-
-def test_latents_keep_the_column(tmp_path: Path, tiny_vae: Path):
-    source = photos(tmp_path / "photos", {"cat": 10, "dog": 5})
-    store = taildiff.prepare("folder", source, out=tmp_path / "store", size=16, hold_out=0.2)
-    latents = taildiff.encode(store, vae=str(tiny_vae), out=tmp_path / "latents")
-    np.testing.assert_array_equal(latents.test, Store.open(tmp_path / "store").test)
-    assert latents.info.rows == 12

@@ -19,6 +19,7 @@ LESS = {
     "per_class=8": "per_class=1, sampler='euler', steps=2",
     "per_class=100": "per_class=2, sampler='euler', steps=1",
     "stop_at=100": "stop_at=1",
+    '"exported/ccua", ': '"exported/ccua", grid=0, steps=1, ',
 }
 
 
@@ -53,7 +54,7 @@ def _digits(path: Path) -> Store:
 def test_the_blocks_run(tmp_path: Path):
     names: dict[str, Any] = {"__name__": "page"}
     code = blocks()
-    assert len(code) == 7
+    assert len(code) == 8
     for block in code:
         for much, little in LESS.items():
             block = block.replace(much, little)
@@ -81,7 +82,19 @@ def test_every_public_name_is_on_the_page():
 
 
 def test_every_argument_of_the_front_door_is_described():
-    for name in ("train", "load", "sample", "evaluate", "compare", "report", "prepare", "encode"):
+    for name in (
+        "train",
+        "load",
+        "sample",
+        "evaluate",
+        "compare",
+        "report",
+        "prepare",
+        "encode",
+        "export",
+        "export_data",
+        "fill",
+    ):
         function = getattr(taildiff, name)
         text = inspect.getdoc(function) or ""
         for argument in inspect.signature(function).parameters:

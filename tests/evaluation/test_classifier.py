@@ -80,7 +80,7 @@ def test_without_a_test_column_each_image_is_predicted_by_a_network_that_never_s
 
 def test_folds_spread_every_class():
     labels = np.repeat([0, 1, 2], [30, 7, 1])
-    fold = classifier_network._folds(labels, 0)
+    fold = classifier_network.folds(labels, 0)
     for label in range(3):
         sizes = np.bincount(fold[labels == label], minlength=3)
         assert sizes.max() - sizes.min() <= 1

@@ -22,6 +22,34 @@ def _fast(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "generate", lambda *_, **__: tiny.images((40, 40, 40), seed=9)[0])
 
 
+def test_the_classifier_of_the_real_images_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """For all guidance values, and for another run of the same images; with the result of training it every time."""
+    store = tiny.make_store(tmp_path / "store", (60, 60, 60), (20, 20, 20))
+    stages: list[str] = []
+    train = classifier_network.train
+    monkeypatch.setattr(classifier_network, "_STEPS", (10, 10))
+    monkeypatch.setattr(classifier_network, "train", lambda *args: (stages.append(args[6]), train(*args)))
+
+    def real(name: str, ratio: float = 0.1, guidance: tuple[float, ...] = (1.0,)) -> list[float | None]:
+        run = tiny.make_run(tmp_path / name, store, data=DataSpec(tail="exp", ratio=ratio))
+        spec = SPEC.model_copy(update={"guidance": guidance, "utility": True})
+        stages.clear()
+        return [row.value for row in Table.read(evaluate(run, store, spec)).select("utility_real", guidance=1.0)]
+
+    def trained(kind: str) -> int:
+        return stages.count(f"utility: classifier on {kind} images")
+
+    values = real("one", guidance=(1.0, 2.0))
+    assert [trained(kind) for kind in ("real", "completed", "generated")] == [1, 2, 2]
+    assert real("other") == values
+    assert [trained(kind) for kind in ("real", "completed", "generated")] == [0, 1, 1]
+    real("of-other-images", ratio=0.2)
+    assert trained("real") == 1
+    monkeypatch.setattr("taildiff.evaluation.utility.cached_array", lambda folder, key, make: make())
+    assert real("without-a-cache") == values
+    assert trained("real") == 1
+
+
 def test_utility_and_own_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = tiny.make_store(tmp_path / "store", (60, 60, 60), (20, 20, 20))
     run = tiny.make_run(tmp_path / "run", store, data=DataSpec(tail="exp", ratio=0.1))

@@ -18,6 +18,7 @@ from taildiff.comparison.render import to_csv, to_latex
 from taildiff.evaluation import classifier_network, scores
 from taildiff.evaluation import evaluate as module
 from taildiff.evaluation.evaluate import evaluate
+from taildiff.evaluation.scopes import Pool
 from taildiff.evaluation.scores import Number, Sample
 from taildiff.evaluation.table import Table
 from taildiff.reporting.load import load
@@ -98,6 +99,6 @@ def test_a_missing_function_fails_at_import():
 def test_a_function_that_gives_other_metrics_than_its_records_is_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(scores.FAMILIES, "accuracy", lambda _: iter(()))
     features = np.zeros((30, 4), dtype=np.float32)
-    pool = scores.Pool(features, np.zeros(30, dtype=np.int64))
+    pool = Pool(features, np.zeros(30, dtype=np.int64))
     with pytest.raises(AssertionError, match="accuracy must give the metrics"):
         scores.numbers(Sample(pool, pool), "accuracy")

@@ -117,6 +117,8 @@ def test_the_vae_is_copied_or_named(
 ):
     run, out = exported("dit")
     assert (out / "vae" / "config.json").is_file()
+    assert str(tiny_vae) not in (out / "model_index.json").read_text()
+    assert "latents of AutoencoderKL kl, trained on" in (out / "README.md").read_text()
     named = place / "named"
     assert call("export", run, named, "--vae-as", "name", "--grid", 0, "--guidance", 1.5, "--steps", 3) == 0
     assert not (named / "vae").exists()

@@ -167,6 +167,18 @@ def test_a_dit_pipeline_has_both_frequencies(dit: tuple[Path, DiTTransformer2DMo
     assert taildiff.load(folder).sample(["owl"], steps=2, guidance=2).shape == (1, 3, 32, 32)
 
 
+def test_training_from_a_dit_needs_its_time_and_takes_its_rows_by_name(dit: tuple[Path, DiTTransformer2DModel]):
+    folder, network = dit
+    facts = open_foreign(folder).facts.model_copy(update={"class_names": ("crane (2)", "yak", "owl")})
+    model = SiTSpec(depth=2, width=16, heads=2, patch=2, learn_sigma=True)
+    with pytest.raises(CheckpointError, match=r"To train that network: --model\.embed dit$"):
+        initialise(RunSpec(model=model), facts, (1, 1, 1), folder)
+    spec = RunSpec(model=model.model_copy(update={"embed": "dit"}), path=made.SPECS["dit"].path)
+    table = initialise(spec, facts, (1, 1, 1), folder).denoiser.state_dict()["y_embedder.embedding_table.weight"]
+    given = network.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.weight
+    torch.testing.assert_close(table[[0, 2, 3]], given[[2, 0, 3]])
+
+
 def test_a_dit_with_embedders_of_its_own_in_each_block_is_refused(dit: tuple[Path, DiTTransformer2DModel]):
     folder, network = dit
     with torch.no_grad():

@@ -1,10 +1,13 @@
-"""Wilson's interval against its defining equation and published values."""
+"""Wilson's interval against its defining equation and published values; replicates against one resampling at a time."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taildiff.metrics.intervals import Z95, wilson
+from taildiff.metrics import intervals
+from taildiff.metrics.intervals import Z95, Resampling, wilson
+from taildiff.rng import stream
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -30,3 +33,30 @@ def test_published_values():
 def test_impossible_shares(share: float, n: int):
     with pytest.raises(ValueError, match="at least one trial"):
         wilson(share, n)
+
+
+def one_by_one(contributions: np.ndarray, labels: np.ndarray, key: int, count: int) -> np.ndarray:
+    """Means of images drawn again with replacement within each class, by the same stream."""
+    total = np.zeros(count)
+    for label in np.unique(labels):
+        values = contributions[labels == label]
+        rng = stream(key, "evaluation/bootstrap", int(label), len(values))
+        total += [values[rng.integers(0, len(values), len(values))].sum() for _ in range(count)]
+    return total / len(contributions)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 2**20])
+def test_replicates_are_means_over_resampled_images(kept: int, monkeypatch: pytest.MonkeyPatch):
+    """Whether the draws are kept, dropped for others, or never fit."""
+    monkeypatch.setattr(intervals, "_KEPT", kept)
+    monkeypatch.setattr(intervals, "_AT_ONCE", 64)
+    monkeypatch.setattr(intervals, "_IN_CACHE", 50)
+    resampling, rng = Resampling(40), np.random.default_rng(0)
+    for n in (300, 300, 60):
+        labels, values = rng.integers(0, 3, n), rng.normal(size=n)
+        labels[0] = 9  # a class of one image
+        for key in (1, 5):
+            expected = one_by_one(values, labels, key, 40)
+            np.testing.assert_allclose(resampling.replicates(values, labels, key), expected, rtol=1e-12, atol=1e-15)
+    with pytest.raises(ValueError, match="nothing to resample"):
+        resampling.replicates(np.empty(0), np.empty(0, dtype=np.int64), 1)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taildiff.errors import InputError
-from taildiff.metrics import kernel_distance
+from taildiff.metrics import kernel, kernel_distance
+from taildiff.metrics.kernel import Atoms, kernel_sums, sums_of_others
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
 
@@ -65,3 +66,22 @@ def test_equal_distributions_give_zero_on_average_even_for_few_points():
 def test_no_subset_is_refused(subsets, size):
     with pytest.raises(InputError, match="give at least 1 subset of at least 2 points"):
         kernel_distance(np.eye(3), np.eye(3), subsets, size)
+
+
+@pytest.mark.parametrize("rows", [4, 512])
+def test_sums_over_groups_are_those_pair_by_pair(rows: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernel, "_ROWS", rows)
+    rng = np.random.default_rng(0)
+    first, second = (Atoms(rng.normal(size=(n, 3)), np.sort(rng.integers(0, 4, n))) for n in (17, 11))
+    groups = np.array([[0, 0, 0, 0], [0, 1, 1, -1]])
+    pairs = (first.points @ second.points.T / 3 + 1) ** 3
+    own = (first.points @ first.points.T / 3 + 1) ** 3
+    np.fill_diagonal(own, 0)
+    found, others = kernel_sums(first, second, groups), sums_of_others(first, groups)
+    for level, group in enumerate(groups):
+        rows_of, columns_of = group[first.labels], group[second.labels]
+        used, used_columns = rows_of >= 0, columns_of >= 0
+        same = rows_of[:, None] == columns_of
+        np.testing.assert_allclose(found[0][level][used], (pairs * same).sum(axis=1)[used])
+        np.testing.assert_allclose(found[1][level][used_columns], (pairs * same).sum(axis=0)[used_columns])
+        np.testing.assert_allclose(others[level][used], (own * (rows_of[:, None] == rows_of)).sum(axis=1)[used])

@@ -114,7 +114,11 @@ def test_the_page_is_accessible(text: str):
     named = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     assert {str(attrs["aria-labelledby"]) for _, attrs in page.tags if "aria-labelledby" in attrs} <= named
     assert {str(attrs["href"])[1:] for attrs in page.all("a")} <= named
-    assert text.count("<figure") == text.count("<summary>The numbers</summary>") == 10
+    assert text.count("<summary>The numbers</summary>") == 10
+    assert text.count("<figure") == 11  # and the picture of the verdict
+    tables = re.findall(r"<table>(.*?)</table>", text, re.S)
+    assert tables
+    assert all(table.strip().startswith("<caption>") for table in tables)
 
 
 def test_the_first_screen_has_the_findings_and_how_far_to_trust_them(text: str):
@@ -128,6 +132,34 @@ def test_the_first_screen_has_the_findings_and_how_far_to_trust_them(text: str):
     assert "Verdict over 12 comparisons with plain" in first_screen
     assert "Each guidance was chosen from 1, 2, 3 by the lowest Fréchet distance on the same images" in first_screen
     assert "One training run per setting" in first_screen
+
+
+def test_the_verdict_is_one_sentence_with_the_rarest_class_as_its_picture(text: str):
+    answer = re.findall(r'<p class="answer">(.*?)</p>', text, re.S)
+    assert [_Page(each).text for each in answer] == [
+        "ccua is better in 4 of 12 comparisons and worse in none: Fréchet distance in the tail (16.1 against 19.0) and "
+        "over all classes (7.65 against 9.00), and in 2 more."
+    ]
+    proof = text.split('<figure class="proof">')[1].split("</figure>")[0]
+    assert "9</strong>, the rarest class, with 4 training images" in proof
+    assert [image["alt"] for image in _Page(proof).all("img")] == [
+        f"8 images of class 9: {name}, guidance 2" for name in ("plain", "ccua")
+    ]
+
+
+def test_the_order_is_verdict_copies_utility_quality_and_trust_is_folded(text: str):
+    order = [
+        'id="verdict"',
+        "<summary>All findings",
+        "How far to trust it",
+        'id="samples"',
+        'id="quality"',
+        'id="data"',
+    ]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    trust = re.findall(r"<details[^>]*>\s*<summary>How far to trust it.*?</details>", text, re.S)
+    assert len(trust) == 1
+    assert " open" not in trust[0].split(">")[0]
 
 
 def test_what_the_verdict_calls_clear_is_marked(text: str):
@@ -205,7 +237,8 @@ def test_what_users_name_is_escaped(tmp_path: Path):
 def test_missing_parts_are_listed_with_their_command(tmp_path: Path, log: bool, evaluated: bool):
     run = make_run(tmp_path / "my run", log=log, evaluated=evaluated)
     page = _Page(write_page(load([run]), run.report).read_text(encoding="utf-8"))
-    assert ("taildiff evaluate '" in page.text) == (not evaluated)
+    assert ("has not been evaluated. taildiff evaluate '" in page.text) == (not evaluated)
+    assert ("--utility" in page.text) == ("--metrics cheap,memorized" in page.text) == evaluated
     assert ("no training log" in page.text) == (not log)
     assert ("taildiff sample '" in page.text) == evaluated
     assert "OTHER_RUN" in page.text

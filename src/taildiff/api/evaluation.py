@@ -16,7 +16,7 @@ from taildiff.evaluation.table import Row, Table
 from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress
 from taildiff.run.layout import EvalDir
-from taildiff.spec import EvalSpec
+from taildiff.spec import METRICS, EvalSpec
 
 if TYPE_CHECKING:
     import pandas
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished evaluation; a notebook shows its table by guidance and group."""
+    """A finished evaluation; `print` says what it is of and its best distance, a notebook shows its table."""
 
     folder: Path
     table: Table = field(repr=False)
@@ -55,6 +55,19 @@ class Evaluation:
         from taildiff.api.figure import metric_figure  # matplotlib
 
         return metric_figure(self.table, metric)
+
+    def __repr__(self) -> str:
+        definition, swept = self.table.definition, self.table.definition.source == "run"
+        parts = [f"{definition.run}, step {definition.step}" if swept else definition.run]
+        if swept:
+            parts.append(f"guidance {', '.join(f'{value:g}' for value in self.table.guidances)}")
+        for metric in ("frechet", "accuracy"):
+            rows = [row for row in self.table.select(metric, "all") if row.value is not None]
+            if rows:
+                record = METRICS[metric].on(definition.extractor.is_fid)
+                value = record.best(row.value for row in rows if row.value is not None)
+                parts.append(f"{'best ' if len(rows) > 1 else ''}{record.title} {record.rounded(value or 0.0)}")
+        return f"Evaluation({'; '.join(parts)})"
 
     def _repr_html_(self) -> str:
         shown = overview(self.table)

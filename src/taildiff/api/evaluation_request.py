@@ -15,6 +15,8 @@ from taildiff.data.longtail import Split
 from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
 from taildiff.errors import DataError, SpecError
+from taildiff.io.atomic import write_json
+from taildiff.io.json_files import read_json
 from taildiff.io.staging import put_back
 from taildiff.log import Progress, log, silent
 from taildiff.run.exported import ExportDir
@@ -25,6 +27,7 @@ from taildiff.spec import EvalSpec, parse
 from taildiff.spec.metrics import requested
 
 if TYPE_CHECKING:
+    from taildiff.evaluation.image_sources import ImageSource
     from taildiff.importing.foreign import Foreign
 
 RUN_ONLY, IMAGES_ONLY = ("guidance", "seeds", "step", "vae"), ("trained_on", "out")
@@ -222,7 +225,29 @@ def _evaluate_images(request: Request, progress: Progress, device: str) -> EvalD
     if request.trained_on:
         counts, index = _training_images(request.trained_on, real, home.cache, progress)
         trained = TrainingImages(counts, index)
-    return evaluate_images(images, real, request.spec, home, trained, progress, device)
+    folder = evaluate_images(images, real, request.spec, home, trained, progress, device)
+    _record_sources(folder, real, images)
+    return folder
+
+
+def _record_sources(folder: EvalDir, real: Store, images: "ImageSource") -> None:
+    """Write where the real and the decoded images are, for reports and galleries, unless it stands there."""
+    own = images.store
+    of_own = {int(label): int(to) for label, to in zip(np.asarray(own.labels), images.labels, strict=True)}
+    values = {
+        "real": {"path": str(real.root.resolve()), "hash": real.meta.hash},
+        "images": {
+            "path": str(own.root.resolve()),
+            "hash": own.meta.hash,
+            "labels": [of_own.get(label, -1) for label in range(len(own.meta.class_names))],
+        },
+    }
+    try:
+        known = read_json(folder.sources)
+    except SpecError:
+        known = None
+    if known != values:
+        write_json(folder.sources, values)
 
 
 def _training_images(

@@ -63,3 +63,4 @@ class EvaluationFields(SamplingFields, total=False):
     reference: str
     k: int
     utility: bool
+    intervals: Literal["all", "none"]

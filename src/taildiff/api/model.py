@@ -1,5 +1,6 @@
 """`taildiff.Model`: a trained network that people sample from."""
 
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
@@ -13,6 +14,7 @@ from taildiff.errors import SpecError, unknown
 from taildiff.log import Progress, silent
 from taildiff.sampling.generate import Labels, TrainedModel, batches, check_images, class_labels, decoded
 from taildiff.spec import SamplingSpec, parse
+from taildiff.text import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,6 +34,26 @@ class SampleOptions(StepFields, total=False):
 
 class Model(TrainedModel):
     """A trained network and everything needed to sample from it."""
+
+    def __repr__(self) -> str:
+        return f"Model({', '.join(self._facts().values())})"
+
+    def _repr_html_(self) -> str:
+        rows = self._facts() | {"class names": one_line(", ".join(self.facts.class_names))}
+        cells = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+        return f"<table><caption>taildiff.Model</caption><tbody>{cells}</tbody></table>"
+
+    def _facts(self) -> dict[str, str]:
+        """What the model is, in words."""
+        facts, codec = self.facts, self.facts.codec
+        size = f"{facts.height}x{facts.width}" + (" from latents" if codec else "")
+        return {
+            "network": f"{self.spec.model.kind} with {sum(p.numel() for p in self.denoiser.parameters()):,} parameters",
+            "process": self.spec.path.kind,
+            "classes": f"{facts.classes} classes of {size}, {'colour' if facts.channels == 3 else 'grey'}",
+            "training": f"step {self.step} of {one_line(self.spec.recipe)}",
+            "guidance": "guided" if self.null_trained else "without guidance",
+        }
 
     @overload
     def sample(

@@ -1,9 +1,12 @@
 """`taildiff.compare` and `taildiff.report`."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from taildiff.api.evaluation_request import evaluations_of, is_images
 from taildiff.api.output import PAGE, output_file
 from taildiff.comparison.compare import choose
 from taildiff.comparison.compare import compare as compare_subjects
@@ -14,6 +17,9 @@ from taildiff.comparison.table import ComparisonTable
 from taildiff.errors import RunError
 from taildiff.io.atomic import write_atomic
 from taildiff.run.layout import RunDir
+
+if TYPE_CHECKING:
+    from taildiff.reporting.load import Comparison
 
 AnyPath = str | os.PathLike[str]
 
@@ -44,13 +50,39 @@ def compare(
     return table
 
 
+def report_on(paths: Sequence[Path]) -> "Comparison":
+    """The runs, or the one folder or npz of images, that a report is about; `RunError` for both together."""
+    from taildiff.reporting.foreign import load_images
+    from taildiff.reporting.load import load
+
+    images = [path for path in paths if is_images(path)]
+    if not images:
+        return load([RunDir(path) for path in paths])
+    if len(paths) > 1:
+        command = shlex.join(["taildiff", "compare", *map(str, paths)])
+        raise RunError(
+            f"{images[0]} has images from elsewhere, whose report is about them alone; to compare: {command}"
+        )
+    own = any(images[0].glob("*/table.json"))  # the folder of evaluations itself
+    return load_images(images[0], images[0] if own else evaluations_of(images[0]))
+
+
+def report_place(paths: Sequence[Path]) -> Path:
+    """Where a report goes by default: in the run, in the folder of all runs, or beside images."""
+    from taildiff.reporting.load import common_parent
+
+    if any(map(is_images, paths)):
+        return paths[0].with_name(f"{paths[0].resolve().stem}-report.html")
+    return common_parent([RunDir(path) for path in paths]) / "report.html"
+
+
 def report(*runs: AnyPath, out: AnyPath | None = None, title: str | None = None, metrics: Sequence[str] = ()) -> Path:
-    """Write one self-contained HTML page about one run, or comparing several, and return its path.
+    """Write one self-contained HTML page about one run, comparing several, or about existing images; returns its path.
 
     Args:
-        *runs: the runs' folders.
+        *runs: the runs' folders; or one folder or npz of images from any source that has been evaluated.
         out: the page, an .html file, which is replaced if it exists; default: report.html in the run, or in the
-            folder that holds all runs.
+            folder that holds all runs; beside a folder of images, with -report.html at the end of its name.
         title: heading of the page; default: the runs and the dataset.
         metrics: further measured metrics to show; `["all"]` shows every measured one.
 
@@ -58,10 +90,11 @@ def report(*runs: AnyPath, out: AnyPath | None = None, title: str | None = None,
         TaildiffError: for a run that does not exist or has a damaged file, or a metric that was not measured,
             or an `out` that may not be written.
     """
-    from taildiff.reporting.load import common_parent, load  # matplotlib
+    from taildiff.api.copies_of_runs import copies_of_runs
     from taildiff.reporting.report import write_page
+    from taildiff.reporting.settings import settings_of
 
-    folders = [RunDir(Path(run)) for run in runs]
-    comparison = load(folders)
-    place = output_file(out or common_parent(folders) / "report.html", PAGE)
-    return write_page(comparison, place, title, metrics)
+    paths = [Path(run) for run in runs]
+    comparison = report_on(paths)
+    place = output_file(out or report_place(paths), PAGE)
+    return write_page(comparison, place, title, metrics, copies_of_runs(settings_of(comparison.runs)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from taildiff.api.copies_of_runs import copies_of_runs
 from taildiff.api.evaluation import evaluate
 from taildiff.api.output import PAGE, output_file
 from taildiff.api.progress import reporting
@@ -31,6 +32,7 @@ from taildiff.log import Progress
 from taildiff.recipes import recipe
 from taildiff.reporting.load import load
 from taildiff.reporting.report import write_page
+from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import summarise
 from taildiff.run.layout import RunDir
 from taildiff.spec import EvalSpec, RunSpec, SamplingSpec
@@ -115,7 +117,7 @@ def conclude(runs: list[RunDir], page: Path, seconds: float) -> None:
     """Write the report, print its summary and the next commands."""
     comparison = load(runs)
     title = "Long-tailed digits: class resampling alone, and CCUA"
-    write_page(comparison, page, title)
+    write_page(comparison, page, title, copies=copies_of_runs(settings_of(comparison.runs)))
     print_summary(summarise(comparison))
     print_line(f"\nreport: {page}   ({seconds:.0f} s)")
     next_steps(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich import box
@@ -25,6 +25,7 @@ from taildiff.cli.common import (
 )
 from taildiff.errors import SpecError
 from taildiff.evaluation.overview import Overview, classifier_line, overview, overview_metrics
+from taildiff.run.layout import EvalDir
 from taildiff.spec import CHEAP, EvalSpec, ModelHints, SamplingSpec
 from taildiff.spec.metrics import requestable
 
@@ -73,6 +74,8 @@ class Evaluate:
     """Neighbours in precision and recall."""
     utility: bool = False
     """Also train classifiers on real, completed and generated images, and test them on held-out real ones."""
+    intervals: Literal["all", "none"] = "all"
+    """none: values alone, in less time; compare and report then call no difference clear."""
     trained_on: Path | None = None
     """For existing images and other models: the run, store or folder that the model was trained on; decides head, body
     and tail."""
@@ -100,7 +103,9 @@ def main(args: list[str]) -> int:
     evaluation = evaluate(options.run, **more, **places, **fields)
     print_summary(evaluation)
     if evaluation.table.definition.source == "images":
-        next_steps(command_line("compare", options.run, "OTHER"))
+        pages = [command_line(verb, options.run) for verb in ("report", "gallery")]
+        known = EvalDir(evaluation.folder).sources.is_file() and options.out is None
+        next_steps(*(pages if known else []), command_line("compare", options.run, "OTHER"))
     else:
         run = evaluation.folder.parent.parent
         next_steps(command_line("report", run), command_line("compare", run, "OTHER"))
@@ -144,7 +149,9 @@ def _grid(shown: Overview) -> Grid:
 def _fields(options: Evaluate) -> Any:
     """The options that are fields of the evaluation, as `evaluate` takes them."""
     fields: dict[str, Any] = options.sampling.model_dump()
-    fields |= {name: getattr(options, name) for name in ("features", "per_class", "reference", "k", "utility")}
+    fields |= {
+        name: getattr(options, name) for name in ("features", "per_class", "reference", "k", "utility", "intervals")
+    }
     fields["metrics"] = " ".join(options.metrics or ()).replace(",", " ").split()
     if options.guidance is not None or options.omega is not None:
         fields["guidance"] = guidances(_numbers(options.guidance), _numbers(options.omega))

@@ -30,11 +30,13 @@ VERBS = {
     "data": "prepare images (data prepare), encode them as latents (data encode), describe and export them",
     "train": "train a recipe on a store; rerun the same command to resume",
     "sample": "sample images of each class from a run",
+    "fill": "complete rare classes with generated images, filtered, in a folder laid out like yours",
     "evaluate": "compare a run's samples, or any images, with real ones, by class and by group",
     "compare": "evaluations side by side: a verdict, and differences with intervals",
-    "report": "one HTML page about one run, or comparing several",
+    "report": "one HTML page about one run, comparing several, or about evaluated images",
     "study": "methods compared over datasets and training seeds at equal compute, from a file",
     "export": "a run as a folder that diffusers loads, with a model card; push it to the Hugging Face Hub",
+    "gallery": "one HTML page to look at generated images, each beside the training image nearest to it",
     "recipes": "list the recipes",
 }
 

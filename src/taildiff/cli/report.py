@@ -1,4 +1,4 @@
-"""`taildiff report RUN [RUN …]`: one HTML page about one run, or about several side by side."""
+"""`taildiff report RUN [RUN …] | FOLDER`: one HTML page about one run, several side by side, or existing images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from taildiff.api.results import report
+from taildiff.api.results import report, report_on
 from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
 from taildiff.reporting.findings import claims, classifiers
-from taildiff.reporting.load import Comparison, load
+from taildiff.reporting.load import Comparison
 from taildiff.reporting.summary import Summary, summarise
-from taildiff.run.layout import RunDir
 
 
 @dataclass(frozen=True)
 class Report:
-    """Write one self-contained HTML page about one run, or about several side by side."""
+    """Write one self-contained HTML page about one run, about several side by side, or about existing images."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN …]")]
-    """Run directories."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN …] | FOLDER")]
+    """Run directories; or one evaluated folder or npz of images from any source."""
     out: Path | None = None
-    """The page, an .html file, replaced if it exists; default: report.html in the run, or in the folder of all runs."""
+    """The page, an .html file, replaced if it exists; default: report.html in the run, or in the folder of all runs;
+    FOLDER-report.html beside a folder of images."""
     title: str | None = None
     """Heading of the page; default: the runs and the dataset."""
     metrics: str = ""
@@ -36,7 +36,7 @@ def main(args: Sequence[str]) -> int:
     options = parse_options(Report, args, "taildiff report")
     metrics = [name.strip() for name in options.metrics.split(",") if name.strip()]
     out = report(*options.runs, out=options.out, title=options.title, metrics=metrics)
-    comparison = load([RunDir(path) for path in options.runs])
+    comparison = report_on(options.runs)
     for line in classifiers(comparison):
         console.print(line, highlight=False)
     print_summary(summarise(comparison, metrics))
@@ -48,6 +48,8 @@ def main(args: Sequence[str]) -> int:
 def _next(comparison: Comparison) -> list[str]:
     evaluations = [command_line("evaluate", run.run.root) for run in comparison.runs if run.evaluation is None]
     first = comparison.runs[0].run.root
+    if comparison.runs[0].is_foreign:
+        return [command_line("gallery", first)]
     return evaluations or [
         command_line("sample", first, "--per-class", 8, "--out", first.parent / f"{first.name}-images")
     ]

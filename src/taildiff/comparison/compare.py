@@ -5,7 +5,7 @@ paired where the images share seeds, labels and real images, since those are the
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from taildiff.comparison.table import Cell, ComparisonTable, Line, Verdict
 from taildiff.comparison.verdict import common_grid, judged, own_guidance
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import Floats, Key, key_of, read_replicates
-from taildiff.evaluation.table import Row, Table
+from taildiff.evaluation.table import Row, Table, superseded
 from taildiff.run.layout import EvalDir, RunDir, in_order
 from taildiff.spec import METRICS, MetricName
 
@@ -48,11 +48,10 @@ def found_at(path: Path) -> list[EvalDir]:
 def choose(paths: Sequence[Path], at: At | None = None) -> list[Subject]:
     """The newest evaluation of each path by a definition that all share; with `at`, the one nearest to equal training.
 
+    One without intervals is left out where another one of the same weights and settings has them.
     Raises `RunError` where a path has no evaluation and where no definition is shared (naming what differs).
     """
-    evaluated = [
-        [Subject(name, f, Table.read(f)) for f in _evaluated(p)] for p, name in zip(paths, names_of(paths), strict=True)
-    ]
+    evaluated = [_subjects(path, name) for path, name in zip(paths, names_of(paths), strict=True)]
     if at is not None:
         evaluated = _at_equal(paths, evaluated, at)
     for subject in reversed(evaluated[0]):
@@ -133,14 +132,19 @@ def _line(numbers: Sequence[_Numbers], keys: Sequence[Key]) -> Line | None:
     return Line(*keys[0], tuple(cells))
 
 
-def _without_replicates(subjects: Sequence[Subject], numbers: Sequence[_Numbers]) -> list[str]:
-    missing = [subject.name for subject, own in zip(subjects, numbers, strict=True) if not own.replicates]
-    if not missing:
-        return []
-    return [
-        f"no intervals of differences for {', '.join(missing)}: evaluated by an older version, or without replicates. "
-        "Evaluate again, which reuses images and features: taildiff evaluate"
-    ]
+def _without_replicates(subjects: Sequence[Subject], numbers: Sequence[_Numbers]) -> Iterator[str]:
+    missing = [subject for subject, own in zip(subjects, numbers, strict=True) if not own.replicates]
+    bare = [subject.name for subject in missing if subject.table.definition.spec.intervals == "none"]
+    if bare:
+        yield (
+            f"no intervals of differences for {', '.join(bare)}: evaluated with --intervals none. Evaluate again "
+            "without it, which reuses images and features: taildiff evaluate"
+        )
+    if others := [subject.name for subject in missing if subject.name not in bare]:
+        yield (
+            f"no intervals of differences for {', '.join(others)}: evaluated by an older version, or without "
+            "replicates. Evaluate again, which reuses images and features: taildiff evaluate"
+        )
 
 
 def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
@@ -152,6 +156,11 @@ def notes_of(subjects: Sequence[Subject]) -> tuple[str, ...]:
     if len({_swept(subject) for subject in subjects}) > 1:
         notes.append("guidance was swept over different values: the verdict chooses from the common ones alone")
     return tuple(notes)
+
+
+def _subjects(path: Path, name: str) -> list[Subject]:
+    found = [Subject(name, folder, Table.read(folder)) for folder in _evaluated(path)]
+    return [each for each in found if not superseded(each.table, (other.table for other in found))]
 
 
 def _evaluated(path: Path) -> list[EvalDir]:

@@ -17,14 +17,26 @@ _ROWS = 4096
 
 
 def same_content(store: Store) -> NDArray[np.intp]:
-    """A number per image (N,), equal for equal pixels; cached in the store's folder, since it reads all images."""
+    """A number per image (N,), equal for equal pixels."""
+    return _numbered(digests(store))
+
+
+def same_as(store: Store, other: Store, index: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which images of a store (N,) have the pixels of one of those at `index` of another store."""
+    own, others = digests(store), digests(other)[index]
+    both = _numbered(np.concatenate([own, others]))
+    return np.isin(both[: len(own)], both[len(own) :])
+
+
+def digests(store: Store) -> NDArray[np.uint64]:
+    """Hashes (N, 2) of the pixels; cached in the store's folder, since it reads all images."""
     path = store.cache_dir / f"content-{store.meta.hash[:32]}.npz"
-    digests = _read(path, store.meta.count)
-    if digests is None:
-        digests = _digests(store.images)
+    found = _read(path, store.meta.count)
+    if found is None:
+        found = _digests(store.images)
         with suppress(OSError):  # an unwritable folder costs time next time and nothing else
-            write_atomic(path, lambda file: np.savez(file, digests=digests))
-    return _numbered(digests)
+            write_atomic(path, lambda file: np.savez(file, digests=found))
+    return found
 
 
 def content_of(images: NDArray[np.uint8]) -> NDArray[np.intp]:

@@ -1,4 +1,5 @@
-"""Caches features, and the numbers of one family of metrics on one set of images, by a hash of all they depend on.
+"""Caches features, the numbers of one family of metrics on one set of images, and what depends on the real images
+alone, each by a hash of all it depends on.
 
 An interrupted evaluation resumes after the last cached family, and one that shares images or metrics reuses them.
 Damaged or missing files are computed again. The hash includes the images themselves: what was computed from others, as
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.evaluation.images import ImageSequence
-from taildiff.evaluation.scores import Number
+from taildiff.evaluation.sample import Number
 from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NpzError, read_arrays
 
@@ -45,6 +46,16 @@ def cached_features(folder: Path, key: str, make: Callable[[], Features]) -> Fea
     features = make()
     _write(path, key, features=features)
     return features
+
+
+def cached_array(folder: Path, key: str, make: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """An array cached in a folder under a key; computed and cached where missing."""
+    path = folder / f"real-{key[:32]}.npz"
+    if cached := _read(path, key, "values"):
+        return cached[0]
+    values = np.asarray(make())
+    _write(path, key, values=values)
+    return values
 
 
 def cached_numbers(folder: Path, key: str, make: Callable[[], list[Number]]) -> list[Number]:

@@ -1,6 +1,7 @@
 """Warnings about numbers: each check gives a sentence or nothing."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,12 @@ from taildiff.spec import METRICS
 
 PRIOR_TOLERANCE = 0.05
 """Total variation between two class distributions, up to which they count as equal."""
+
+
+def without_intervals(intervals: Literal["all", "none"]) -> Iterator[str]:
+    """Without intervals, no difference can be told from noise."""
+    if intervals == "none":
+        yield "evaluated without intervals (--intervals none): no difference to another evaluation is called clear"
 
 
 def missing(rows: Sequence[Row], dim: int) -> Iterator[str]:

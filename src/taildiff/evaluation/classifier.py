@@ -124,7 +124,8 @@ def _fit(
         predicted = classifier_network.predict(network, store.images, np.flatnonzero(test), device)
     else:
         kind, truth = "cross-fitted", labels
-        predicted = classifier_network.cross_fitted(store.images, labels, classes, seed, progress, device)
+        scores = classifier_network.cross_fitted(store.images, labels, classes, seed, progress, device)
+        predicted = scores.argmax(axis=1)
         counted = (
             np.bincount(labels, minlength=classes)[labels] > 1
         )  # without a second image there is none to learn from

@@ -26,7 +26,8 @@ _WIDTH = 16
 _BATCH = 128
 _EPOCHS = 12
 _STEPS = (200, 2000)  # at least, at most
-_FOLDS = 3
+FOLDS = 3
+"""Parts of cross-fitting."""
 
 Labels = NDArray[np.integer]  # (N,)
 
@@ -80,10 +81,11 @@ def train(
     stage: str = "training",
     device: str = "cpu",
     steps: int | None = None,
+    augment: bool = True,
 ) -> None:
     """Train on `images[index]`, every class equally often; leaves `net` on `device`, in eval mode.
 
-    Takes `steps` of 128 images each, by default `steps_for(len(index))`.
+    Takes `steps` of 128 images each, by default `steps_for(len(index))`; shifted and mirrored with `augment`.
     """
     by_class = [index[labels[index] == label] for label in np.unique(labels[index])]
     rng = stream(seed, "evaluation/domain/order")
@@ -93,7 +95,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.2)
     for step in range(steps):
         chosen = _draw(by_class, rng)
-        x = to_tensor(_augment(images[chosen], rng), device)
+        x = to_tensor(_augment(images[chosen], rng) if augment else images[chosen], device)
         loss = F.cross_entropy(net(x), torch.from_numpy(labels[chosen].astype(np.int64)).to(device))
         optimizer.zero_grad()
         loss.backward()
@@ -110,29 +112,33 @@ def steps_for(images: int) -> int:
 
 def predict(net: Network, images: ImageSequence, index: NDArray[np.intp], device: str = "cpu") -> NDArray[np.int64]:
     """Labels (n,) of `images[index]`."""
-    labels = [np.empty(0, dtype=np.int64)]
+    return scores(net, images, index, device).argmax(axis=1)
+
+
+def scores(net: Network, images: ImageSequence, index: NDArray[np.intp], device: str = "cpu") -> NDArray[np.float32]:
+    """Class scores (n, C) of `images[index]`."""
+    found = [np.empty((0, net.head.out_features), dtype=np.float32)]
     with torch.inference_mode():
         for start in range(0, len(index), 256):
-            scores = net(to_tensor(images[index[start : start + 256]], device))
-            labels.append(scores.argmax(dim=1).cpu().numpy())
-    return np.concatenate(labels)
+            found.append(net(to_tensor(images[index[start : start + 256]], device)).cpu().numpy())
+    return np.concatenate(found)
 
 
 def cross_fitted(
-    images: Images, labels: Labels, classes: int, seed: int, progress: Progress = silent, device: str = "cpu"
-) -> NDArray[np.int64]:
-    """Labels (N,) of all images, each predicted by a network trained on the other two thirds."""
-    fold = _folds(labels, seed)
-    predicted = np.empty(len(labels), dtype=np.int64)
-    for number in range(_FOLDS):
+    images: ImageSequence, labels: Labels, classes: int, seed: int, progress: Progress = silent, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Class scores (N, C) of all images, each by a network trained on the other two thirds."""
+    fold = folds(labels, seed)
+    found = np.empty((len(labels), classes), dtype=np.float32)
+    for number in range(FOLDS):
         held_out = np.flatnonzero(fold == number)
         if not len(held_out):
             continue
         net = network(images.shape[3], classes, seed)
-        stage = f"cross-fitting the classifier {number + 1}/{_FOLDS}"
+        stage = f"cross-fitting the classifier {number + 1}/{FOLDS}"
         train(net, images, labels, np.flatnonzero(fold != number), seed, progress, stage, device)
-        predicted[held_out] = predict(net, images, held_out, device)
-    return predicted
+        found[held_out] = scores(net, images, held_out, device)
+    return found
 
 
 def to_tensor(images: Images, device: str) -> Tensor:
@@ -161,11 +167,11 @@ def _augment(images: Images, rng: np.random.Generator) -> Images:
     return np.where(mirror[:, None, None, None], shifted[:, :, ::-1], shifted)
 
 
-def _folds(labels: Labels, seed: int) -> NDArray[np.intp]:
-    """Fold of each image; every class is spread over the folds as evenly as possible."""
+def folds(labels: Labels, seed: int) -> NDArray[np.intp]:
+    """Fold (N,) of each image, 0 to 2; every class is spread over the folds as evenly as possible."""
     rng = stream(seed, "evaluation/domain/folds")
     fold = np.empty(len(labels), dtype=np.intp)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        fold[members] = (np.arange(len(members)) + label) % _FOLDS  # rare classes do not all start in fold 0
+        fold[members] = (np.arange(len(members)) + label) % FOLDS  # rare classes do not all start in fold 0
     return fold

@@ -84,7 +84,7 @@ def define(
     """Everything the numbers depend on; the hash in its name leaves the weights out, so that runs share it."""
     extractor = extractor_info(spec.features, store, progress, device)
     sampling = spec.sampling
-    name = cache_key(VERSION, spec.model_dump(mode="json"), store.meta.hash, extractor.hash)[:8]
+    name = cache_key(VERSION, spec.identity, store.meta.hash, extractor.hash)[:8]
     seeds = f"seed{sampling.seed}" if not spec.seeds else "seeds" + "+".join(map(str, spec.seeds))
     parts = [extractor.name, f"{sampling.sampler}{sampling.steps}", f"n{spec.per_class}", seeds]
     return Definition(

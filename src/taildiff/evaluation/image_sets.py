@@ -24,8 +24,8 @@ from taildiff.evaluation.pipeline import (
     to_row,
 )
 from taildiff.evaluation.reference import cached_image_features, extractor_info, load_reference
+from taildiff.evaluation.sample import Number
 from taildiff.evaluation.scopes import Scope
-from taildiff.evaluation.scores import Number
 from taildiff.evaluation.table import Definition, ExtractorInfo, Table
 from taildiff.evaluation.utility import first
 from taildiff.log import Progress, silent
@@ -157,7 +157,7 @@ def _write_statistics(
 def _named(definition: Definition) -> Definition:
     """The definition with its name, which ends in a hash over spec, store, features and numbers of images."""
     spec, extractor, drawn = definition.spec, definition.extractor, definition.drawn
-    values = (spec.model_dump(mode="json"), definition.store_hash, extractor.hash, drawn, definition.counts)
+    values = (spec.identity, definition.store_hash, extractor.hash, drawn, definition.counts)
     size = f"n{spec.per_class}" if spec.per_class else f"all{sum(drawn)}"
     return definition.model_copy(update={"name": f"{extractor.name}-{size}-{cache_key(VERSION, *values)[:8]}"})
 

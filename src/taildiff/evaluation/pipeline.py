@@ -22,13 +22,15 @@ from taildiff.evaluation.classifier import ClassifierAccuracy
 from taildiff.evaluation.images import ImageSequence
 from taildiff.evaluation.reference import Reference
 from taildiff.evaluation.replicates import write_replicates
+from taildiff.evaluation.sample import Number, Sample
 from taildiff.evaluation.scopes import Scope, scopes
-from taildiff.evaluation.scores import Number, Sample, bootstrapped, numbers, share
+from taildiff.evaluation.scores import DENSITY_K, bootstrapped, numbers, share
 from taildiff.evaluation.table import Definition, Row, Table
 from taildiff.evaluation.utility import shortfall
 from taildiff.io.atomic import remove_temporary
 from taildiff.io.staging import one_writer
 from taildiff.log import Progress, silent
+from taildiff.metrics.intervals import Resampling
 from taildiff.metrics.points import Floats
 from taildiff.rng import seed_of
 from taildiff.run.layout import EvalDir
@@ -115,9 +117,10 @@ def measure_and_write(
     """Measure every set of images and write the table; sets of equal guidance differ in the seed and are averaged."""
     measured: list[_Measured] = list(_of_classifier(reference.classifier.accuracy, definition))
     by_seed: list[_Measured] = []
+    resampling = Resampling()
     for guidance in dict.fromkeys(each.guidance for each in sets):
         same = [each for each in sets if each.guidance == guidance]
-        found = [_Measurement(home, definition, reference, each, progress).numbers() for each in same]
+        found = [_Measurement(home, definition, reference, each, resampling, progress).numbers() for each in same]
         measured += _rows(definition, guidance, same, [mean_over_seeds(s) for s in zip(*found, strict=True)])
         if len(same) > 1:
             for each, own in zip(same, found, strict=True):
@@ -140,6 +143,7 @@ def _warnings(
     definition: Definition, reference: Reference, sets: Sequence[GeneratedSet], rows: Sequence[Row]
 ) -> Iterator[str]:
     dim, k, counts = reference.extractor.dim, definition.spec.k, definition.counts
+    yield from checks.without_intervals(definition.spec.intervals)
     yield from checks.missing(rows, dim)
     yield from checks.few_images(rows, dim)
     yield from checks.neighbours(k, rows)
@@ -158,6 +162,7 @@ class _Measurement:
     definition: Definition
     reference: Reference
     generated: GeneratedSet
+    resampling: Resampling
     progress: Progress
 
     @cached_property
@@ -186,7 +191,7 @@ class _Measurement:
         probabilities = None
         if "class probabilities" in needed(self.definition.spec.metrics):
             probabilities = reference.extractor.probabilities(pool.features)
-        return Sample(
+        sample = Sample(
             real=reference.real,
             generated=pool,
             train=reference.train,
@@ -195,7 +200,12 @@ class _Measurement:
             probabilities=probabilities,
             real_key=REAL_KEY,
             generated_key=generated.bootstrap_key,
+            intervals=self.definition.spec.intervals == "all",
+            resampling=self.resampling,
         )
+        ks = {"neighbours": self.definition.spec.k, "balls": DENSITY_K}
+        wanted = tuple(sorted({k for family, k in ks.items() if family in self.families}))
+        return sample.sharing([scope.labels for scope in self.scopes], wanted, reference.keep)
 
     def numbers(self) -> list[Number]:
         """Family after family and within each scope after scope; cached numbers are not computed again."""
@@ -209,9 +219,11 @@ class _Measurement:
             measured += self._cached(
                 lambda: list(utility.numbers(self.images, labels, self.scopes, self.progress)), "utility"
             )
-        return measured
+        return measured if self.definition.spec.intervals == "all" else [number.bare for number in measured]
 
     def _cached(self, compute: Callable[[], list[Number]], *what: object) -> list[Number]:
+        if self.definition.spec.intervals == "none":
+            what = (*what, "without intervals")
         where = [[scope.group, *scope.labels] for scope in self.scopes]
         of = (self.generated.key, self.content, self.reference.key)  # the first decides what is resampled alike
         return cached_numbers(self.home.cache, cache_key(VERSION, *of, *what, where), compute)
@@ -276,6 +288,7 @@ def _of_classifier(accuracy: ClassifierAccuracy, definition: Definition) -> Iter
         total = sum(accuracy.total[label] for label in scope.labels)
         none = Number("classifier_accuracy", None, total, 0)
         number = share("classifier_accuracy", right / total, total, total, 0) if total else none
+        number = number if definition.spec.intervals == "all" else number.bare
         yield to_row(definition, None, definition.spec.sampling.seed, scope, number), number
 
 

@@ -1,5 +1,6 @@
 """The reference of an evaluation: real images as features, the extractor, and the classifier."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from taildiff.data.copies import same_content
 from taildiff.data.store import Store
-from taildiff.evaluation.cache import cache_key, cached_features
+from taildiff.evaluation.cache import cache_key, cached_array, cached_features
 from taildiff.evaluation.classifier import DomainClassifier, domain_classifier, domain_hash
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.extractors.base import Extractor
@@ -23,6 +24,7 @@ from taildiff.spec import EvalSpec
 from taildiff.spec.metrics import needed
 
 Labels = NDArray[np.int64]
+VERSION = 1  # raise it with every change of what `Reference.keep` caches
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,11 @@ class Reference:
     classifier: DomainClassifier
     real: Pool
     key: str
-    """Identifies the real images and the extractor."""
+    """Identifies the real images, the extractor, the classifier and the training images."""
+    real_key: str
+    """Identifies the features of the real images."""
+    cache: Path
+    """The store's folder for what other evaluations on it share."""
     train: Pool | None = None
     """The model's training images, where a metric needs them and they are known."""
     holdout: Pool | None = None
@@ -41,6 +47,10 @@ class Reference:
     notes: tuple[str, ...] = ()
     utility: UtilityTest | None = None
     """Where utility is requested."""
+
+    def keep(self, make: Callable[[], NDArray[np.float64]], what: str) -> NDArray[np.float64]:
+        """What depends on the real images alone, cached under its name in the store's folder."""
+        return cached_array(self.cache, cache_key(VERSION, self.real_key, what), make)
 
     def pool(
         self, folder: Path, images: ImageSequence, labels: Labels, name: str, progress: Progress, stage: str
@@ -103,9 +113,10 @@ def _load_reference(
         *leaks,
     )
     trained_key = "" if trained is None else cache_key(np.sort(trained).tolist())
-    real_key = cache_key(np.sort(index.index).tolist())
-    key = cache_key(store.meta.hash, spec.reference, real_key, by.hash, classifier.hash, trained_key)
-    return Reference(by, classifier, real, key, train, holdout, notes, utility)
+    places = cache_key(np.sort(index.index).tolist())
+    key = cache_key(store.meta.hash, spec.reference, places, by.hash, classifier.hash, trained_key)
+    real_key = cache_key(store.meta.hash, index.index.tolist(), by.hash)
+    return Reference(by, classifier, real, key, real_key, store.cache_dir, train, holdout, notes, utility)
 
 
 def held_out(store: Store, trained: NDArray[np.intp]) -> tuple[NDArray[np.intp], tuple[str, ...]]:

@@ -12,7 +12,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from taildiff import metrics
 from taildiff.data.longtail import FEWEST_REAL
-from taildiff.evaluation.scopes import Pool
+from taildiff.evaluation.sample import Number, Sample
+from taildiff.evaluation.shared import Labels, Near
 from taildiff.metrics.influence import (
     Contributions,
     of_coverage,
     of_density,
     of_frechet,
-    of_kernel,
     of_precision,
     of_recall,
     of_share,
 )
-from taildiff.metrics.intervals import Interval, bootstrap, percentiles, widened, wilson
+from taildiff.metrics.intervals import Interval, percentiles, widened, wilson
 from taildiff.metrics.points import Floats
 from taildiff.metrics.prd import CLUSTERS
 from taildiff.spec.metrics import METRICS, MetricName, families
@@ -40,57 +40,9 @@ DENSITY_K = 5
 """Neighbours in density and coverage, as in their paper."""
 
 
-@dataclass(frozen=True, eq=False)
-class Number:
-    """A value with its 95 % interval, where there are enough images for it, and the numbers of images behind it."""
-
-    metric: MetricName
-    value: float | None
-    n_real: int
-    n_generated: int
-    low: float | None = None
-    high: float | None = None
-    replicates: Floats | None = None
-    """(R,) of the bootstrap over the generated images, where there is one; differences are taken from them."""
-    real_side: Floats | None = None
-    """(R,) deviations of the bootstrap over the real images, where they matter; only in the interval."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Generated images and the real ones they are compared with; all pools are of the same scope."""
-
-    real: Pool
-    generated: Pool
-    train: Pool | None = None
-    """The model's training images, where a metric needs them and they are known."""
-    holdout: Pool | None = None
-    """Real images that it was not trained on."""
-    every_holdout: Pool | None = None
-    """Those of all classes, where the scope's own have none."""
-    probabilities: NDArray[np.float32] | None = None
-    """(M, K) class probabilities of the generated images, where a metric needs them and the extractor has classes."""
-    real_key: int = 0
-    generated_key: int = 0
-    """Equal keys are resampled alike: that makes differences paired."""
-    k: int = 0
-    """Neighbours; 0 for metrics whose record does not need k."""
-
-    def of(self, classes: tuple[int, ...]) -> "Sample":
-        """The part of some classes."""
-        known = self.probabilities
-        return replace(
-            self,
-            real=self.real.of(classes),
-            generated=self.generated.of(classes),
-            train=self.train and self.train.of(classes),
-            holdout=self.holdout and self.holdout.of(classes),
-            probabilities=None if known is None else known[np.isin(self.generated.labels, classes)],
-        )
-
-
 def numbers(sample: Sample, family: str) -> list[Number]:
     """The metrics of one family in one scope, without values where there are too few images."""
+    sample = sample if sample.shared else sample.alone()
     real, generated, members = sample.real, sample.generated, families()[family]
     too_few = len(real) < FEWEST_REAL and not all(METRICS[metric].few_real for metric in members)
     if too_few or not len(generated):
@@ -119,56 +71,63 @@ def _frechet(sample: Sample) -> Iterator[Number]:
     real, generated = sample.real, sample.generated
     if min(len(real), len(generated)) <= real.features.shape[1]:
         yield Number("frechet", None, len(real), len(generated))
-    else:
-        value = metrics.frechet_distance(real.features, generated.features)
-        yield _smooth("frechet", value, of_frechet(real.features, generated.features), sample)
+        return
+    fits = metrics.GaussianStatistics.of(real.features), metrics.GaussianStatistics.of(generated.features)
+    moved = of_frechet(real.features, generated.features, fits) if sample.intervals else None
+    yield _smooth("frechet", metrics.frechet_from_statistics(*fits), moved, sample)
 
 
 def _kernel(sample: Sample) -> Iterator[Number]:
-    real, generated = sample.real, sample.generated
-    if len(generated) < 2:
-        yield Number("kernel_distance", None, len(real), len(generated))
+    assert sample.shared
+    if len(sample.generated) < 2:
+        yield Number("kernel_distance", None, len(sample.real), len(sample.generated))
     else:
-        value = metrics.kernel_distance(real.features, generated.features)
-        yield _smooth("kernel_distance", value, of_kernel(real.features, generated.features), sample)
+        yield _smooth("kernel_distance", *sample.shared.kernel(sample.scope, sample.intervals), sample)
 
 
 def _neighbours(sample: Sample) -> Iterator[Number]:
-    used = _equally_many(sample)
-    n = len(used.real)
-    if n <= sample.k:
-        yield from (Number("precision", None, n, n), Number("recall", None, n, n))
+    near = _near(sample, sample.k)
+    if isinstance(near, tuple):
+        yield from (Number(name, None, *near) for name in ("precision", "recall"))
         return
-    near = metrics.neighbourhoods(used.real.features, used.generated.features, sample.k)
-    if near.n_real <= sample.k:
-        yield from (Number(name, None, near.n_real, near.n_generated) for name in ("precision", "recall"))
-        return
-    value = near.precision_recall
-    yield _share_of("generated", "precision", value.precision, of_precision(near), used, near)
-    yield _share_of("real", "recall", value.recall, of_recall(near), used, near)
+    found = near.neighbourhoods
+    value = found.precision_recall
+    yield _share_of("generated", "precision", value.precision, of_precision(found), sample, near)
+    yield _share_of("real", "recall", value.recall, of_recall(found), sample, near)
 
 
 def _balls(sample: Sample) -> Iterator[Number]:
-    used = _equally_many(sample)
-    n = len(used.real)
-    if n <= DENSITY_K:
-        yield from (Number("density", None, n, n), Number("coverage", None, n, n))
+    near = _near(sample, DENSITY_K)
+    if isinstance(near, tuple):
+        yield from (Number(name, None, *near) for name in ("density", "coverage"))
         return
-    near = metrics.neighbourhoods(used.real.features, used.generated.features, DENSITY_K)
-    if near.n_real <= DENSITY_K:
-        yield from (Number(name, None, near.n_real, near.n_generated) for name in ("density", "coverage"))
-        return
-    value = near.density_coverage
-    replicates, real_side = _resampled(value.density, of_density(near), used)
-    yield bootstrapped("density", value.density, near.n_real, near.n_generated, replicates, real_side)
-    yield _share_of("real", "coverage", value.coverage, of_coverage(near), used, near)
+    found = near.neighbourhoods
+    value = found.density_coverage
+    if sample.intervals:
+        replicates, real_side = _of_near(value.density, of_density(found), sample, near)
+        yield bootstrapped("density", value.density, found.n_real, found.n_generated, replicates, real_side)
+    else:
+        yield Number("density", value.density, found.n_real, found.n_generated)
+    yield _share_of("real", "coverage", value.coverage, of_coverage(found), sample, near)
+
+
+def _near(sample: Sample, k: int) -> Near | tuple[int, int]:
+    """The neighbourhoods of equally many images; the numbers of different ones where they are not more than k."""
+    assert sample.shared
+    n = min(len(sample.real), len(sample.generated))
+    if n <= k:
+        return n, n
+    near = sample.shared.near(sample.scope, k)
+    found = near.neighbourhoods
+    return near if found.n_real > k else (found.n_real, found.n_generated)
 
 
 def _prd(sample: Sample) -> Iterator[Number]:
-    used = _equally_many(sample)
-    n, classes = len(used.real), len(np.unique(used.real.labels))
+    n = min(len(sample.real), len(sample.generated))
+    real, generated = sample.real.first(n), sample.generated.first(n)
+    classes = len(np.unique(real.labels))
     enough = 2 * n >= CLUSTERS * classes
-    scores = metrics.prd_f_scores(used.real.features, used.generated.features, classes) if enough else None
+    scores = metrics.prd_f_scores(real.features, generated.features, classes) if enough else None
     yield Number("prd_f8", scores.f8 if scores else None, n, n)
     yield Number("prd_f1_8", scores.f1_8 if scores else None, n, n)
 
@@ -202,19 +161,17 @@ def _inception_score(sample: Sample) -> Iterator[Number]:
     yield Number("inception_score", value, 0, n)
 
 
-def _equally_many(sample: Sample) -> Sample:
-    n = min(len(sample.real), len(sample.generated))
-    return replace(sample, real=sample.real.first(n), generated=sample.generated.first(n))
-
-
 def _share(metric: MetricName, counted: NDArray[np.bool_], n_real: int, sample: Sample) -> Number:
     """Share of generated images; Wilson's interval, which is right near 0 and 1 too, and replicates for differences.
 
     With fewer than `FEWEST_REAL` real images the interval is that of 1/(1/n + 1/n_real) images, at least one.
     """
     value, n = float(counted.mean()), len(counted)
-    replicates = value + bootstrap(of_share(counted), sample.generated.labels, sample.generated_key)
-    number = replace(share(metric, value, n, n_real, n), replicates=replicates)
+    number = share(metric, value, n, n_real, n)
+    if not sample.intervals:
+        return number
+    moved = sample.resampling.replicates(of_share(counted), sample.generated.labels, sample.generated_key)
+    number = replace(number, replicates=value + moved)
     if n_real >= FEWEST_REAL:
         return number
     ends = wilson(value, max(1.0, 1 / (1 / n + 1 / max(1, n_real))))
@@ -227,25 +184,37 @@ def _share_of(
     value: float,
     moved: Contributions,
     sample: Sample,
-    near: metrics.Neighbourhoods,
+    near: Near,
 ) -> Number:
     """Wilson's interval of the counted images, exact copies once, widened by the draw of those on the other side."""
-    replicates, real_side = _resampled(value, moved, sample)
-    n, other = (near.n_real, replicates - value) if counted == "real" else (near.n_generated, real_side)
+    n_real, n_generated = near.neighbourhoods.n_real, near.neighbourhoods.n_generated
+    if not sample.intervals:
+        return Number(metric, value, n_real, n_generated)
+    replicates, real_side = _of_near(value, moved, sample, near)
+    n, other = (n_real, replicates - value) if counted == "real" else (n_generated, real_side)
     ends = _clamped(metric, widened(wilson(value, n), value, other))
-    return Number(metric, value, near.n_real, near.n_generated, *ends, replicates, real_side)
+    return Number(metric, value, n_real, n_generated, *ends, replicates, real_side)
 
 
-def _smooth(metric: MetricName, value: float, moved: Contributions, sample: Sample) -> Number:
-    n_real, n_generated = len(sample.real), len(sample.generated)
-    return bootstrapped(metric, value, n_real, n_generated, *_resampled(value, moved, sample))
-
-
-def _resampled(value: float, moved: Contributions, sample: Sample) -> tuple[Floats, Floats]:
-    """Replicates over the generated images, and deviations over the real ones."""
+def _smooth(metric: MetricName, value: float, moved: Contributions | None, sample: Sample) -> Number:
+    """Without influence there is no interval."""
     real, generated = sample.real, sample.generated
-    replicates = value + bootstrap(moved.generated, generated.labels, sample.generated_key)
-    return replicates, bootstrap(moved.real, real.labels, sample.real_key)
+    if moved is None:
+        return Number(metric, value, len(real), len(generated))
+    both = _resampled(value, moved, sample, real.labels, generated.labels)
+    return bootstrapped(metric, value, len(real), len(generated), *both)
+
+
+def _of_near(value: float, moved: Contributions, sample: Sample, near: Near) -> tuple[Floats, Floats]:
+    return _resampled(value, moved, sample, near.real_labels, near.generated_labels)
+
+
+def _resampled(
+    value: float, moved: Contributions, sample: Sample, real: Labels, generated: Labels
+) -> tuple[Floats, Floats]:
+    """Replicates over the generated images, and deviations over the real ones, with the labels of both."""
+    replicates = value + sample.resampling.replicates(moved.generated, generated, sample.generated_key)
+    return replicates, sample.resampling.replicates(moved.real, real, sample.real_key)
 
 
 def bootstrapped(

@@ -102,7 +102,7 @@ class Definition(Spec):
     @property
     def method(self) -> dict[str, str]:
         """The settings that must agree before two evaluations are compared, by name; the model is not among them."""
-        left_out = dict.fromkeys(("guidance", "metrics", "seeds", "per_class", "utility"), True)
+        left_out = dict.fromkeys(("guidance", "metrics", "seeds", "per_class", "utility", "intervals"), True)
         spec = flatten(self.spec.model_dump(mode="json", exclude=left_out | {"sampling": {"seed"}}))
         seeds = {"seeds": self.spec.all_seeds} if self.source == "run" else {}
         n = self.drawn or (self.spec.per_class,) * len(self.class_names)
@@ -199,6 +199,17 @@ class Table:
     def groups(self) -> tuple[Group, ...]:
         """Groups that have rows, in the table's order; without `class`."""
         return tuple(dict.fromkeys(row.group for row in self.rows if row.group != "class"))
+
+
+def superseded(table: Table, others: Iterable[Table]) -> bool:
+    """Whether an evaluation without intervals repeats another one that has them."""
+    own = table.definition
+    return own.spec.intervals == "none" and any(
+        (other.definition.weights_hash, other.definition.method) == (own.weights_hash, own.method)
+        and set(table.guidances) <= set(other.guidances)
+        for other in others
+        if other.definition.spec.intervals == "all"
+    )
 
 
 def columns() -> tuple[str, ...]:

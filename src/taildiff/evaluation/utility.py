@@ -12,7 +12,7 @@ and tested on the same held-out real images. `real` draws rare classes as often 
 (arXiv:1905.10887). Intervals cover the draw of the test images, not that of the training.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal, get_args
@@ -23,11 +23,15 @@ from numpy.typing import NDArray
 from taildiff.data.store import Store
 from taildiff.errors import DataError
 from taildiff.evaluation import classifier_network
+from taildiff.evaluation.cache import cache_key, cached_array
 from taildiff.evaluation.images import ConcatenatedImages, ImageSequence, SelectedImages
+from taildiff.evaluation.sample import Number
 from taildiff.evaluation.scopes import Scope
-from taildiff.evaluation.scores import Number, share
+from taildiff.evaluation.scores import share
+from taildiff.evaluation.shared import Keep, compute
 from taildiff.log import Progress, silent
 from taildiff.metrics.intervals import Z95, Interval
+from taildiff.metrics.points import Floats
 
 Labels = NDArray[np.int64]  # (N,)
 TrainingSet = Literal["real", "completed", "generated"]
@@ -108,8 +112,15 @@ class UtilityTest:
             len(self.store.meta.class_names),
             progress=progress,
             device=self.device,
+            keep=self._keep,
         )
         return (number for scope in scopes for number in found.numbers(scope.labels))
+
+    def _keep(self, make: Callable[[], Floats], what: str) -> Floats:
+        """What depends on the real images alone, cached in the store's folder."""
+        images = self.store.meta.hash, np.sort(self.trained).tolist()
+        version = classifier_network.VERSION, classifier_network.DIM, self.device
+        return cached_array(self.store.cache_dir, cache_key("utility", *images, *version, what), make)
 
     def _labelled(self, index: NDArray[np.intp]) -> Labelled:
         return Labelled(SelectedImages(self.store.images, index), np.asarray(self.store.labels)[index])
@@ -134,8 +145,11 @@ def utility(
     seed: int = 0,
     progress: Progress = silent,
     device: str = "cpu",
+    keep: Keep = compute,
 ) -> UtilityResult:
     """Train the three classifiers and test them; the same inputs give the same result (on one device).
+
+    `keep` may remember which test images the classifier of the real ones recognises; its key holds steps and seed.
 
     `to` is the number of images that each class is filled up to (default: the largest count of the real images).
     Classes with more real images keep them all. Generated images are taken in their order. Raises `DataError` when
@@ -152,19 +166,23 @@ def utility(
     everything = np.arange(count)
     chosen = {"real": everything, "completed": np.concatenate([everything, fill]), "generated": alone}
 
-    def train(kind: TrainingSet) -> Trained:
+    def recognised(kind: TrainingSet) -> NDArray[np.bool_]:
         net, index = classifier_network.network(pool.images.shape[3], classes, seed), chosen[kind]
         stage = f"utility: classifier on {kind} images"
         classifier_network.train(net, pool.images, pool.labels, index, seed, progress, stage, device, steps)
-        right = classifier_network.predict(net, test.images, np.arange(len(test.labels)), device) == test.labels
+        return classifier_network.predict(net, test.images, np.arange(len(test.labels)), device) == test.labels
+
+    def trained(kind: TrainingSet, right: NDArray[np.bool_]) -> Trained:
+        index = chosen[kind]
         parts = (index[index < count], index[index >= count])
         of_class = [tuple(np.bincount(pool.labels[part], minlength=classes).tolist()) for part in parts]
         return Trained(right, of_class[0], of_class[1])
 
+    on_real = keep(lambda: recognised("real").astype(np.float64), f"real, {steps} steps, seed {seed}")
     return UtilityResult(
-        real=train("real"),
-        completed=train("completed"),
-        generated=train("generated"),
+        real=trained("real", on_real.astype(bool)),
+        completed=trained("completed", recognised("completed")),
+        generated=trained("generated", recognised("generated")),
         test_labels=np.asarray(test.labels),
     )
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from taildiff.data.longtail import Groups
@@ -118,7 +119,7 @@ def _dataset(record: ExportMeta) -> str:
 def _summary(record: ExportMeta) -> str:
     facts, spec = record.facts, record.spec
     network = {"unet": "U-Net", "sit": "DiT" if spec.model.kind == "sit" and spec.model.embed == "dit" else "SiT"}
-    space = f"on latents of {facts.codec.kind} {_text(facts.codec.source)}" if facts.codec else "on pixels"
+    space = f"on latents of {facts.codec.kind} {_text(_public(facts.codec.source))}" if facts.codec else "on pixels"
     return (
         f"A class-conditional diffusion model of {facts.classes} classes at {facts.height}×{facts.width} pixels: a "
         f"{network[spec.model.kind]} {space}, trained on long-tailed data with taildiff and exported from the "
@@ -243,6 +244,11 @@ whether they repeat the training images, before relying on them.
 {record.facts.height}×{record.facts.width}, can be generated.
 
 {licence}"""
+
+
+def _public(source: str) -> str:
+    """A name on the Hub as it is; of a path the last part alone, as folders are nobody's business."""
+    return PurePath(source).name if source.startswith(("/", "~", ".")) else source
 
 
 def _text(text: str) -> str:

@@ -157,6 +157,7 @@ def _write_vae(request: ExportRequest, facts: DataFacts, folder: ExportDir) -> d
     if request.vae_as == "copy" or (request.vae_as == "auto" and not on_hub):
         codec(facts, request.vae)  # refuses another VAE
         read_autoencoder(source, (facts.height, facts.width)).module.save_pretrained(folder.vae)
+        source = folder.vae.name
     return _latents(inner, source)
 
 

@@ -1,6 +1,7 @@
 """Metrics of features (N, D), numpy or torch: `metrics.frechet_distance(real, generated)`."""
 
 from taildiff.metrics.classification import InceptionScore, accuracy, confusion, inception_score
+from taildiff.metrics.copies import Copies, CopyRule
 from taildiff.metrics.diversity import Diversity, intra_class_diversity
 from taildiff.metrics.frechet import GaussianStatistics, frechet_distance, frechet_from_statistics
 from taildiff.metrics.intervals import Interval, wilson
@@ -17,6 +18,8 @@ from taildiff.metrics.neighbours import (
 from taildiff.metrics.prd import PRDScores, prd_f_scores, prd_from_histograms
 
 __all__ = [
+    "Copies",
+    "CopyRule",
     "DensityCoverage",
     "Diversity",
     "GaussianStatistics",

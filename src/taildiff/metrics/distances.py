@@ -1,8 +1,11 @@
-"""Pairwise distances in blocks, so that memory does not grow with N·M.
+"""Pairwise squared distances in blocks, so that memory does not grow with N·M.
 
-A block is `|a|^2 + |b|^2 - 2ab` in float64, which is fast but inexact in the last digits if points (nearly) coincide.
-There, and where a distance almost equals a limit, it is recomputed from the difference. Copies are therefore at
-distance 0, and results do not depend on the block size.
+A block is `|x|² + |y|² - 2 x·y` of centred points: fast, but inexact. In float32 each entry is within
+`(γ + 8u) (|x|² + |y|²)` of the true value, u = 2⁻²⁴ and γ = Du / (1 - Du): D products summed in any order (Higham
+2002, section 3.1), the points and their lengths rounded, and two sums. In float64 the lengths are no better than the
+products, so γ counts twice. Comparisons treat entries within this bound of a limit as undecided and take those pairs
+from their difference in float64 (`Block.exact`), which depends on the two points alone: copies are at distance 0, and
+no result depends on the block size. Blocks in float64 serve where float32 leaves too many pairs undecided.
 """
 
 from collections.abc import Iterator
@@ -11,105 +14,140 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from taildiff.metrics.points import Floats
 
-CHUNK = 1024  # points per side of a block; at D = 2048 two blocks of points and one of distances take 40 MiB
-_CLOSE = 1e-12  # relative to |a|^2 + |b|^2: far above the rounding of the product form, far below any true difference
-_ROUNDING = 1e-9  # of sums of weights
-_NEAR = 1e-6  # below this, the root of a product-form distance has too few digits
+CHUNK = 1024  # points per side of a block, fewer where they have many dimensions
+_SIDE = 2**21  # numbers on a side of a block: 8 MiB in float32
+_FEWEST = 64  # points per side, however many dimensions: a product of fewer is slow
+_STRIPE = 4  # blocks that share their columns, which are centred and rounded once for all of them
+_CLOSE = 1e-12  # of float64, at least: far below any true difference
+_TINY = 1e-30  # of the squared radius of all points; more than float32 loses to underflow
+_MOST_DIMENSIONS = 2**17  # above, float32 says too little
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
-    """Squared distances between a slice of `a` and a slice of `b`."""
+    """Squared distances between a slice of `a` and a slice of `b`, in units of `Distances.scale`."""
 
+    of: "Distances"
     rows: slice
     columns: slice
-    a: Floats  # (n, D), centred
-    b: Floats  # (m, D), centred
-    squared: Floats  # (n, m), product form
-    lengths: tuple[Floats, Floats]  # (n, 1) and (1, m), squared
+    squared: NDArray[Any]
+    """(n, m) in float32 or float64; valid until the next block."""
+    lengths: tuple[Floats, Floats]
+    """(n,) and (m,), squared."""
+    error: float
+    """Bound of the error of an entry, relative to the sum of its squared lengths."""
 
-    @property
-    def transposed(self) -> "Block":
-        """The same distances seen from `b`."""
-        one, other = self.lengths
-        return Block(self.columns, self.rows, self.b, self.a, self.squared.T, (other.T, one.T))
+    def doubt(self, row: NDArray[np.intp], column: NDArray[np.intp]) -> Floats:
+        """Bounds (p,) of the errors of single entries."""
+        return self.error * (self.lengths[0][row] + self.lengths[1][column]) + _TINY
 
-    def below(self, limit: Floats) -> NDArray[np.bool_]:
-        """Where the squared distance is strictly smaller than `limit` (broadcast), exactly."""
-        inside = self.squared < limit
-        row, column = np.nonzero(np.abs(self.squared - limit) <= self._scaled(_CLOSE))
-        inside[row, column] = self.exact(row, column) < np.broadcast_to(limit, inside.shape)[row, column]
-        return inside
-
-    def distances(self) -> Floats:
-        """Distances (n, m), not squared, to at least eight digits even between near points."""
-        result = self.squared.copy()
-        row, column = np.nonzero(result <= self._scaled(_NEAR))
-        result[row, column] = self.exact(row, column)
-        return np.sqrt(result)
-
-    def nearest(self, k: int) -> tuple[Floats, NDArray[np.intp]]:
-        """Exact squared distances from each row to its k nearest columns (at most), and those columns; unsorted."""
-        columns = np.argpartition(self.squared, min(k, self.squared.shape[1]) - 1, axis=1)[:, :k]
-        row = np.repeat(np.arange(len(columns)), columns.shape[1])
-        exact = self.exact(row, columns.ravel()).reshape(columns.shape)
-        exact[np.isinf(np.take_along_axis(self.squared, columns, axis=1))] = np.inf  # itself
-        return exact, columns
+    def most_doubt(self, axis: int) -> Floats:
+        """The largest bound of each row (n,), or with axis 0 of each column (m,)."""
+        own, other = self.lengths if axis else self.lengths[::-1]
+        return self.error * (own + other.max(initial=0)) + _TINY
 
     def exact(self, row: NDArray[np.intp], column: NDArray[np.intp]) -> Floats:
-        """Squared distances of single pairs (p,) from their differences, in parts, since all pairs may coincide."""
+        """Squared distances (p,) of single pairs from their differences, in the units of the block."""
+        return self.of.exact(row + self.rows.start, column + self.columns.start)
+
+    def precise(self) -> "Block":
+        """The same block in float64."""
+        return self.of.block(self.rows, self.columns)
+
+    @property
+    def is_precise(self) -> bool:
+        """Whether it is in float64."""
+        return self.squared.dtype == np.float64
+
+    @property
+    def on_diagonal(self) -> bool:
+        """Whether its rows are its columns."""
+        return self.of.within and self.rows == self.columns
+
+
+class Distances:
+    """Distances between points a (N, D) and b (M, D), or among a alone.
+
+    Points are centred, since far from the origin the squared lengths would swamp the distances, and multiplied by a
+    power of two, so that none is longer than about 1 and float32 holds their squares.
+    """
+
+    def __init__(self, a: NDArray[Any], b: NDArray[Any] | None = None, chunk: int = CHUNK):
+        self.within = b is None
+        self.a, self.b = a, a if b is None else b
+        self.chunk = max(1, min(chunk, max(_FEWEST, _SIDE // a.shape[1])))
+        self._centre = a.mean(axis=0, dtype=np.float64)
+        self._shift = 1.0
+        lengths = [self._lengths(side) for side in ((a,) if b is None else (a, b))]
+        largest = max(float(each.max(initial=0)) for each in lengths)
+        self._shift = float(2.0 ** -np.ceil(np.log2(largest) / 2)) if largest > 0 else 1.0
+        self.scale = self._shift**2
+        """What squared distances are multiplied by, a power of two."""
+        self._squares = [each * self.scale for each in (lengths[0], lengths[-1])]
+
+    def block(self, rows: slice, columns: slice) -> Block:
+        """One block in float64."""
+        x, y = self._part(self.a, rows, np.float64), self._part(self.b, columns, np.float64)
+        return self._block(rows, columns, x, -2 * y, None)
+
+    def blocks(self, single: bool = True) -> Iterator[Block]:
+        """All pairs, in float32 or in float64; among one set the diagonal blocks first, then those above.
+
+        The diagonal itself is infinite.
+        """
+        dtype = np.float32 if single and self.a.shape[1] <= _MOST_DIMENSIONS else np.float64
+        buffer = np.empty((self.chunk, self.chunk), dtype=dtype)
+        across, down = self._slices(self.b), self._slices(self.a)
+        for rows in across if self.within else ():
+            x = self._part(self.a, rows, dtype)
+            yield self._block(rows, rows, x, -2 * x, buffer)
+        for first in range(0, len(down), _STRIPE):
+            stripe = down[first : first + _STRIPE]
+            parts = [self._part(self.a, rows, dtype) for rows in stripe]
+            for columns in across[first + 1 if self.within else 0 :]:
+                y = -2 * self._part(self.b, columns, dtype)
+                for rows, x in zip(stripe, parts, strict=True):
+                    if not self.within or rows.start < columns.start:
+                        yield self._block(rows, columns, x, y, buffer)
+
+    def exact(self, row: NDArray[np.intp], column: NDArray[np.intp]) -> Floats:
+        """Squared distances (p,) of single pairs, from their differences; in parts, since that may be all pairs."""
         result = np.empty(len(row))
         step = max(1, 2**20 // self.a.shape[1])
         for start in range(0, len(row), step):
             part = slice(start, start + step)
-            difference = self.a[row[part]] - self.b[column[part]]
+            difference = np.subtract(self.a[row[part]], self.b[column[part]], dtype=np.float64)
+            difference *= self._shift
             result[part] = np.einsum("pd,pd->p", difference, difference)
         return result
 
-    def _scaled(self, factor: float) -> Floats:
-        return factor * self.lengths[0] + factor * self.lengths[1]
+    def _block(self, rows: slice, columns: slice, x: NDArray[Any], y: NDArray[Any], buffer: NDArray | None) -> Block:
+        """The block of points x and -2y."""
+        n, m = len(x), len(y)
+        squared = np.matmul(x, y.T, out=None if buffer is None else buffer.ravel()[: n * m].reshape(n, m))
+        lengths = self._squares[0][rows], self._squares[1][columns]
+        squared += lengths[0].astype(x.dtype)[:, None]
+        squared += lengths[1].astype(x.dtype)[None, :]
+        if self.within and rows == columns:
+            np.fill_diagonal(squared, np.inf)
+        error = 1.02 * (x.shape[1] + 16) * float(np.finfo(x.dtype).eps) / 2
+        return Block(self, rows, columns, squared, lengths, error if x.dtype == np.float32 else max(_CLOSE, 2 * error))
 
+    def _slices(self, points: NDArray[Any]) -> list[slice]:
+        return [slice(i, min(i + self.chunk, len(points))) for i in range(0, len(points), self.chunk)]
 
-def blocks(a: NDArray[Any], b: NDArray[Any], chunk: int = CHUNK) -> Iterator[Block]:
-    """All distances between points a (N, D) and b (M, D)."""
-    return _blocks(a, b, chunk, upper=False)
+    def _part(self, points: NDArray[Any], rows: slice, dtype: DTypeLike) -> NDArray[Any]:
+        part = points[rows] - self._centre
+        part *= self._shift
+        return part.astype(dtype, copy=False)
 
-
-def blocks_within(points: NDArray[Any], chunk: int = CHUNK) -> Iterator[Block]:
-    """Distances among points (N, D): the blocks on and above the diagonal, which itself is infinite."""
-    for block in _blocks(points, points, chunk, upper=True):
-        if block.rows == block.columns:
-            np.fill_diagonal(block.squared, np.inf)
-        yield block
-
-
-def radii(points: NDArray[Any], k: int, chunk: int = CHUNK, weights: Floats | None = None) -> Floats:
-    """Squared distance of each point (N,) to its k-th nearest neighbour, itself excluded; 0 where it has fewer.
-
-    A point of weight w (N,), at least 1, counts as w neighbours of another one and as w - 1 of itself.
-    """
-    weights = np.ones(len(points)) if weights is None else weights
-    nearest, weight = np.full((len(points), k), np.inf), np.ones((len(points), k))
-    for block in blocks_within(points, chunk):
-        sides = (block,) if block.rows == block.columns else (block, block.transposed)
-        for side in sides:
-            squared, columns = side.nearest(k)
-            squared = np.concatenate([nearest[side.rows], squared], axis=1)
-            weighted = np.concatenate([weight[side.rows], weights[side.columns][columns]], axis=1)
-            kept = np.argpartition(squared, k - 1, axis=1)[:, :k]
-            nearest[side.rows] = np.take_along_axis(squared, kept, axis=1)
-            weight[side.rows] = np.take_along_axis(weighted, kept, axis=1)
-    order = np.argsort(nearest, axis=1)
-    near = np.take_along_axis(nearest, order, axis=1)
-    total = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1) + weights[:, None] - 1
-    last = (total > k - _ROUNDING).argmax(axis=1)  # the others weigh at least 1 each, so k of them are enough
-    radius = near[np.arange(len(points)), last]
-    radius[(weights - 1 > k - _ROUNDING) | np.isinf(radius)] = 0
-    return radius
+    def _lengths(self, points: NDArray[Any]) -> Floats:
+        parts = (self._part(points, rows, np.float64) for rows in self._slices(points))
+        return np.concatenate([np.zeros(0), *(np.einsum("nd,nd->n", part, part) for part in parts)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,31 +173,3 @@ def distinct(points: NDArray[Any]) -> Distinct:
         if place[row] == len(first):
             first.append(row)
     return Distinct(np.array(first, dtype=np.intp), place, np.bincount(place, minlength=len(first)))
-
-
-def nearest(a: NDArray[Any], b: NDArray[Any], chunk: int = CHUNK) -> tuple[Floats, NDArray[np.intp]]:
-    """Distance (N,), not squared, from each point of a (N, D) to its nearest in b (M, D), and the index of that one."""
-    best, index = np.full(len(a), np.inf), np.zeros(len(a), dtype=np.intp)
-    for block in blocks(a, b, chunk):
-        squared, columns = block.nearest(1)
-        closer = squared[:, 0] < best[block.rows]
-        best[block.rows] = np.where(closer, squared[:, 0], best[block.rows])
-        index[block.rows] = np.where(closer, columns[:, 0] + block.columns.start, index[block.rows])
-    return np.sqrt(best), index
-
-
-def _blocks(a: NDArray[Any], b: NDArray[Any], chunk: int, upper: bool) -> Iterator[Block]:
-    centre = a.mean(axis=0, dtype=np.float64)  # far from the origin, the squared lengths would swamp the distances
-    for i in range(0, len(a), chunk):
-        rows = slice(i, min(i + chunk, len(a)))
-        x = a[rows] - centre
-        x_length = np.einsum("nd,nd->n", x, x)[:, None]
-        for j in range(i if upper else 0, len(b), chunk):
-            columns = slice(j, min(j + chunk, len(b)))
-            y = b[columns] - centre
-            y_length = np.einsum("md,md->m", y, y)[None, :]
-            squared = x @ y.T
-            squared *= -2
-            squared += x_length
-            squared += y_length
-            yield Block(rows, columns, x, y, squared, (x_length, y_length))

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from taildiff.errors import InputError
-from taildiff.metrics.distances import CHUNK, blocks_within
+from taildiff.metrics.distances import CHUNK, Distances
 from taildiff.metrics.points import Features, as_array, points
+
+_NEAR = 1e-6  # below this, the root of a product-form distance has too few digits
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ def intra_class_diversity(features: Features, labels: Features | None = None, ch
 
 
 def _mean_distance(array: NDArray[Any], chunk: int) -> float:
-    total = 0.0
-    for block in blocks_within(array, chunk):
-        distances = block.distances()
-        if block.rows == block.columns:
-            np.fill_diagonal(distances, 0)
-            total += float(distances.sum())
-        else:
-            total += 2 * float(distances.sum())
-    return total / (len(array) * (len(array) - 1))
+    distances, total = Distances(array, chunk=chunk), 0.0
+    for block in distances.blocks(single=False):
+        squared = block.squared
+        near = np.nonzero(squared <= _NEAR * (block.lengths[0][:, None] + block.lengths[1]))
+        squared[near] = block.exact(*near)
+        if block.on_diagonal:
+            np.fill_diagonal(squared, 0)
+        total += (1 if block.on_diagonal else 2) * float(np.sqrt(squared).sum())
+    return total / np.sqrt(distances.scale) / (len(array) * (len(array) - 1))
 
 
 def _vendi(array: NDArray[Any]) -> float:

@@ -1,4 +1,4 @@
-"""First-order influence of each image on a value; `intervals.bootstrap` turns it into replicates.
+"""First-order influence of each image on a value; `intervals.Resampling` turns it into replicates.
 
 - A share (accuracy, precision, recall, coverage): 1 for an image that counts, else 0.
 - The other side of a share of neighbourhoods: the counted images that depend on this one alone. A generated image
@@ -24,7 +24,7 @@ from taildiff.metrics.frechet import GaussianStatistics
 from taildiff.metrics.neighbours import Neighbourhoods
 from taildiff.metrics.points import Floats
 
-_ROWS = 1024
+Fits = tuple[GaussianStatistics, GaussianStatistics]
 _SINGULAR = 1e-10  # relative to the largest variance
 
 
@@ -63,9 +63,12 @@ def of_coverage(near: Neighbourhoods) -> Contributions:
     return Contributions(of_share(near.covered), _alone(near.enters_alone, near.covered))
 
 
-def of_frechet(real: NDArray[np.float32], generated: NDArray[np.float32]) -> Contributions:
-    """Influence on the Fréchet distance of real (N, D) and generated (M, D); each needs more images than dimensions."""
-    a, b = GaussianStatistics.of(real), GaussianStatistics.of(generated)
+def of_frechet(real: NDArray[np.float32], generated: NDArray[np.float32], fits: Fits | None = None) -> Contributions:
+    """Influence on the Fréchet distance of real (N, D) and generated (M, D); each needs more images than dimensions.
+
+    `fits` are the Gaussians of the two, where they are known.
+    """
+    a, b = fits or (GaussianStatistics.of(real), GaussianStatistics.of(generated))
     root, inverse_root = _roots(a.cov)
     middle, inverse_middle = _roots(root @ b.cov @ root)
     shift = b.mean - a.mean
@@ -74,11 +77,12 @@ def of_frechet(real: NDArray[np.float32], generated: NDArray[np.float32]) -> Con
     return Contributions(_quadratic(real, a, -shift, to_generated), _quadratic(generated, b, shift, to_real))
 
 
-def of_kernel(real: NDArray[np.float32], generated: NDArray[np.float32]) -> Contributions:
-    """Influence on the unbiased MMD², kernel (x·y/D + 1)³, of real (N, D) and generated (M, D); two or more of each."""
-    cross = _kernel_means(real, generated), _kernel_means(generated, real)
-    within = _kernel_means(real, real, others=True), _kernel_means(generated, generated, others=True)
-    return Contributions(2 * of_share(within[0] - cross[0]), 2 * of_share(within[1] - cross[1]))
+def of_kernel(real: Floats, real_cross: Floats, generated: Floats, generated_cross: Floats) -> Contributions:
+    """Influence on the unbiased MMD² of real (N,) and generated (M,) images.
+
+    Each is given by its mean kernel to the others of its side and to those of the other side (`kernel.kernel_sums`).
+    """
+    return Contributions(2 * of_share(real - real_cross), 2 * of_share(generated - generated_cross))
 
 
 def _alone(dependent: NDArray[np.int64], counted: NDArray[np.bool_] | NDArray[np.int64]) -> Floats:
@@ -99,16 +103,3 @@ def _roots(matrix: Floats) -> tuple[Floats, Floats]:
     root = np.sqrt(np.where(nonzero, values, 0.0))
     inverse = np.divide(1.0, root, out=np.zeros_like(root), where=nonzero)
     return (axes * root) @ axes.T, (axes * inverse) @ axes.T
-
-
-def _kernel_means(first: NDArray[np.float32], second: NDArray[np.float32], others: bool = False) -> Floats:
-    """Mean kernel from each of `first` (N, D) to `second`; with `others` both are one set, and a point skips itself."""
-    b = second.astype(np.float64)
-    result = np.empty(len(first))
-    for start in range(0, len(first), _ROWS):
-        a = first[start : start + _ROWS].astype(np.float64)
-        total = ((a @ b.T / a.shape[1] + 1) ** 3).sum(axis=1)
-        if others:
-            total -= (np.einsum("nd,nd->n", a, a) / a.shape[1] + 1) ** 3
-        result[start : start + _ROWS] = total / (len(b) - others)
-    return result

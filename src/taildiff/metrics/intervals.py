@@ -2,10 +2,12 @@
 
 Reweighting the images moves a smooth value by the weighted mean of their influences. One replicate therefore costs one
 weighted mean, however expensive the value, and avoids the bias that duplicate images cause in distances and
-neighbourhoods. Images are resampled within their class, since the number per class is fixed. Equal keys give equal
-weights: two runs with the same seed are resampled alike, which pairs their differences.
+neighbourhoods. Images are resampled within their class, since the number per class is fixed. All replicates are one
+product: how often each image was drawn, times its influence. Equal keys draw alike: two runs with the same seed are
+resampled alike, which pairs their differences.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import hypot, sqrt
 
@@ -18,6 +20,9 @@ from taildiff.rng import stream
 Z95 = 1.959963984540054
 REPLICATES = 1000
 _AT_ONCE = 2**22  # random numbers in memory
+_IN_CACHE = 2**18  # numbers of a product's part
+_KEPT = 2**28  # bytes of draws
+Drawn = NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,54 @@ def wilson(share: float, n: float, z: float = Z95) -> Interval:
     return Interval(max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
 
 
-def bootstrap(contributions: Floats, labels: NDArray[np.int64], key: int, count: int = REPLICATES) -> Floats:
-    """Means (count,) of contributions (N,), resampled with replacement within each class.
+class Resampling:
+    """Bootstrap replicates of any number of values; how often each image is drawn is kept, as far as memory allows.
 
-    The weights depend only on (key, label, images of that label). Raises `ValueError` without contributions.
+    The draws depend only on (key, label, images of that label), so all values over the same images share them.
     """
-    if not len(contributions):
-        raise ValueError("nothing to resample")
-    total = np.zeros(count)
-    for label in np.unique(labels):
-        values = contributions[labels == label]
-        rng = stream(key, "evaluation/bootstrap", int(label), len(values))
-        step = max(1, _AT_ONCE // len(values))
-        for start in range(0, count, step):
-            part = slice(start, min(start + step, count))
-            total[part] += values[rng.integers(0, len(values), (part.stop - start, len(values)))].sum(axis=1)
-    return total / len(contributions)
+
+    def __init__(self, count: int = REPLICATES):
+        self.count = count
+        self._kept: dict[tuple[int, int, int], Drawn] = {}
+
+    def replicates(self, contributions: Floats, labels: NDArray[np.int64], key: int) -> Floats:
+        """Means (count,) of contributions (N,), resampled with replacement within each class.
+
+        Raises `ValueError` without contributions.
+        """
+        if not len(contributions):
+            raise ValueError("nothing to resample")
+        total = np.zeros(self.count)
+        for label in np.unique(labels).tolist():
+            values = contributions[labels == label]
+            for part, drawn in self._parts(key, label, len(values)):
+                total[part] += drawn.astype(np.float64) @ values
+        return total / len(contributions)
+
+    def _parts(self, key: int, label: int, n: int) -> Iterator[tuple[slice, Drawn]]:
+        """How often (r, n) each of n images is drawn in some of the replicates at a time."""
+        if (key, label, n) not in self._kept:
+            if self.count * n > _KEPT:
+                yield from self._draw(key, label, n)
+                return
+            self._keep((key, label, n))
+        drawn, step = self._kept[key, label, n], max(1, _IN_CACHE // n)
+        yield from ((slice(r, r + step), drawn[r : r + step]) for r in range(0, self.count, step))
+
+    def _keep(self, what: tuple[int, int, int]) -> None:
+        drawn = np.concatenate([part for _, part in self._draw(*what)])
+        while self._kept and sum(each.nbytes for each in self._kept.values()) + drawn.nbytes > _KEPT:
+            self._kept.pop(next(iter(self._kept)))  # the oldest
+        self._kept[what] = drawn
+
+    def _draw(self, key: int, label: int, n: int) -> Iterator[tuple[slice, Drawn]]:
+        rng = stream(key, "evaluation/bootstrap", label, n)
+        step = max(1, _AT_ONCE // n)
+        for start in range(0, self.count, step):
+            rows = min(step, self.count - start)
+            place = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+            drawn = np.bincount(place.ravel(), minlength=rows * n).reshape(rows, n)
+            yield slice(start, start + rows), drawn.astype(np.min_scalar_type(int(drawn.max())))
 
 
 def widened(interval: Interval, value: float, deviations: Floats) -> Interval:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff.metrics.distances import CHUNK, nearest
+from taildiff.metrics.distances import CHUNK
 from taildiff.metrics.points import Features, Floats, points, same_dimension
+from taildiff.metrics.search import nearest_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,8 @@ def memorization(generated: Features, train: Features, holdout: Features, chunk:
     c = points(holdout, "hold-out features", at_least=1)
     same_dimension(b, a, "training features", "generated ones")
     same_dimension(b, c, "training features", "hold-out ones")
-    distance, index = nearest(a, b, chunk)
-    holdout_distance = nearest(c, b, chunk)[0]
+    squared, index = nearest_of(a, b, chunk)
+    distance, holdout_distance = np.sqrt(squared), np.sqrt(nearest_of(c, b, chunk)[0])
     leaked = holdout_distance == 0
     if leaked.all():
         threshold = copied = ratio = float("nan")

@@ -13,13 +13,13 @@ density counts the balls of different points.
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.errors import InputError
-from taildiff.metrics.distances import CHUNK, Distinct, blocks, distinct, radii
+from taildiff.metrics.balls import Grouped, Tallies, radii, tally, weights_of
+from taildiff.metrics.distances import CHUNK
 from taildiff.metrics.points import Features, Floats, pair
 
 
@@ -86,57 +86,48 @@ def neighbourhoods(real: Features, generated: Features, k: int = 3, chunk: int =
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}")
     a, b = pair(real, generated, at_least=k + 1)
-    real, made = distinct(a), distinct(b)
-    real_radius = radii(a[real.first], k, chunk)[real.place]
-    generated_radius = radii(b[made.first], k, chunk, _weights(made, len(real.first)))[made.place]
-    once = np.zeros(len(a), dtype=bool)
-    once[real.first] = True
-    balls, entered, reached = _Tally.over(b), _Tally.over(a), _Tally.over(a)
-    for block in blocks(a, b, chunk):
-        inside = block.below(real_radius[block.rows, None])
-        balls.add(block.columns, inside.T & once[block.rows], block.rows)
-        entered.add(block.rows, inside, block.columns)
-        reached.add(block.rows, block.below(generated_radius[None, block.columns]), block.columns)
-    return Neighbourhoods(
-        k=k,
-        balls=balls.count,
-        entered=entered.count * once,
-        covered=entered.count > 0,
-        reached=reached.count > 0,
-        holds_alone=balls.alone(len(a)),
-        enters_alone=entered.alone(len(b)),
-        reaches_alone=reached.alone(len(b)),
-        n_real=len(real.first),
-        n_generated=len(made.first),
-    )
-
-
-def _weights(made: Distinct, real: int) -> Floats:
-    """Weights (V,) of the different generated points beside so many different real ones."""
-    missing, copies = min(len(made.place), real) - len(made.first), made.copies.astype(np.float64) - 1
-    return 1 + copies * (max(0, missing) / max(1.0, float(copies.sum())))
+    whole = [Grouped.of(points, np.zeros((1, len(points)), dtype=np.intp)) for points in (a, b)]
+    return grouped_neighbourhoods(whole[0], whole[1], (k,), chunk).of(0, 0, k)
 
 
 @dataclass(frozen=True, eq=False)
-class _Tally:
-    """How many points of another set each point of one set goes with, and the last of them."""
+class GroupedNeighbourhoods:
+    """The neighbourhoods within each group of some groupings, for several k."""
 
-    count: NDArray[np.int64]
-    last: NDArray[np.int64]
+    real: Grouped
+    generated: Grouped
+    ks: tuple[int, ...]
+    tallies: list[list[Tallies]]
 
-    @classmethod
-    def over(cls, points: Features) -> Self:
-        return cls(np.zeros(len(points), dtype=np.int64), np.zeros(len(points), dtype=np.int64))
+    def of(self, level: int, group: int, k: int) -> Neighbourhoods:
+        """Those of one group: of its real and generated points, in their order."""
+        tallies, once = self.tallies[level][self.ks.index(k)], self.real.first[level]
+        n, m = len(once), len(self.generated.points)
+        real, generated = self.real.ids[level] == group, self.generated.ids[level] == group
+        return Neighbourhoods(
+            k=k,
+            balls=tallies.balls.count[generated],
+            entered=(tallies.entered.count * once)[real],
+            covered=(tallies.entered.count > 0)[real],
+            reached=(tallies.reached.count > 0)[real],
+            holds_alone=tallies.balls.alone(n)[real],
+            enters_alone=tallies.entered.alone(m)[generated],
+            reaches_alone=tallies.reached.alone(m)[generated],
+            n_real=int((once & real).sum()),
+            n_generated=int((self.generated.first[level] & generated).sum()),
+        )
 
-    def add(self, rows: slice, inside: NDArray[np.bool_], columns: slice) -> None:
-        """Add a block of pairs (rows, columns)."""
-        self.count[rows] += inside.sum(axis=1)
-        some = inside.any(axis=1)
-        self.last[rows][some] = inside.argmax(axis=1)[some] + columns.start
 
-    def alone(self, others: int) -> NDArray[np.int64]:
-        """For each point of the other set (others,), how many points go with it alone."""
-        return np.bincount(self.last[self.count == 1], minlength=others)
+def grouped_neighbourhoods(
+    real: Grouped, generated: Grouped, ks: tuple[int, ...], chunk: int = CHUNK, real_radii: Floats | None = None
+) -> GroupedNeighbourhoods:
+    """The neighbourhoods within each group, from one pass over the distances; see `neighbourhoods`.
+
+    `real_radii` (L, K, N) are what `balls.radii` gives for the real points, where they are known.
+    """
+    known = radii(real, ks, chunk) if real_radii is None else real_radii
+    own = radii(generated, ks, chunk, weights_of(generated, real))
+    return GroupedNeighbourhoods(real, generated, ks, tally(real, generated, known, own, chunk))
 
 
 def precision_recall(real: Features, generated: Features, k: int = 3, chunk: int = CHUNK) -> PrecisionRecall:

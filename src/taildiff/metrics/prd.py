@@ -107,8 +107,11 @@ def _spread(points: Floats, lengths: Floats, clusters: int, rng: np.random.Gener
         squared = np.minimum(squared, (lengths - 2 * (points @ points[last]) + lengths[last]).clip(min=0))
         squared[chosen] = 0  # exactly, despite rounding
         total = squared.sum()
-        weights = squared / total if total else None  # None: all points coincide with a centre
-        chosen.append(int(rng.choice(len(points), p=weights)))
+        if total:
+            reached = np.cumsum(squared / total)  # what `rng.choice` does, without its checks
+            chosen.append(int(np.searchsorted(reached / reached[-1], rng.random(), side="right")))
+        else:  # all points coincide with a centre
+            chosen.append(int(rng.choice(len(points))))
     return points[chosen]
 
 

@@ -13,8 +13,6 @@ from taildiff.spec.metrics import Metric
 GROUPS: dict[Group, str] = {"all": "all classes", "head": "head", "body": "body", "tail": "tail"}
 """Groups of classes with the titles of their panels."""
 CURVE_POINTS = 60
-LOG_RATIO = 20
-"""Counts are drawn on a log scale from this ratio of the largest to the smallest."""
 MOST_BARS = 30
 _Loss = Callable[[LogLine], float | None]
 
@@ -139,17 +137,15 @@ def counts_charts(runs: Sequence[RunData]) -> list[Chart]:
 def _counts(runs: Sequence[RunData], only: bool) -> Chart:
     run, available = runs[0], runs[0].info.facts.counts
     kept = [run.counts[label] for label in run.ranked]
-    low, high, bars = min(kept), max(kept), len(kept) <= MOST_BARS
-    log, cut = bars and high > LOG_RATIO * max(low, 1), available != run.counts
-    series = [Series("trained on", 0, _count_points(run, run.counts))]
+    low, high, bars, cut = min(kept), max(kept), len(kept) <= MOST_BARS, available != run.counts
+    series = [Series("real" if run.is_foreign else "trained on", 0, _count_points(run, run.counts))]
     if cut:
         series.insert(0, Series("available", 0 if bars else 6, _count_points(run, available)))
     ends = f"from {high} in the commonest class to {low} in the rarest ({high / max(low, 1):.3g} : 1)"
     caption = f"{sum(kept)}{f' of {sum(available)}' if cut else ''} images, {ends}."
     names = "" if only else " (" + ", ".join(run.name for run in runs) + ")"
-    panel = Panel("Images by class", tuple(series), "bars" if bars else "line", log_x=log)
-    unit = "images (log)" if log else "images"
-    return Chart("counts", "How many images each class has" + names, caption, "rank", unit, (panel,), named="class")
+    panel = Panel("Images by class", tuple(series), "bars" if bars else "line")
+    return Chart("counts", "How many images each class has" + names, caption, "rank", "images", (panel,), named="class")
 
 
 def _count_points(run: RunData, counts: Sequence[int]) -> tuple[Point, ...]:

@@ -1,11 +1,12 @@
 """Sentences computed from the summary: which run is ahead where, what is too close to call, how far to trust it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from taildiff.comparison.difference import LEVEL
 from taildiff.comparison.table import Line
 from taildiff.evaluation.overview import classifier_line
+from taildiff.evaluation.table import Group
 from taildiff.reporting.judge import verdict_of
 from taildiff.reporting.legibility import LEGIBLE_ALL, LEGIBLE_CLASS
 from taildiff.reporting.load import Comparison, Evaluation, RunData
@@ -43,6 +44,53 @@ class _Compared:
     text: str
     ahead: str
     """The run that is clearly better; empty if that is too close to call."""
+    group: Group
+
+
+_TOLD_FIRST: tuple[Group, ...] = ("tail", "all", "body", "head", "many", "medium", "few", "class")
+"""Of several clear differences, those in rare classes are what this is about."""
+
+
+def headline(summary: Summary) -> Claim | None:
+    """The verdict in one sentence; None where nothing was evaluated."""
+    evaluated = [row for row in summary.rows if row.guidance is not None]
+    if len(evaluated) == 1:
+        return next(iter(_recognised(evaluated[0])), None)
+    compared, judged = _all_compared(summary), summary.verdict.judged
+    if not judged:
+        return next((Claim(None, _sentence(note)) for note in summary.verdict.notes), None)
+    names = summary.verdict.names
+    wins = {name: [each for each in compared if each.ahead == name] for name in names}
+    best = max(names, key=lambda name: len(wins[name]))
+    clear = sum(map(len, wins.values()))
+    if not clear:
+        return Claim(None, f"Too close to call: none of {len(compared)} comparisons of {enumerated(names)} is clear.")
+    told = _by_subject(sorted(wins[best], key=lambda each: _TOLD_FIRST.index(each.group))[:2])
+    more = f", and in {len(wins[best]) - 2} more" if len(wins[best]) > 2 else ""
+    if clear == len(wins[best]):
+        return Claim(best, f"is better in {clear} of {len(compared)} comparisons and worse in none: {told}{more}.")
+    others = enumerated([f"{name} in {len(own)}" for name, own in wins.items() if own and name != best])
+    return Claim(best, f"is better in {len(wins[best])} of {len(compared)} comparisons ({told}{more}), {others}.")
+
+
+def _recognised(row: SummaryRow) -> Iterator[Claim]:
+    """What the classifier makes of a single run's images, against real ones."""
+    score, worst = row.score("accuracy", "all"), row.score("accuracy", WORST)
+    if score is None:
+        yield from _single(row)
+        return
+    text = f"{format_value(score.value, 'share')} of its images are recognised as their class"
+    if row.real_all < 1:
+        text += f", where {format_value(row.real_all, 'share')} of real ones are"
+    if worst:
+        text += f"; its worst class is {worst.class_name} ({format_value(worst.value, 'share')})"
+    yield Claim(row.run, f"{row.at.strip()}: {text}." if row.at else f"– {text}.")
+
+
+def _all_compared(summary: Summary) -> list[_Compared]:
+    """Every tested comparison with the first run."""
+    places = range(1, len(summary.verdict.names))
+    return [each for p in places for line in summary.verdict.lines if (each := _words(line, p, summary))]
 
 
 def claims(summary: Summary) -> list[Claim]:
@@ -65,8 +113,8 @@ def _single(row: SummaryRow) -> list[Claim]:
         if worst:
             text += f", in its worst class ({worst.class_name}) {format_value(worst.value, 'share')}"
         parts.append(text)
-    start = f"at guidance {row.guidance:g}" + ("" if frechet else ":")
-    return [Claim(row.run, f"{start} {'; '.join(parts)}.")] if parts else []
+    start = row.at.strip() + ("" if frechet or not row.at else ":")
+    return [Claim(row.run, f"{start} {'; '.join(parts)}.".strip())] if parts else []
 
 
 def _compared(summary: Summary) -> list[Claim]:
@@ -98,9 +146,13 @@ def _words(line: Line, place: int, summary: Summary) -> _Compared | None:
     subject = next((c.subject for c in summary.columns if c.metric == line.metric), record.title)
     values = [format_value(row.value if row else None, unit_of(record)) for row in rows]
     if not difference.clear:
-        return _Compared(subject, f"{WHERE[line.group]} ({names[0]} {values[0]}, {names[1]} {values[1]})", "")
+        return _Compared(
+            subject, f"{WHERE[line.group]} ({names[0]} {values[0]}, {names[1]} {values[1]})", "", line.group
+        )
     winner = int(line.cells[place].bold)
-    return _Compared(subject, f"{WHERE[line.group]} ({values[winner]} against {values[1 - winner]})", names[winner])
+    return _Compared(
+        subject, f"{WHERE[line.group]} ({values[winner]} against {values[1 - winner]})", names[winner], line.group
+    )
 
 
 def _by_subject(compared: Sequence[_Compared]) -> str:
@@ -129,7 +181,8 @@ def _legibility(rows: Sequence[SummaryRow]) -> list[Claim]:
 
 def _legible(row: SummaryRow) -> str:
     overall, worst = format_value(row.legible_all, "share"), format_value(row.legible_worst, "share")
-    return f"{row.run} at guidance {row.legible_guidance:g} ({overall} overall, worst class {worst})"
+    at = f" at guidance {row.legible_guidance:g}" if row.swept else ""
+    return f"{row.run}{at} ({overall} overall, worst class {worst})"
 
 
 def _cost(rows: Sequence[SummaryRow]) -> list[Claim]:
@@ -177,7 +230,7 @@ def _of_seeds(settings: Sequence[RunData]) -> list[str]:
     """What the numbers cover of the spread between training seeds."""
     several, single = ([run for run in settings if bool(run.members) == many] for many in (True, False))
     sentences = [sentence for run in several for sentence in _means(run)]
-    if not single:
+    if not single or any(run.is_foreign for run in single):
         return sentences
     seeds = {run.info.spec.seed for run in single}
     which = f"seed {min(seeds)}" if len(seeds) == 1 else "different seeds"
@@ -204,7 +257,7 @@ def _means(run: RunData) -> list[str]:
 
 def _unfinished(runs: Sequence[RunData]) -> list[str]:
     sentences: list[str] = []
-    for run in runs:
+    for run in (run for run in runs if not run.is_foreign):
         steps, done = run.info.spec.steps, run.log[-1].step if run.log else 0
         evaluated = run.evaluation.table.definition.step if run.evaluation else steps
         if evaluated < max(steps, done):

@@ -17,16 +17,15 @@ from taildiff.comparison.compare import names_of
 from taildiff.comparison.verdict import common_grid
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
-from taildiff.evaluation.table import Group, Row, Table
+from taildiff.evaluation.table import Group, Row, Table, superseded
 from taildiff.io.npz import NpzError, map_array, read_arrays
 from taildiff.io.paths import reason
+from taildiff.reporting.pictures import Uint8s
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import DataFacts
 from taildiff.spec.base import CountOrZero
 from taildiff.spec.metrics import METRICS, Metric
-
-Uint8s = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class LogLine(BaseModel):
@@ -97,6 +96,13 @@ class RunData:
     evaluation: Evaluation | None
     members: tuple["RunData", ...] = ()
     """The runs behind means over training seeds (`settings.py`); empty for a single run."""
+    made: tuple[Uint8s, np.ndarray] | None = None
+    """The images and labels, where they are existing images from any source (`foreign.py`)."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether these are existing images, whose training and sampling are not known."""
+        return self.evaluation is not None and self.evaluation.table.definition.source == "images"
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -123,6 +129,8 @@ class RunData:
 
     def images(self, guidance: float) -> tuple[Uint8s, Uint8s] | None:
         """Generated images (N, H, W, C) and labels (N,) of the evaluation; None if they were not kept."""
+        if self.is_foreign:
+            return self.made
         path = self.evaluation.folder.images(guidance) if self.evaluation else None
         if path is None or not path.is_file():
             return None
@@ -163,7 +171,7 @@ def load(runs: Sequence[RunDir]) -> Comparison:
     """All runs, with evaluations of the same definition if they share one."""
     if not runs:
         raise RunError("no run to report on; name one or more run directories: taildiff report RUN [RUN …]")
-    chosen, warnings = _choose([[Evaluation(e, Table.read(e)) for e in run.evaluations()] for run in runs])
+    chosen, warnings = _choose([_evaluations(run) for run in runs])
     names = names_of([run.root for run in runs])
     data = [_load(run, name, evaluation) for run, name, evaluation in zip(runs, names, chosen, strict=True)]
     if len({run.info.store.hash for run in data}) > 1:
@@ -171,6 +179,12 @@ def load(runs: Sequence[RunDir]) -> Comparison:
     elif len({run.info.split_hash for run in data}) > 1:
         warnings.append("The runs were trained on different cuts of the data: compare with care.")
     return Comparison(tuple(data), tuple(warnings))
+
+
+def _evaluations(run: RunDir) -> list[Evaluation]:
+    """Oldest first, but for those without intervals that another one has."""
+    found = [Evaluation(folder, Table.read(folder)) for folder in run.evaluations()]
+    return [each for each in found if not superseded(each.table, (other.table for other in found))]
 
 
 def _choose(evaluations: list[list[Evaluation]]) -> tuple[list[Evaluation | None], list[str]]:

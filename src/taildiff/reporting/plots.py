@@ -186,13 +186,8 @@ def _bars(axes: Axes, panel: Panel) -> None:
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     counts = [point.y for series in panel.series for point in series.points]
-    if panel.log_x:
-        positive = [count for count in counts if count > 0] or [1.0]
-        _log_axis(axes, min(positive), max(positive))
-        axes.set_xlim(min(positive) / 2, max(positive) * 2.2)
-    else:
-        axes.set_xlim(0, max([1.0, *counts]) * 1.15)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlim(0, max([1.0, *counts]) * 1.15)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, _: short(value))
 
 

@@ -20,6 +20,14 @@ def provenance(runs: Sequence[RunData]) -> ChartTable:
 
 
 def _facts(run: RunData) -> list[tuple[str, str]]:
+    if run.is_foreign:
+        store = run.info.store
+        return [
+            ("images", str(run.run.root)),
+            ("real images", store.path),
+            ("store hash", store.hash[:HASH]),
+            *_evaluation_facts(run),
+        ]
     info, spec = run.info, run.info.spec
     hardware = info.hardware
     steps = f"{run.log[-1].step if run.log else 0} of {spec.steps}, {spec.batch_size} images each"
@@ -61,14 +69,17 @@ def _evaluation_facts(run: RunData) -> list[tuple[str, str]]:
     table = run.evaluation.table
     definition, extractor, sampling = table.definition, table.definition.extractor, table.definition.spec.sampling
     overall = next(iter(table.select("frechet", "all")), None)
-    return [
-        ("evaluation", definition.name),
+    made = [
         ("evaluated step", str(definition.step)),
         ("weights hash", definition.weights_hash[:HASH]),
-        ("features", f"{extractor.name}, {extractor.dim} dimensions, {extractor.hash[:HASH]}"),
-        ("reference", f"{definition.spec.reference} images, before any cut"),
         ("sampler", f"{sampling.title}, {sampling.weights} weights, seed {sampling.seed}"),
         ("guidance", ", ".join(f"{value:g}" for value in table.guidances)),
+    ]
+    return [
+        ("evaluation", definition.name),
+        *([] if run.is_foreign else made),
+        ("features", f"{extractor.name}, {extractor.dim} dimensions, {extractor.hash[:HASH]}"),
+        ("reference", f"{definition.spec.reference} images, before any cut"),
         ("neighbours (precision, recall)", str(definition.spec.k)),
         ("images evaluated", f"{overall.n_generated} generated, {overall.n_real} real" if overall else ""),
     ]

@@ -4,30 +4,33 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from taildiff.errors import InputError
 from taildiff.io.atomic import write_atomic
 from taildiff.reporting import displays
-from taildiff.reporting.findings import claims, classifiers, differences, enumerated, trust
+from taildiff.reporting.copies import FoundCopies, run_copies
+from taildiff.reporting.findings import claims, classifiers, differences, enumerated, headline, trust
 from taildiff.reporting.load import Comparison, RunData, record_of
+from taildiff.reporting.page import environment
+from taildiff.reporting.pictures import png_uri
 from taildiff.reporting.plots import COLOURS, Chart, ChartTable, cut, draw, short
 from taildiff.reporting.provenance import provenance
-from taildiff.reporting.samples import TILES, SampleSheet, png_uri, sample_sheet
+from taildiff.reporting.samples import TILES, SampleRow, SampleSheet, sample_sheet
 from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import (
     RULE,
     Column,
     Summary,
     SummaryRow,
+    best_guidance,
     measured_metrics,
     shown_metrics,
     summarise,
 )
+from taildiff.reporting.utility import run_utility
 from taildiff.text import shown
 
 NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
@@ -87,34 +90,48 @@ class TrainingGrid:
     uri: str
 
 
-def write_page(comparison: Comparison, out: Path, title: str | None = None, metrics: Sequence[str] = ()) -> Path:
+def write_page(
+    comparison: Comparison,
+    out: Path,
+    title: str | None = None,
+    metrics: Sequence[str] = (),
+    copies: Sequence[FoundCopies] = (),
+) -> Path:
     """Write the page about loaded runs to `out` and return `out`.
 
-    `metrics` are shown besides those of `summary.shown_metrics`. Missing parts are listed with the command that creates
-    them.
+    `metrics` are shown besides those of `summary.shown_metrics`, and what was found about `copies` of training images.
+    Missing parts are listed with the command that creates them.
     """
     try:
-        write_atomic(out, render(comparison, title, metrics).encode())
+        write_atomic(out, render(comparison, title, metrics, copies).encode())
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}. Choose another file with --out") from None
     return out
 
 
-def render(comparison: Comparison, title: str | None = None, metrics: Sequence[str] = ()) -> str:
+def render(
+    comparison: Comparison,
+    title: str | None = None,
+    metrics: Sequence[str] = (),
+    copies: Sequence[FoundCopies] = (),
+) -> str:
     """The page as text."""
-    template = files("taildiff.reporting").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["short"] = short
+    pages = environment()
+    pages.filters["short"] = short
     runs, each = comparison.runs, settings_of(comparison.runs)
-    environment.filters["place"] = {run.name: place % COLOURS for place, run in enumerate(each)}.__getitem__
+    pages.filters["place"] = {run.name: place % COLOURS for place, run in enumerate(each)}.__getitem__
     summary, sheet, settings = summarise(comparison, metrics), sample_sheet(each), differences(each)
-    text = environment.from_string(template).render(
+    utility = run_utility(each)
+    text = pages.get_template("report.html.jinja").render(
         title=title or _title(each),
         lead=_lead(runs),
         differ=(*_differ(runs, each, settings), *classifiers(comparison)),
+        verdict=headline(summary),
         claims=claims(summary),
+        copies=run_copies(copies, each),
+        utility=utility,
         trust=trust(comparison),
-        missing=_missing(runs, each, sheet),
+        missing=[*_missing(runs, each, sheet), *_unjudged(each, copies, [part.run for part in utility])],
         headings=Counter(column.heading for column in summary.columns),  # of neighbouring columns
         columns=summary.columns,
         lines=_summary_lines(summary),
@@ -122,7 +139,10 @@ def render(comparison: Comparison, title: str | None = None, metrics: Sequence[s
         unshown=_unshown(each, metrics),
         quality=_quality(each, metrics),
         sheet=sheet,
+        proof=_proof(each, sheet),
+        foreign=any(run.is_foreign for run in runs),
         tiles=TILES,
+        small=all(max(run.info.facts.height, run.info.facts.width) <= 64 for run in runs),
         grids=() if sheet else _grids(each),
         data=[_drawn(chart, each) for chart in displays.counts_charts(each)],
         losses=[_drawn(chart, each) for chart in displays.loss_charts(each)],
@@ -136,14 +156,28 @@ def _quality(runs: Sequence[RunData], metrics: Sequence[str]) -> tuple[DrawnChar
     """Every shown metric against guidance, two frontiers, and the metrics by class."""
     shown = shown_metrics(runs, metrics)
     by_class = [name for name in shown if name != "frechet" or name in metrics]  # biased for the images of one class
-    charts = [displays.guidance_chart(runs, name) for name in shown]
-    charts += [displays.frontier_chart(runs, name) for name in ("recall", "frechet")]
+    swept = [run for run in runs if not run.is_foreign]
+    charts = [displays.guidance_chart(swept, name) for name in shown]
+    charts += [displays.frontier_chart(swept, name) for name in ("recall", "frechet")]
     return tuple(_drawn(chart, runs) for chart in [*charts, displays.class_chart(runs, by_class)] if chart)
 
 
 def _unshown(runs: Sequence[RunData], metrics: Sequence[str]) -> str:
     shown = shown_metrics(runs, metrics)
     return ", ".join(record_of(name, runs).title for name in measured_metrics(runs) if name not in shown)
+
+
+def _proof(runs: Sequence[RunData], sheet: SampleSheet | None) -> tuple[SampleRow, str] | None:
+    """The class whose samples go with the verdict, and why it was chosen: the rarest, or the worst where none is."""
+    if sheet is None:
+        return None
+    if max(runs[0].counts) > min(runs[0].counts):
+        return sheet.rows[-1], "the rarest class"
+    guidance = best_guidance(runs[0].evaluation) if runs[0].evaluation else None
+    rows = runs[0].evaluation.by_class("accuracy", guidance) if runs[0].evaluation and guidance is not None else ()
+    value = {row.class_name: row.value or 0.0 for row in rows}
+    known = [row for row in sheet.rows if row.name in value]
+    return (min(known, key=lambda row: value[row.name]), "the worst recognised class") if known else None
 
 
 def _title(runs: Sequence[RunData]) -> str:
@@ -157,6 +191,13 @@ def _lead(runs: Sequence[RunData]) -> str:
     facts = run.info.facts
     size = f"{facts.height} × {facts.width}"
     spread = f"from {max(counts)} in the commonest class to {min(counts)} in the rarest"
+    spread = spread if max(counts) > min(counts) else f"{counts[0]} of each"
+    if run.is_foreign and run.evaluation:
+        drawn = sum(run.evaluation.table.definition.drawn)
+        return (
+            f"{drawn} existing images were compared with real ones of {size} pixels: {sum(counts)} in {len(counts)} "
+            f"classes, {spread}."
+        )
     latents = (
         f", as latents of {facts.codec.height} × {facts.codec.width}"
         if facts.codec and all(each.info.latents for each in runs)
@@ -219,6 +260,11 @@ def _cell(row: SummaryRow, column: Column, bold: bool) -> SummaryCell:
 
 def _missing(runs: Sequence[RunData], of_setting: Sequence[RunData], sheet: SampleSheet | None) -> tuple[Missing, ...]:
     missing: list[Missing] = []
+    if runs[0].is_foreign:
+        again = f"taildiff evaluate {shlex.quote(str(runs[0].run.root))} --data STORE"
+        return (
+            () if sheet else (Missing("The images as they were compared were deleted; to decode them again:", again),)
+        )
     for run in runs:
         place = shlex.quote(str(run.run.root))
         if not run.log:
@@ -235,6 +281,21 @@ def _missing(runs: Sequence[RunData], of_setting: Sequence[RunData], sheet: Samp
         what = "run" if len(runs) == 1 else "setting"
         missing.append(Missing(f"There is only one {what}, so nothing to compare it with.", other))
     return tuple(missing)
+
+
+def _unjudged(runs: Sequence[RunData], copies: Sequence[FoundCopies], with_utility: Sequence[str]) -> list[Missing]:
+    """What evaluated runs lack to say whether their images are copies and whether they help."""
+    missing: list[Missing] = []
+    for run in runs:
+        command = f"taildiff evaluate {shlex.quote(str(run.run.root))}{' --data STORE' if run.is_foreign else ''}"
+        if run.evaluation and run.name not in [found.run for found in copies]:
+            what = "was not searched for copies of training images: it lacks its images or its store, or is large"
+            missing.append(Missing(f"{run.name} {what}.", f"{command} --metrics cheap,memorized"))
+        if run.evaluation and run.name not in with_utility:
+            missing.append(
+                Missing(f"Whether images of {run.name} help a classifier was not tested.", f"{command} --utility")
+            )
+    return missing
 
 
 def _grids(runs: Sequence[RunData]) -> tuple[TrainingGrid, ...]:

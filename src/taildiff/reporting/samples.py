@@ -1,16 +1,15 @@
 """Samples of each class, from the commonest to the rarest, beside the real images."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from taildiff.data.store import Store
 from taildiff.errors import DataError
-from taildiff.reporting.load import RunData, Uint8s
+from taildiff.reporting.load import RunData
+from taildiff.reporting.pictures import Uint8s, png_uri, reduced, to_pil
 from taildiff.reporting.summary import best_guidance
 
 ROWS = 12
@@ -60,12 +59,13 @@ def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | Non
     columns: list[tuple[str, int | None, tuple[Uint8s, Uint8s]]] = []
     real = _real(first)
     if real:
-        columns.append(("real, trained on", None, real))
+        columns.append(("real" if first.is_foreign else "real, trained on", None, real))
     for place, run in enumerate(runs):
         guidance = best_guidance(run.evaluation) if run.evaluation else None
         images = run.images(guidance) if guidance is not None else None
         if images and run.info.facts.class_names == first.info.facts.class_names:
-            columns.append((f"{run.name}{_seed(run)}, guidance {guidance:g}", place, images))
+            at = "" if run.is_foreign else f", guidance {guidance:g}"
+            columns.append((f"{run.name}{_seed(run)}{at}", place, images))
     if all(place is None for _, place, _ in columns):
         return None
     names = first.info.facts.class_names
@@ -73,7 +73,7 @@ def sample_sheet(runs: Sequence[RunData], rows: int = ROWS) -> SampleSheet | Non
         SampleRow(
             names[label],
             first.counts[label],
-            first.groups[label],
+            first.groups[label] if max(first.counts) > min(first.counts) else "",
             tuple(_strip(*pair, label, f"of class {names[label]}: {title}") for title, _, pair in columns),
         )
         for label in shown
@@ -95,40 +95,24 @@ def spread(total: int, limit: int) -> list[int]:
 
 def _real(run: RunData) -> tuple[Uint8s, Uint8s] | None:
     """The first training images of each class; None if the store has moved or changed."""
-    if run.split is None:
+    if run.split is None and not run.is_foreign:
         return None
     try:
         store = Store.at_recorded(run.info.store.path, run.info.store.hash)
     except DataError:
         return None
-    index = np.asarray(run.split.index)
+    index = np.asarray(run.split.index) if run.split else store.train_index
     labels = store.labels[index]
     first = np.concatenate([np.flatnonzero(labels == label)[:TILES] for label in range(len(run.counts))])
     return np.asarray(store.images[index[first]]), labels[first]
 
 
 def _strip(images: Uint8s, labels: Uint8s, label: int, what: str) -> Strip | None:
-    tiles = [_tile(image) for image in images[np.flatnonzero(labels == label)[:TILES]]]
+    tiles = [reduced(image, LARGEST_TILE) for image in images[np.flatnonzero(labels == label)[:TILES]]]
     if not tiles:
         return None
     height, width = tiles[0].shape[:2]
     sheet = np.concatenate(tiles, axis=1)
     buffer = io.BytesIO()
-    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(buffer, "PNG", optimize=True)
+    to_pil(sheet).save(buffer, "PNG", optimize=True)
     return Strip(png_uri(buffer.getvalue()), f"{len(tiles)} images {what}", len(tiles), width * len(tiles), height)
-
-
-def png_uri(png: bytes) -> str:
-    """A PNG file as an address for `<img>`."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _tile(image: Uint8s) -> Uint8s:
-    height, width = image.shape[:2]
-    if max(height, width) <= LARGEST_TILE:
-        return image
-    scale = LARGEST_TILE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).resize(size, Image.Resampling.LANCZOS)
-    small = np.asarray(picture)
-    return small[..., None] if small.ndim == 2 else small

@@ -18,6 +18,8 @@ from taildiff.reporting.load import Evaluation, LogLine, RunData
 
 def settings_of(runs: Sequence[RunData]) -> tuple[RunData, ...]:
     """One entry per setting, in the order of their first runs; a setting of one run is that run."""
+    if any(run.is_foreign for run in runs):
+        return tuple(runs)
     known = {run.name: run for run in runs}
     groups = grouped([TrainedRun(run.run.root, run.name, run.info) for run in runs])
     return tuple(

@@ -73,6 +73,13 @@ class SummaryRow:
     real_worst: float = 1.0
     seeds: int = 1
     """Evaluated runs behind the means."""
+    swept: bool = True
+    """Whether the guidance is known, which it is not of existing images."""
+
+    @property
+    def at(self) -> str:
+        """The guidance in words; empty where it is not known."""
+        return f" at guidance {self.guidance:g}" if self.swept and self.guidance is not None else ""
 
     @property
     def title(self) -> str:
@@ -187,7 +194,7 @@ def measured_metrics(runs: Sequence[RunData]) -> tuple[str, ...]:
 def columns(records: Sequence[Metric]) -> tuple[Column, ...]:
     """Best guidance, each metric over all classes and in the tail (more for the headline ones), training time."""
     return (
-        Column("Guidance", "best", "guidance", "none", lambda row: row.guidance),
+        Column("Guidance", "best", "guidance", "none", lambda row: row.guidance if row.swept else None),
         *(_column(record, place) for record in records for place in _PLACES.get(record.name, ("all", "tail"))),
         Column("Training ↓", "time", "seconds", "lower", lambda row: row.seconds),
     )
@@ -237,6 +244,7 @@ def _row(run: RunData) -> SummaryRow:
         real_all=real,
         real_worst=real_worst,
         seeds=max(1, sum(member.evaluation is not None for member in run.members)),
+        swept=not run.is_foreign,
     )
 
 

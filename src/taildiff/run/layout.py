@@ -118,6 +118,11 @@ class EvalDir:
         """The same rows with the definition; written last, so that its presence means finished."""
         return self.root / "table.json"
 
+    @property
+    def sources(self) -> Path:
+        """sources.json: where the real images of an evaluation of existing images are, for pages that show them."""
+        return self.root / "sources.json"
+
     def images(self, guidance: float) -> Path:
         """Generated images and labels at one guidance."""
         return self.root / f"images-g{guidance:g}.npz"

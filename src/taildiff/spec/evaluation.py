@@ -1,6 +1,6 @@
 """The settings of an evaluation."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,8 @@ class EvalSpec(Spec):
     """Neighbours in precision and recall."""
     utility: bool = False
     """Also train classifiers on real, completed and generated images and test them on held-out real ones."""
+    intervals: Literal["all", "none"] = "all"
+    """`none` leaves out every interval and bootstrap replicate: the same values in less time, and no verdicts."""
     sampling: SamplingSpec = SamplingSpec()
 
     @model_validator(mode="after")
@@ -37,6 +39,11 @@ class EvalSpec(Spec):
         if self.guidance and self.per_class < 2:
             raise ValueError(f"per_class must be at least 2 (got {self.per_class})")
         return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names an evaluation: all fields, but for a newer one at its default, so that older names stay."""
+        return self.model_dump(mode="json", exclude={"intervals"} if self.intervals == "all" else None)
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

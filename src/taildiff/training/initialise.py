@@ -72,7 +72,7 @@ def _read_foreign(path: Path, spec: RunSpec, facts: DataFacts) -> tuple[Tensors,
     if alone := parameters_alone(path):
         return read_parameters(alone), None
     own = spec.model
-    hints = ModelHints(embed=own.embed, frequencies=own.frequencies) if isinstance(own, SiTSpec) else None
+    hints = ModelHints(frequencies=own.frequencies) if isinstance(own, SiTSpec) else None
     found = open_foreign(path, hints, vae="")
     _check_described(path, found.spec, found.facts, spec, facts)
     if found.spec.path.kind != spec.path.kind:
