@@ -99,7 +99,7 @@ class SiT(Denoiser):
                 return 1 - s
             case "dit":
                 return 1000 * s
-            case "repa":
+            case _:  # repa
                 return s
 
     def _checkpoints(self) -> bool:
