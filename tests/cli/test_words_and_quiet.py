@@ -12,7 +12,15 @@ from evaluation import tiny
 from taildiff.cli.main import SYNONYMS, VERBS
 from taildiff.run.layout import RunDir
 
-DEVICE_VERBS = (["train", "mnist5k-plain"], ["sample"], ["evaluate"], ["data", "encode"], ["demo"])
+DEVICE_VERBS = (
+    ["train", "mnist5k-plain"],
+    ["sample"],
+    ["evaluate"],
+    ["data", "encode"],
+    ["demo"],
+    ["study", "run"],
+    ["fill"],
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,15 @@ from rich.table import Table as Grid
 
 from taildiff import study
 from taildiff.api.training import Interrupted
-from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line, wants_progress
+from taildiff.cli.common import (
+    DeviceOption,
+    command_line,
+    console,
+    next_steps,
+    parse_options,
+    print_line,
+    wants_progress,
+)
 from taildiff.errors import InputError, unknown
 from taildiff.study.verbs import Status
 from taildiff.text import forgiving
@@ -46,6 +54,7 @@ class Run:
     """The folder of its runs and results [default: beside the file, with the file's hash in its name]."""
     retry_failed: bool = False
     """Try failed cells again."""
+    device: DeviceOption = None
     dry_run: bool = False
     """Check the file, time a few steps of each method, print the predicted hours and write nothing."""
 
@@ -92,6 +101,7 @@ def _run(options: Run, args: list[str]) -> int:
             options.out,
             retry_failed=options.retry_failed,
             dry_run=options.dry_run,
+            device=options.device,
             progress=wants_progress(),
             command=command,
         )

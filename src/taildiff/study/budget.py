@@ -58,48 +58,58 @@ def read_plan(folder: StudyDir) -> Plan | None:
 
 
 def plan_of(
-    study: Study, folder: StudyDir, stores: Mapping[str, Store | LatentStore], progress: Progress = silent
+    study: Study,
+    folder: StudyDir,
+    stores: Mapping[str, Store | LatentStore],
+    progress: Progress = silent,
+    device: str | None = None,
 ) -> Plan:
     """The plan beside the study, measured by the first process that needs it."""
     with waiting(folder.root / ".steps.lock", "is measuring step times"):
         if (plan := read_plan(folder)) is None:
-            plan = measure(study, stores, study.spec.budget.rounds, progress)
+            plan = measure(study, stores, study.spec.budget.rounds, progress, device)
             write_json(folder.steps, plan.model_dump(mode="json"))
     return plan
 
 
-def measure(study: Study, stores: Mapping[str, Store | LatentStore], rounds: int, progress: Progress = silent) -> Plan:
+def measure(
+    study: Study,
+    stores: Mapping[str, Store | LatentStore],
+    rounds: int,
+    progress: Progress = silent,
+    device: str | None = None,
+) -> Plan:
     """Measure what each arm's steps cost, dataset by dataset."""
     from taildiff.training.cost import counted, device_of_training  # torch
     from taildiff.training.environment import machine
 
-    device = device_of_training()
+    where = device_of_training(device)
     arms: dict[str, ArmCost] = {}
     for dataset in study.spec.datasets:
         store, own = stores[dataset.name], [arm for arm in arms_of(study) if arm.dataset == dataset]
-        times = _times(study.spec.budget, own, store, rounds, progress)
+        times = _times(study.spec.budget, own, store, rounds, progress, device)
         steps = steps_of(study.spec.budget, [arm.key for arm in own], times)
         for arm in own:
             spec = arm.spec(store)
             seconds = median(own_times[arm.key] for own_times in times) if times else None
             arms[arm.key] = ArmCost(
                 milliseconds=None if seconds is None else round(1000 * seconds, 2),
-                flop=float(counted(spec, store.facts, spec.batch_size, device)),
+                flop=float(counted(spec, store.facts, spec.batch_size, where)),
                 images=spec.batch_size,
                 steps=steps[arm.key],
             )
-    return Plan(hash=study.hash, machine=machine(device), arms=arms)
+    return Plan(hash=study.hash, machine=machine(where), arms=arms)
 
 
 def _times(
-    budget: BudgetSpec, arms: list[Arm], store: Store | LatentStore, rounds: int, progress: Progress
+    budget: BudgetSpec, arms: list[Arm], store: Store | LatentStore, rounds: int, progress: Progress, device: str | None
 ) -> list[dict[str, float]]:
     """Seconds per step by round; none where a number of steps is all that is equal."""
     if budget.seconds is None and budget.equal == ("steps",):
         return []
     from taildiff.training.cost import in_turns
 
-    return in_turns({arm.key: arm.spec(store) for arm in arms}, store, rounds, progress)
+    return in_turns({arm.key: arm.spec(store) for arm in arms}, store, rounds, progress, device)
 
 
 def steps_of(budget: BudgetSpec, arms: list[str], times: list[dict[str, float]]) -> dict[str, dict[At, int]]:

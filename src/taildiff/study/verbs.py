@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from taildiff.api.progress import reporting
+from taildiff.device import chosen_device
 from taildiff.errors import DataError, InputError
 from taildiff.io.atomic import write_atomic
 from taildiff.io.paths import output_path, text_path
@@ -73,6 +74,7 @@ def run(
     *,
     retry_failed: bool = False,
     dry_run: bool = False,
+    device: str | None = None,
     progress: bool | Progress = False,
     command: Sequence[str] = (),
 ) -> Status:
@@ -83,6 +85,7 @@ def run(
         out: the folder of its runs and results; default: beside the file, with the file's hash in its name.
         retry_failed: try cells again that failed.
         dry_run: check everything, predict the time from a few steps of each method, and write nothing.
+        device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         command: recorded in each run's run.json.
 
@@ -94,18 +97,20 @@ def run(
     study, folder = _opened(path, out)
     check_same(study, folder)
     if dry_run:
-        return _dry(study, folder, progress)
+        return _dry(study, folder, progress, device)
+    if device is not None:
+        chosen_device(device)  # refused before anything is written
     stores = stores_of(study)
     check(study, stores)
     start(study, folder, stores)
     with reporting(progress) as report:
-        progressed = Progressed(study, folder, plan_of(study, folder, stores, report))
+        progressed = Progressed(study, folder, plan_of(study, folder, stores, report, device))
         log.info(f"{study.title} ({study.short_hash}): {predict(progressed, stores).text}")
-        work(progressed, stores, report, [*command], retry_failed)
+        work(progressed, stores, report, [*command], retry_failed, device)
     return _status(progressed, predict(progressed, stores))
 
 
-def _dry(study: Study, folder: StudyDir, progress: bool | Progress) -> Status:
+def _dry(study: Study, folder: StudyDir, progress: bool | Progress, device: str | None) -> Status:
     """As much as can be said without writing; data that are missing are no error."""
     try:
         stores = stores_of(study)
@@ -115,7 +120,7 @@ def _dry(study: Study, folder: StudyDir, progress: bool | Progress) -> Status:
         return _status(Progressed(study, folder, Plan(hash=study.hash, arms={})), before(study))
     check(study, stores)
     with reporting(progress) as report:
-        plan = read_plan(folder) or measure(study, stores, QUICK_ROUNDS, report)
+        plan = read_plan(folder) or measure(study, stores, QUICK_ROUNDS, report, device)
     progressed = Progressed(study, folder, plan)
     return _status(progressed, predict(progressed, stores))
 

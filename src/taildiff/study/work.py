@@ -60,8 +60,15 @@ def _data_hash(store: Store | LatentStore) -> str:
     return store.info.hash if isinstance(store, LatentStore) else store.meta.hash
 
 
-def work(progressed: Progressed, stores: Stores, progress: Progress, command: list[str], retry: bool = False) -> None:
-    """Train and evaluate every cell that is not complete and not failed."""
+def work(
+    progressed: Progressed,
+    stores: Stores,
+    progress: Progress,
+    command: list[str],
+    retry: bool = False,
+    device: str | None = None,
+) -> None:
+    """Train and evaluate every cell that is not complete and not failed, on a device by name or the best one."""
     cells = cells_of(progressed.study, progressed.folder)
     if retry:
         for cell in cells:
@@ -72,7 +79,7 @@ def work(progressed: Progressed, stores: Stores, progress: Progress, command: li
         left = [cell for cell in cells if not cell.failed and progressed.missing(cell, choices)]
         if not left:
             return
-        if any(_attempt(progressed, cell, stores, progress, command) for cell in left):
+        if any(_attempt(progressed, cell, stores, progress, command, device) for cell in left):
             waited = False
             continue
         if not waited:
@@ -81,7 +88,9 @@ def work(progressed: Progressed, stores: Stores, progress: Progress, command: li
         time.sleep(POLL_SECONDS)
 
 
-def _attempt(progressed: Progressed, cell: Cell, stores: Stores, progress: Progress, command: list[str]) -> bool:
+def _attempt(
+    progressed: Progressed, cell: Cell, stores: Stores, progress: Progress, command: list[str], device: str | None
+) -> bool:
     """Do what a cell lacks, unless another process does or has to do something first; whether anything was done."""
     try:
         with locked(lock_of(cell.root), BusyError):
@@ -89,7 +98,7 @@ def _attempt(progressed: Progressed, cell: Cell, stores: Stores, progress: Progr
             possible = [each for each in missing if each.kind == "search" or each.choice]
             for each in possible:
                 try:
-                    _do(progressed, cell, each, stores, progress, command)
+                    _do(progressed, cell, each, stores, progress, command, device)
                 except (NonFiniteError, RunError) as error:
                     _record_failure(progressed, cell, each, error)
                     break
@@ -101,7 +110,13 @@ def _attempt(progressed: Progressed, cell: Cell, stores: Stores, progress: Progr
 
 
 def _do(
-    progressed: Progressed, cell: Cell, missing: Missing, stores: Stores, progress: Progress, command: list[str]
+    progressed: Progressed,
+    cell: Cell,
+    missing: Missing,
+    stores: Stores,
+    progress: Progress,
+    command: list[str],
+    device: str | None,
 ) -> None:
     """Train as far as an evaluation needs, and evaluate."""
     step, progress = progressed.step(cell, missing.at), _named(progress, cell)
@@ -111,9 +126,9 @@ def _do(
         if step not in cell.run.weight_steps():
             store = stores[cell.arm.dataset.name]
             run = cell.spec(store, progressed.plan.arms[cell.arm.key].last)
-            train(run, out=cell.root, data=store, stop_at=step, progress=progress, command=command)
+            train(run, out=cell.root, data=store, stop_at=step, device=device, progress=progress, command=command)
         spec = search_spec(progressed.study, cell.run.info().spec)
-    evaluate(cell.root, spec=spec, step=step, progress=progress)
+    evaluate(cell.root, spec=spec, step=step, device=device, progress=progress)
 
 
 def _record_failure(progressed: Progressed, cell: Cell, missing: Missing, error: Exception) -> None:

@@ -30,13 +30,17 @@ from taildiff.training.session import open_training
 
 
 def in_turns(
-    specs: Mapping[str, RunSpec], store: Store | LatentStore, rounds: int, progress: Progress = silent
+    specs: Mapping[str, RunSpec],
+    store: Store | LatentStore,
+    rounds: int,
+    progress: Progress = silent,
+    device: str | None = None,
 ) -> list[dict[str, float]]:
     """Seconds per training step of each run, by round, on one device.
 
     Reading a batch does not count, as training reads it while it computes.
     """
-    engine = Engine()
+    engine = Engine(device=device)
     with TemporaryDirectory(prefix="taildiff-") as folder, ExitStack() as stack:
         trainings = dict[str, Training]()
         for place, (name, spec) in enumerate(specs.items()):
@@ -51,9 +55,9 @@ def in_turns(
     return measured
 
 
-def device_of_training() -> torch.device:
-    """The device that a run of one process trains on."""
-    return Engine().device
+def device_of_training(device: str | None = None) -> torch.device:
+    """The device that a run of one process trains on, by name or the best one."""
+    return Engine(device=device).device
 
 
 def _timed(t: Training, step: int) -> float:
