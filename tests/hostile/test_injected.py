@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from killing import content
 from PIL import Image
 
+import benchmarking
 import taildiff
 from cli.calls import call
 from evaluation import tiny
@@ -34,6 +34,7 @@ from taildiff.evaluation import classifier_network
 from taildiff.reporting import report as page
 from taildiff.spec import DataSpec, UNetSpec
 
+content = benchmarking.load("killing").content
 SOURCE = str(Path(taildiff.__file__).parent)
 NET = tuple(f"{SOURCE}/{name}" for name in ("cli/main.py", "cli/unexpected.py", "cli/common.py", "text.py"))
 """What prints the error: nobody can catch an exception there."""

@@ -7,14 +7,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import killing
 import pytest
-from killing import HUNG, Work, content, half_written, left_over
+
+import benchmarking
+
+killing = benchmarking.load("killing")
+Work, content, half_written, left_over = killing.Work, killing.content, killing.half_written, killing.left_over
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[[Callable[[], int]], Work]:
+def start(tmp_path: Path) -> Callable[[Callable[[], int]], Any]:
     return lambda work: Work(work, tmp_path / "log.txt")
 
 
@@ -60,7 +64,7 @@ def test_work_is_killed_or_ends_first(seed: int, start, tmp_path: Path):
 def test_work_that_hangs_is_killed(start, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(killing, "LIMIT_S", 0.1)
     work = start(lambda: time.sleep(60) or 0)
-    assert work.wait() == HUNG
+    assert work.wait() == killing.HUNG
     with pytest.raises(ProcessLookupError):
         os.kill(work.id, 0)
 
