@@ -6,6 +6,7 @@ import torch
 from taildiff import build
 from taildiff.errors import SpecError
 from taildiff.models.unet import UNet
+from taildiff.models.unet_parts import upsampled
 from taildiff.recipes import recipe
 from taildiff.spec import DataFacts, UNetSpec
 from taildiff.testing import check_denoiser
@@ -24,11 +25,20 @@ def inputs(n=4, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
-@pytest.mark.parametrize("attention", [(), (0,), (0, 1)])
-def test_equals_the_library_it_walks(blocks, attention):
-    net = small(blocks=blocks, attention=attention)
+@pytest.mark.parametrize(
+    "options",
+    [{"attention": ()}, {"attention": (0,)}, {"attention": (0, 1), "head_channels": 4}, {"downsample_padding": 0}],
+)
+def test_prediction_and_gradient_equal_those_of_the_library(blocks, options):
+    net = small(blocks=blocks, **options)
     x, s, y = inputs()
-    assert torch.equal(net.predict(x, s, y), net.net(x, 1000 * s, y).sample)
+    target = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(2))
+    gradients = []
+    for prediction in (net.predict(x, s, y), net.net(x, 1000 * s, y).sample):
+        gradients.append(torch.autograd.grad((prediction - target).square().sum(), list(net.parameters())))
+    torch.testing.assert_close(net.predict(x, s, y), net.net(x, 1000 * s, y).sample, rtol=1e-10, atol=1e-10)
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
 
 
 def test_every_tap_has_the_activation_of_its_place():
@@ -43,10 +53,19 @@ def test_every_tap_has_the_activation_of_its_place():
     net.net.down_blocks[0].resnets[-1].register_forward_hook(watch("down.0"))
     net.net.up_blocks[0].register_forward_hook(watch("up.1"))
     net.net.up_blocks[1].register_forward_hook(watch("up.0"))
-    out = net(*inputs(), taps=net.tap_names)
+    x, s, y = inputs()
+    net.net(x, 1000 * s, y)
+    out = net(x, s, y, taps=net.tap_names)
     assert net.tap_names == ("down.0", "down.1", "middle", "up.1", "up.0")
     for name, feature in zip(net.tap_names, out.features, strict=True):
-        assert torch.equal(feature, seen[name]), name
+        torch.testing.assert_close(feature, seen[name], rtol=1e-10, atol=1e-10, msg=name)
+
+
+def test_upsampling_equals_a_convolution_of_repeated_pixels():
+    torch.manual_seed(0)
+    conv, x = torch.nn.Conv2d(3, 5, 3, padding=1).double(), torch.randn(2, 3, 4, 6, dtype=torch.float64)
+    repeated = conv(x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    torch.testing.assert_close(upsampled(x, conv), repeated, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("channels", [(8, 16), (8, 8, 16)])
@@ -58,7 +77,7 @@ def test_contract(channels, attention):
 def test_rows_that_stop_cost_nothing_deeper():
     net = small()
     rows = []
-    net.net.up_blocks[1].register_forward_hook(lambda _m, args, _o: rows.append(len(args[0])))
+    net.net.up_blocks[1].resnets[0].conv1.register_forward_hook(lambda _m, args, _o: rows.append(len(args[0])))
     net(*inputs(), taps=["middle"], full=1)
     assert rows == [1]
 

@@ -47,11 +47,11 @@ class TapRecorder:
         return self._full == 0 and not self._missing
 
     def keep(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The tensors (n, ...), cut to the rows that are still needed.
-
-        A slice of all rows is still taken: it fixes the order in which autograd adds up gradients.
-        """
-        return tensors if self._missing else tuple(t[: self._full] for t in tensors)
+        """The tensors (n, ...), cut to the rows that are still needed."""
+        if self._missing:
+            return tensors
+        # the gradient of a slice of all rows would be a copy
+        return tuple(t if len(t) == self._full else t[: self._full] for t in tensors)
 
     @property
     def _missing(self) -> list[str]:

@@ -1,7 +1,8 @@
 """The U-Net of DDPM (Ho et al. 2020, appendix B): diffusers' UNet2DModel as a `Denoiser`.
 
-The forward pass is written out block by block, because UNet2DModel.forward can neither return inner activations nor
-stop early; parameters have the names of UNet2DModel. The noise level is embedded as 1000 s in float32.
+The forward pass is written out, because UNet2DModel.forward can neither return inner activations nor stop early, and
+takes more work (see `unet_parts`); parameters have the names of UNet2DModel. The noise level is embedded as 1000 s in
+float32.
 
 The network starts near zero, as DDPM's releases do: a gain of 1e-5 on the last convolution, on the second one of each
 residual block and on the attention's output. diffusers alone starts with torch's default for all of them.
@@ -11,6 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
+import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d import UNet2DModel
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 
 from taildiff.errors import SpecError
 from taildiff.models.denoiser import Denoiser, Output
+from taildiff.models.unet_parts import attention, residual, upsampled
 
 
 class UNet(Denoiser):
@@ -90,27 +94,40 @@ class UNet(Denoiser):
         """See `Denoiser.forward`."""
         net, recorder = self.net, self.recorder(taps, len(x_s), full)
         embedding = net.time_embedding(net.time_proj(1000 * s.float()).to(x_s.dtype)) + net.class_embedding(y)
+        active = F.silu(embedding)
         h = net.conv_in(x_s)
         skips = [h]
         for level, block in enumerate(net.down_blocks):
-            h, passed = block(h, embedding)
-            skips += passed
-            # all levels but the last end with a downsampled activation for the next one
-            if recorder.record(f"down.{level}", passed[-1 if block.downsamplers is None else -2]):
+            for resnet, mixing in zip(block.resnets, _attentions(block), strict=True):
+                h = residual(resnet, h, active)
+                h = h if mixing is None else attention(mixing, h)
+                skips.append(h)
+            if recorder.record(f"down.{level}", h):
                 return recorder.output()
-            h, embedding, *skips = recorder.keep(h, embedding, *skips)
-        h = net.mid_block(h, embedding)
+            if block.downsamplers is not None:
+                h = block.downsamplers[0](h)
+                skips.append(h)
+            h, active, *skips = recorder.keep(h, active, *skips)
+        first, last = net.mid_block.resnets
+        h = residual(last, attention(net.mid_block.attentions[0], residual(first, h, active)), active)
         if recorder.record("middle", h):
             return recorder.output()
-        h, embedding, *skips = recorder.keep(h, embedding, *skips)
+        h, active, *skips = recorder.keep(h, active, *skips)
         for level, block in zip(reversed(range(len(net.up_blocks))), net.up_blocks, strict=True):
-            n = len(block.resnets)
-            skips, passed = skips[:-n], skips[-n:]
-            h = block(h, tuple(passed), embedding)
+            for resnet, mixing in zip(block.resnets, _attentions(block), strict=True):
+                h = residual(resnet, torch.cat([h, skips.pop()], 1), active)
+                h = h if mixing is None else attention(mixing, h)
+            if block.upsamplers is not None:
+                h = upsampled(h, block.upsamplers[0].conv)
             if recorder.record(f"up.{level}", h):
                 return recorder.output()
-            h, embedding, *skips = recorder.keep(h, embedding, *skips)
+            h, active, *skips = recorder.keep(h, active, *skips)
         return recorder.output(net.conv_out(net.conv_act(net.conv_norm_out(h))))
+
+
+def _attentions(block: Any) -> list[Any]:
+    """The attention behind each residual block of a level, None where there is none."""
+    return list(block.attentions) if hasattr(block, "attentions") else [None] * len(block.resnets)
 
 
 def groups_of(channels: Sequence[int], at_least: int) -> int:

@@ -265,7 +265,8 @@ class Objective(nn.Module):
             assert source is not None
             k = views.index(need.view)
             first = sum(sizes[:k])
-            step.answer(need, source[first : first + sizes[k]])
+            rows = slice(first, first + sizes[k])
+            step.answer(need, source if sizes[k] == len(source) else source[rows])
 
 
 def _cat(parts: list[Tensor]) -> Tensor:
