@@ -40,6 +40,19 @@ _LACKS = {
 }
 
 
+def has_bf16(device: "torch.device") -> bool:
+    """Whether the device has instructions for products in bf16: a GPU that does not emulate it, avx512_bf16 or AMX."""
+    import torch
+
+    match device.type:
+        case "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        case "cpu":
+            return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        case _:
+            return False
+
+
 def wide(tensor: "torch.Tensor") -> "torch.Tensor":
     """The tensor in float64, or in float32 on a device that has no float64."""
     return tensor.to(widest(tensor.device))

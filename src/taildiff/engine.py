@@ -1,26 +1,30 @@
-"""Devices and processes, through lightning-fabric; no other module imports it.
+"""Devices and processes: several of them through lightning-fabric, which no other module imports.
 
-Fabric runs in full precision, because its mixed precision would round every input, noise levels too, to bf16. The
-objective puts only the network under autocast.
+A single process does without fabric, whose import takes longer than the first steps of a small run. Fabric runs in full
+precision, because its mixed precision would round every input, noise levels too, to bf16. The objective puts only the
+network under autocast.
 """
 
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from torch import Tensor, nn
 
-from taildiff.device import chosen_device
+from taildiff.device import chosen_device, has_bf16
 from taildiff.distributed import launcher
 from taildiff.errors import OtherRankError, RunError, SpecError, TaildiffError
 from taildiff.io.paths import reason
 from taildiff.memory import keep_freed_memory
+from taildiff.spec import RunSpec
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Engine:
@@ -43,52 +47,62 @@ class Engine:
             )
         if accelerator == "cpu":
             keep_freed_memory()
-        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # hides its banners
-        self._fabric = Fabric(
-            accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[_environment(devices)]
-        )
-        try:
-            self._fabric.launch()
-        except dist.DistError as error:
-            raise RunError(
-                f"the {devices * nodes} processes could not connect ({reason(error)}): "
-                "check that all were started and can reach MASTER_ADDR at MASTER_PORT"
-            ) from None
+        self._fabric = None if devices * nodes == 1 and launcher() is None else _launched(accelerator, devices, nodes)
+        self.device = torch.device(accelerator) if self._fabric is None else self._fabric.device
+        """The device of this process."""
+        if self.device.type == "cuda" and self.device.index is None:
+            self.device = torch.device("cuda", 0)
 
     @property
-    def device(self) -> torch.device:
-        """The device of this process."""
-        return self._fabric.device
+    def free_memory(self) -> int:
+        """Bytes of GPU memory that are free; 0 without a GPU of CUDA."""
+        return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 0
 
     @property
     def is_rank_zero(self) -> bool:
         """Whether this is the process that writes files and shows progress."""
-        return self._fabric.is_global_zero
+        return self.rank == 0
 
     def rows(self, batch_size: int, parts: int = 1) -> tuple[slice, ...]:
         """The rows of the global batch that belong to this rank, by micro-batches.
 
         Each of the `parts` micro-batches is a range of the global batch, whatever the number of processes.
         """
-        world, rank = self._fabric.world_size, self.rank
+        world, rank = self._world_size, self.rank
         size = batch_size // (world * parts)
         return tuple(slice(first * size, (first + 1) * size) for first in range(rank, world * parts, world))
 
     @property
     def rank(self) -> int:
         """0..processes-1."""
-        return self._fabric.global_rank
+        return 0 if self._fabric is None else self._fabric.global_rank
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self._fabric is None else self._fabric.world_size
+
+    def resolved(self, spec: RunSpec) -> RunSpec:
+        """The spec with the precision that `auto` stands for: bf16 where the devices of all processes have it."""
+        if spec.precision != "auto":
+            return spec
+        missing = self.any(not has_bf16(self.device))
+        return spec.model_copy(update={"precision": "32-true" if missing else "bf16-mixed"})
 
     def setup(self, module: nn.Module) -> nn.Module:
         """The module on this process's device, under DDP where there are several."""
-        return self._fabric.setup_module(module)
+        return module.to(self.device) if self._fabric is None else self._fabric.setup_module(module)
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients and average them over the processes."""
-        self._fabric.backward(loss)
+        if self._fabric is None:
+            loss.backward()
+        else:
+            self._fabric.backward(loss)
 
     def no_sync(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[None]:
         """Accumulate gradients without averaging; the next backward pass outside averages the sum."""
+        if self._fabric is None:
+            return nullcontext()
         return self._fabric.no_backward_sync(module, enabled)  # pyright: ignore[reportArgumentType]
 
     def any(self, flag: bool) -> bool:
@@ -97,7 +111,7 @@ class Engine:
 
     def max(self, value: float) -> float:
         """The largest value of all processes, the same in each; NaN is not allowed."""
-        if self._fabric.world_size == 1:
+        if self._fabric is None or self._world_size == 1:
             return value
         largest = self._fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=self.device), reduce_op="max")
         assert isinstance(largest, Tensor)
@@ -122,7 +136,7 @@ class Engine:
         except OtherRankError:
             raise
         except (OSError, TaildiffError, torch.OutOfMemoryError) as error:
-            if self._fabric.world_size > 1 and not _is_first_to_fail():
+            if self._world_size > 1 and not _is_first_to_fail():
                 raise OtherRankError(str(error)) from error
             if not isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -142,17 +156,36 @@ class Engine:
 
     def barrier(self) -> None:
         """Wait for all processes."""
-        self._fabric.barrier()
+        if self._fabric is not None:
+            self._fabric.barrier()
 
     def shutdown(self) -> None:
         """Shut down the process group; a process that exits with an open connection may be aborted by its threads."""
-        if self._fabric.world_size > 1:
+        if self._world_size > 1:
             self.barrier()
             dist.destroy_process_group()
 
 
-def _environment(devices: int) -> LightningEnvironment | SLURMEnvironment | TorchElasticEnvironment:
+def _launched(accelerator: str, devices: int, nodes: int) -> "Fabric":
+    """Fabric with all processes started; `RunError` when they cannot connect."""
+    from lightning_fabric import Fabric
+
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # hides its banners
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[_environment(devices)])
+    try:
+        fabric.launch()
+    except dist.DistError as error:
+        raise RunError(
+            f"the {devices * nodes} processes could not connect ({reason(error)}): "
+            "check that all were started and can reach MASTER_ADDR at MASTER_PORT"
+        ) from None
+    return fabric
+
+
+def _environment(devices: int) -> Any:
     """Fabric's class for what started the processes."""
+    from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+
     match started_by.name if (started_by := launcher()) else None:
         case "torchrun":
             return TorchElasticEnvironment()

@@ -66,7 +66,7 @@ def free_port() -> str:
 def lines(run: RunDir) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without times."""
     logged = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in logged]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "waiting", "crc")} for line in logged]
 
 
 def close(a: Any, b: Any, rel: float) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from taildiff.data.batches import Batches, to_latents
+from taildiff.data.batches import Batches, Resident, to_latents
 from taildiff.data.encode import encode
 from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Split
@@ -56,9 +56,22 @@ def spec(tiny_spec: RunSpec) -> RunSpec:
     return tiny_spec.model_copy(update={"model": model, "data": DataSpec(flip=True), "steps": 6})
 
 
-def batches(data: Store | LatentStore, flip: bool = True, rows: slice = slice(None)) -> Batches:
+def batches(data: Store | LatentStore, flip: bool = True, rows: slice = slice(None), most: int = 0) -> Batches:
     split = Split.cut(data, DataSpec())
-    return Batches(data, split, Order(data.labels[split.index], 3), 8, flip, rows)
+    resident = Resident.of(data, split, torch.device("cpu"), most)
+    return Batches(data, split, Order(data.labels[split.index], 3), 8, flip, rows, resident=resident)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_images_in_memory_give_the_same_batches_as_the_file(pixels: Store, latents: LatentStore, flip: bool):
+    for data in (pixels, latents):
+        rows = slice(3, 8)
+        kept, read = batches(data, flip, rows, most=10**9), batches(data, flip, rows)
+        assert kept.resident is not None
+        assert read.resident is None
+        assert kept.resident.values.dtype == (torch.uint8 if data is pixels else torch.float16)
+        for step in range(4):
+            assert all(map(torch.equal, kept.read(step), read.read(step)))
 
 
 def test_a_latent_is_drawn_from_the_moments_of_its_image_or_mirror(pixels: Store, latents: LatentStore, vae: Path):

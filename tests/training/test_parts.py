@@ -30,6 +30,30 @@ def test_ema_follows_its_recursion_with_warm_up():
     assert warmed_up(0.999, 10**6) == 0.999
 
 
+def test_an_average_of_every_third_step_has_the_decay_of_all_steps():
+    """The weights of steps 1, 4, 7, … by the product of the decays since, whatever lies between, a restart too."""
+    model, decay = nn.Linear(1, 1, bias=False), 0.9
+    rare, constant = (MovingAverage(model, decay, every) for every in (3, 1))
+    expected, product = 0.0, 0.0
+    for n in range(11):
+        with torch.no_grad():
+            model.weight.fill_(float(n**2))
+        if n == 5:  # a stop between two updates
+            state, rare = rare.state_dict(), MovingAverage(model, decay, 3)
+            rare.load_state_dict(state)
+        rare.update_parameters(model)
+        product *= min(decay, (1 + n) / (10 + n))
+        if n % 3 == 0:
+            expected, product = product * expected + (1 - product) * n**2, 1.0
+        assert rare.module.weight.item() == pytest.approx(expected)
+    with torch.no_grad():
+        model.weight.fill_(7.0)
+    for _ in range(10):
+        constant.update_parameters(model)
+    assert constant.module.weight.item() == 7.0
+    assert warmed_up(decay, 6, 3) == pytest.approx(warmed_up(decay, 4) * warmed_up(decay, 5) * warmed_up(decay, 6))
+
+
 def test_the_average_never_waits_for_the_device():
     """On the meta device, reading a value raises; on a GPU it would stall every step."""
     model = nn.Linear(3, 2)
@@ -76,6 +100,8 @@ def test_means_by_level_and_group_are_those_of_the_samples(tmp_path):
     path.write_bytes(b"kept\nlost")
     tracker = Tracker(path, ("a", "b"), (1.0, 2.0), groups, length=5)
     tracker.add(torch.tensor([[1.0, 0.0], [3.0, 0.5]]), torch.tensor([0.1, 0.9]), torch.tensor([0, 2]), 1.0, 2.0)
+    tracker.add_time(3.0, 0.0)
+    tracker.add_time(1.0, 0.5)
     tracker.add(torch.tensor([[5.0, 1.0]]), torch.tensor([1.0]), torch.tensor([2]), 3.0, 7.0)
     assert tracker.note == "loss 4.5"
     tracker.write(2, 3, 1.5, 0.1)
@@ -89,5 +115,6 @@ def test_means_by_level_and_group_are_those_of_the_samples(tmp_path):
     assert values["loss"] == 4.0
     assert values["grad_norm"] == 2.0
     assert values["by_noise"]["a"] == [1.0, None, None, 4.0]
+    assert values["waiting"] == 0.125
     assert values["by_group"]["a"] == {"head": 1.0, "body": None, "tail": 4.0}
     assert np.isfinite(values["lr"])

@@ -16,7 +16,7 @@ from taildiff.errors import CheckpointError, NonFiniteError, RunError
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_weights
 from taildiff.sampling.generate import generate, load_model
-from taildiff.spec import SamplingSpec
+from taildiff.spec import EMASpec, SamplingSpec
 from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
 
@@ -34,7 +34,7 @@ def lines(run):
 
 
 def without_time(logged):
-    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in logged]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "waiting", "crc")} for line in logged]
 
 
 def test_the_files_of_a_run(tiny_store, tiny_spec, tmp_path):
@@ -77,6 +77,7 @@ def test_metrics_hold_terms_levels_and_groups(tiny_store, tiny_spec, tmp_path):
 
 @pytest.mark.parametrize("cut", [1, 4, 7])
 def test_resuming_equals_never_having_stopped(tiny_store, tiny_spec, tmp_path, cut):
+    tiny_spec = tiny_spec.model_copy(update={"ema": EMASpec(decay=0.9, every=3 if cut == 7 else 1)})
     whole, parts = RunDir(tmp_path / "whole"), RunDir(tmp_path / "parts")
     run_training(whole, tiny_spec, tiny_store)
     assert run_training(parts, tiny_spec, tiny_store, StopRule(step=cut)).reason == "stop-at"
@@ -114,6 +115,17 @@ def test_no_intact_checkpoint_is_an_error_that_loses_nothing(tiny_store, tiny_sp
     with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
         run_training(run, tiny_spec, tiny_store)
     assert (run.state(2) / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(("fast", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_automatic_precision_follows_the_device_once(tiny_store, tiny_spec, tmp_path, monkeypatch, fast, chosen):
+    """A resumed run keeps its precision, also on a machine that would choose another."""
+    run, spec = RunDir(tmp_path / "run"), tiny_spec.model_copy(update={"precision": "auto"})
+    monkeypatch.setattr("taildiff.engine.has_bf16", lambda device: fast)
+    run_training(run, spec, tiny_store, StopRule(step=1))
+    monkeypatch.setattr("taildiff.engine.has_bf16", lambda device: not fast)
+    assert run_training(run, spec, tiny_store, StopRule(step=2)).step == 2
+    assert run.info().spec.precision == read_weights(run.weights(2))[1].spec.precision == chosen
 
 
 def test_another_run_is_refused_field_by_field(tiny_store, tiny_spec, tmp_path):

@@ -20,7 +20,7 @@ from taildiff.training.session import run_training
 
 def without_time(path):
     lines = map(json.loads, path.read_text().splitlines())
-    return [{key: value for key, value in line.items() if key not in ("seconds", "crc")} for line in lines]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "waiting", "crc")} for line in lines]
 
 
 def same_end(whole, run):

@@ -13,7 +13,7 @@ class RunFields(TypedDict, total=False):
     accumulate: int
     devices: int
     nodes: int
-    precision: Literal["32-true", "bf16-mixed"]
+    precision: Literal["32-true", "bf16-mixed", "auto"]
     compile: bool
     skip_nonfinite: int
     skip_spikes: float | None

@@ -171,9 +171,10 @@ def _refuse_empty(args: list[str]) -> None:
 def _help() -> int:
     from rich.table import Table
 
-    from taildiff.cli.common import console, start_output
+    from taildiff.api.terminal import SafeConsole  # cli.common imports the specs, which takes longer than all of this
+    from taildiff.distributed import is_rank_zero
 
-    start_output(["--help"])
+    console = SafeConsole(quiet=not is_rank_zero())
     console.print("[bold]taildiff[/]: train, sample and evaluate diffusion models on long-tailed image data\n")
     console.print(
         "usage: taildiff VERB …   (taildiff VERB --help lists its options; --quiet goes with every verb)\n",

@@ -30,6 +30,8 @@ class EMASpec(Spec):
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay per step; after n steps it is min(decay, (1+n)/(10+n))."""
+    every: Count = 1
+    """Steps between updates; the decay is then the product over these steps."""
 
 
 class IntervalSpec(Spec):
@@ -62,8 +64,8 @@ class RunSpec(Spec):
     """GPUs per node, or processes on a CPU."""
     nodes: Count = 1
     """Machines, started by torchrun or SLURM (docs/scaling.md)."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """float32 throughout, or bf16 products inside the network."""
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
+    """float32 throughout, or bf16 products inside the network; auto: bf16 where the device has instructions for it."""
     compile: bool = False
     """Compile the network with torch.compile (for GPUs)."""
     skip_nonfinite: CountOrZero = 0

@@ -87,8 +87,8 @@ class Trainable:
             owner = parameters[parameter]
             if value.ndim and value.shape != owner.shape:
                 raise ValueError(f"{name} is {tuple(value.shape)}, its parameter {tuple(owner.shape)}")
-            # the step count stays on the CPU, where the optimiser keeps it; copied, because values may be memory-mapped
-            self.optimizer.state[owner][key] = value.to(owner.device if value.ndim else "cpu", copy=True)
+            # copied, because values may be memory-mapped
+            self.optimizer.state[owner][key] = value.to(owner.device, copy=True)
 
 
 def save_checkpoint(run: RunDir, position: Position, trainable: Trainable) -> None:

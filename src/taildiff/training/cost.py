@@ -44,7 +44,7 @@ def in_turns(
     with TemporaryDirectory(prefix="taildiff-") as folder, ExitStack() as stack:
         trainings = dict[str, Training]()
         for place, (name, spec) in enumerate(specs.items()):
-            request = TrainingRequest(RunDir(Path(folder) / str(place)), spec, store)
+            request = TrainingRequest(RunDir(Path(folder) / str(place)), engine.resolved(spec), store)
             trainings[name] = open_training(request, engine)
             stack.callback(trainings[name].tracker.close)
             _timed(trainings[name], 0)  # the first step also allocates

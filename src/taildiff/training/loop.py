@@ -96,8 +96,11 @@ def train(t: Training) -> Outcome:
     with Interrupts().watching() as interrupts, t.batches.ahead(step, last) as batches:
         for batch in batches:
             # one step
+            waited = time.perf_counter() - tick
             lr = advance(t, batch, step)
-            step, seconds = step + 1, seconds + time.perf_counter() - tick  # including the wait for the batch
+            spent = time.perf_counter() - tick
+            step, seconds = step + 1, seconds + spent
+            t.tracker.add_time(spent, waited)
             t.progress(Stage(f"training {spec.recipe}", t.tracker.note), step, steps)
 
             # logging, stopping, saving, sample grids

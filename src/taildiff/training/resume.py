@@ -18,10 +18,14 @@ from taildiff.training.request import TrainingRequest
 
 
 def for_existing_run(request: TrainingRequest) -> TrainingRequest:
-    """The request, with the network of the run where an older version started it; says what that changes."""
+    """The request, with what the run has chosen: its precision for `auto`, and its network where an older version
+    started it; says what that changes.
+    """
     if not (request.run.exists() and request.run.checkpoint_steps()):
         return request
     info = request.run.info()
+    if request.spec.precision == "auto":
+        request = replace(request, spec=request.spec.model_copy(update={"precision": info.spec.precision}))
     if info.format != FORMAT:
         log.warning(
             f"{request.run.root} was started by an older version of taildiff: its network and objective stay as they "

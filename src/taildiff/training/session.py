@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from taildiff.data.batches import Batches
+from taildiff.data.batches import Batches, Resident
 from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Groups, class_law_of
 from taildiff.data.order import Order
@@ -51,7 +51,9 @@ def run_training(
     request = TrainingRequest(run, fit_to_launcher(spec), store, stop, start_from, tuple(command or ()))
     engine = Engine(request.spec.devices, request.spec.nodes, device)
     with engine.report_once():
-        outcome = _run(for_existing_run(request), engine, progress if engine.is_rank_zero else silent)
+        request = for_existing_run(request)
+        request = replace(request, spec=engine.resolved(request.spec))
+        outcome = _run(request, engine, progress if engine.is_rank_zero else silent)
         engine.shutdown()
     return replace(outcome, is_rank_zero=engine.is_rank_zero)
 
@@ -117,16 +119,17 @@ def open_training(request: TrainingRequest, engine: Engine, progress: Progress =
     run, spec, store, split = request.run, request.spec, request.store, request.split
     order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
     rows, gpu = np.r_[engine.rows(spec.batch_size, spec.accumulate)], engine.device.type == "cuda"
-    batches = Batches(store, split, order, spec.batch_size, spec.data.flip, rows, pin=gpu)
+    resident = Resident.of(store, split, engine.device, engine.free_memory // 4) if gpu else None
+    batches = Batches(store, split, order, spec.batch_size, spec.data.flip, rows, gpu, resident)
     learner = initialise(spec, store.facts, split.counts, None if run.checkpoint_steps() else request.start_from)
     objective = learner.objective
-    ema = MovingAverage(learner.denoiser, spec.ema.decay).requires_grad_(False).to(engine.device)
+    ema = MovingAverage(learner.denoiser, spec.ema.decay, spec.ema.every).requires_grad_(False).to(engine.device)
     if spec.compile:
         compile_in_place(learner.denoiser, engine.device)  # the objective's draws and tables stay outside
         log.info("compiling the network in the first step, which takes a while")
     module = engine.setup(learner)
     o = spec.optimizer
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay, fused=True)
     trainable = Trainable(learner, ema, optimizer)
     position = resume(run, trainable, engine)
     groups = Groups.thirds(split.counts)

@@ -5,6 +5,7 @@
     terms, weighted         by term, without and with the term's weight
     by_noise                by term, in four quarters of the noise level, from clean to noise
     by_group                by term, in head, body and tail
+    waiting                 share of the seconds since the last line that the step waited for its images
     skipped                 steps skipped so far: nonfinite, spikes; no mean includes them
     crc                     zlib.crc32 of the line up to the comma before it, with `}` in place of the comma
 A mean over no samples is null.
@@ -61,6 +62,12 @@ class Tracker:
         self._steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._norms: list[float] = []
         self._skipped = False
+        self._spent = self._waited = 0.0
+
+    def add_time(self, spent: float, waited: float) -> None:
+        """Add the seconds of one step, and those of them that went by before its images were there."""
+        self._spent += spent
+        self._waited += waited
 
     def add_skipped(self) -> None:
         """Add a skipped step, so that a line is written even if all steps since the last one were skipped."""
@@ -100,6 +107,7 @@ class Tracker:
                 n: dict(zip(self.groups.names, _split(v, group, len(self.groups.names)), strict=True))
                 for n, v in zip(self.names, values, strict=True)
             },
+            "waiting": round(self._waited / self._spent, 4) if self._spent else None,
             "skipped": {"nonfinite": skipped.nonfinite, "spikes": skipped.spikes},
         }
         self._clear()
