@@ -2,6 +2,7 @@
 # make test      lint, types, import rules and the fast tests
 # make test-all  the same with the slow tests
 # make soak      random kills of training and of every verb, and verbs in pairs; nothing may differ (a few minutes)
+# make bench     step times in turns with a published and a bare loop, against the committed ratios (5 minutes)
 # make docs      the documentation as HTML in docs/_build
 # make pictures  the pictures of the README, from the runs of make demo
 # make setup     the virtual environment alone; all of the above do it when it is not up to date
@@ -12,7 +13,7 @@ BIN := .venv/bin
 STAMP := .venv/.taildiff-setup
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 
-.PHONY: setup demo pictures lint test test-all soak docs clean
+.PHONY: setup demo pictures lint test test-all soak bench docs clean
 
 setup: $(STAMP)
 
@@ -44,6 +45,9 @@ test-all: lint
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py --kills 60
 	$(BIN)/python benchmarks/soak_verbs.py --kills 60 --pairs 22
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench.py
 
 docs: $(STAMP)
 	$(PIP) --quiet -e '.[docs]'

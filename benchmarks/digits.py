@@ -20,10 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from step_cost import in_turns
-
 import taildiff
-from taildiff.api.training import starting_spec, with_changes
+from taildiff.api.training import data_of, starting_spec, with_changes
+from taildiff.training.cost import in_turns
 
 BEFORE = {"model.zero_init": False}
 """The start up to version 0.1.0: torch's default, and one channel per group at width 16."""
@@ -77,8 +76,8 @@ def equal_time(grid: str, steps: int, kept: Path, rounds: int = 12) -> dict[str,
     name, settings = GRIDS[grid]
     if not kept.exists():
         recipe = starting_spec(name)
-        objectives = {s: with_changes(recipe, changes).objective for s, changes in settings.items()}
-        times, first = in_turns(objectives, recipe, (1, 28, 28), rounds), next(iter(settings))
+        specs = {s: with_changes(recipe, changes) for s, changes in settings.items()}
+        times, first = in_turns(specs, data_of(recipe, None, kept.parent), rounds), next(iter(settings))
         record = {
             "milliseconds": {s: round(1000 * statistics.median(t[s] for t in times), 1) for s in settings},
             "per step of the first": {s: statistics.median(t[first] / t[s] for t in times) for s in settings},

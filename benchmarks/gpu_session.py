@@ -1,59 +1,97 @@
-"""All GPU benchmarks in one command; tables and logs go into one folder.
+"""All GPU measurements in one command of a few minutes; what is most valuable comes first.
 
-    python benchmarks/gpu_session.py --data data/cifar10 --out gpu                  # a store of `taildiff data prepare`
-    python benchmarks/gpu_session.py --parts throughput cost --out gpu              # some parts, into the same folder
-    python benchmarks/gpu_session.py --small --data STORE --out tried               # try the script on any machine
+    python benchmarks/gpu_session.py --cut data/cifar10 cut            # once, anywhere: the long-tailed cut of a store
+    python benchmarks/gpu_session.py --minutes 8 --data cut --out gpu
+    python benchmarks/gpu_session.py --small --out tried               # try the script on any machine
 
-    throughput   throughput.json and .md: SiT-S/2 and B/2 in latents, plain and CCUA, float32 to bf16 compiled
-    cost         step_cost-*.json: each method's step over plain's, on the U-Net and on the transformer for CIFAR-10
-    train        CIFAR-10-LT for some minutes, plain and CCUA, evaluated: compare.md, report.html, metrics-*.jsonl
+    tests     20 %   tests marked `gpu`: losses, samplers, networks against the CPU, bf16, compiled gradients, resuming
+    steps     45 %   steps-*.json: step time and memory of the 35.7 M U-Net at batch 128, beside a published CCUA loop
+                     and a bare diffusers loop, in float32, TF32, bf16, compiled, with CUDA graphs (baseline.py)
+    latents   15 %   throughput.json and .md: SiT-S/2, B/2 and XL/2 on latents, share of the matrix-product ceiling
+    train     rest   CIFAR-10-LT plain and with shared null rows, trained, evaluated: a study in OUT/study
 
-Each command has its own time limit (the defaults take half an hour in total), and log.txt holds all output; a failure
-does not stop the others. If compiled bf16 training fails, it is repeated in plain float32. Exit code 1 means that a
-command failed.
+Each command ends at the end of its part's share, and what was measured until then is in OUT; log.txt holds all output.
+Time that a part leaves is the next one's. A failure does not stop the others; exit code 1 means that a command failed.
 """
 
 import argparse
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from taildiff.data.longtail import Split
+from taildiff.data.store import Store, StoreWriter
+from taildiff.spec import DataSpec
+
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("throughput", "cost", "train")
-METHODS = ("plain", "ccua")
+SHARES = {"tests": 0.2, "steps": 0.45, "latents": 0.15, "train": 0.2}
+PER_CLASS = 200
+"""Test images of the cut."""
+STUDY = """\
+title = "CIFAR-10-LT on a GPU"
+[seeds]
+training = [0]
+[[datasets]]
+name = "cut"
+recipe = "{recipe}"
+{data}
+changes = {changes}
+[[methods]]
+name = "plain"
+[[methods]]
+name = "ccua-shared"
+[budget]
+{budget}
+equal = ["time"]
+[evaluation]
+guidance = [1.5]
+per_class = {per_class}
+metrics = ["accuracy", "frechet", "recall"]
+[evaluation.sampling]
+sampler = "{sampler}"
+steps = {steps}
+"""
 
 
 @dataclass
 class Session:
-    """Runs commands; keeps their output and the names of those that failed."""
+    """Runs commands within a total time; keeps their output and the names of those that failed."""
 
     out: Path
-    failed: list[str]
+    minutes: float
+    small: bool
+    data: Path | None
+    failed: list[str] = field(default_factory=list)
+    start: float = field(default_factory=time.monotonic)
+    until: float = 0.0
+    """The end of the current part, in seconds from the start."""
 
-    def run(self, limit: float, *command: object) -> bool:
-        """Run `command`; whether it succeeded within `limit` seconds."""
+    @property
+    def left(self) -> float:
+        """Seconds until the current part ends."""
+        return self.until - (time.monotonic() - self.start)
+
+    def run(self, *command: object, share: float = 1.0) -> bool:
+        """Run `command` for at most that share of the part's time; whether it succeeded."""
         words = [sys.executable, *map(str, command)]
-        line, start = shlex.join(words[1:]), time.monotonic()
+        line, start, limit = shlex.join(words[1:]), time.monotonic(), share * self.left
+        if limit < 5:
+            print(f"- no time left for: python {line}", flush=True)
+            return False
         print(f"$ python {line}", flush=True)
         with (self.out / "log.txt").open("a") as log:
             log.write(f"\n$ python {line}\n")
             log.flush()
             paths = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
+            given = os.environ | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
             try:
-                result = subprocess.run(
-                    words,
-                    stdout=log,
-                    stderr=log,
-                    timeout=limit,
-                    check=False,
-                    env=os.environ | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"},
-                )
+                result = subprocess.run(words, stdout=log, stderr=log, timeout=limit, check=False, env=given, cwd=ROOT)
                 ended = "done" if result.returncode == 0 else f"failed with exit code {result.returncode}"
             except subprocess.TimeoutExpired:
                 ended = f"not finished within {limit:.0f} s"
@@ -64,66 +102,93 @@ class Session:
         return ended == "done"
 
 
-def throughput(session: Session, options: argparse.Namespace) -> None:
-    seconds = options.throughput_seconds
-    chosen = ["--models", "tiny/2:4", "--seconds", 1, "--warmup", 2, "--window", 2] if options.small else []
+def tests(session: Session) -> None:
+    """The tests marked `gpu`, which compare with the CPU."""
+    session.run("-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/gpu")
+
+
+def steps(session: Session) -> None:
+    """Each set of sides in its own process, so that what was measured is written before the next one starts."""
+    ours = ["plain", "ccua", "ccua-cheap", "ccua-shared"]
+    few, fast = ["plain", "ccua-shared"], "bf16 compile channels-last"
+    sets = [
+        ("float32", 0.3, ["published ccua", "published plain", "diffusers", *ours], ["float32", "tf32"]),
+        ("bf16", 0.25, ours, ["bf16", "bf16 channels-last"]),
+        ("compiled", 0.55, few, [fast]),
+        ("graphs", 1.0, few, [f"{fast} graphs"]),
+    ]
+    size = ["--network", "mnist5k", "--batch-size", 4, "--rounds", 1] if session.small else ["--batch-size", 128]
+    for name, share, sides, modes in sets[:1] if session.small else sets:
+        chosen = ["--sides", *sides, "--modes", *(modes[:1] if session.small else modes)]
+        times = ["--rounds", 20, "--seconds", round(0.7 * share * session.left), "--ceiling"]
+        out = session.out / f"steps-{name}.json"
+        script = ROOT / "benchmarks" / "baseline.py"
+        session.run(script, *chosen, *([] if session.small else times), *size, "--out", out, share=share)
+
+
+def latents(session: Session) -> None:
+    """Transformers on latents."""
+    models = ["tiny/2:4"] if session.small else ["S/2", "B/2", "XL/2"]
+    chosen = ["--models", *models, "--methods", "plain", "CCUA, shared", "--modes", "bf16 compile"]
+    chosen = ["--models", *models, "--modes", "float32"] if session.small else chosen
+    timing = ["--seconds", 1, "--warmup", 2, "--window", 2] if session.small else ["--seconds", 6]
     out = session.out / "throughput.json"
-    session.run(seconds + 120, ROOT / "benchmarks" / "throughput.py", "--budget", seconds, "--out", out, *chosen)
-    table = out.with_suffix(".md")
-    print(table.read_text() if table.exists() else "no table", flush=True)
+    budget = ["--budget", max(1, round(session.left - 5))]
+    session.run(ROOT / "benchmarks" / "throughput.py", *chosen, *timing, *budget, "--out", out)
 
 
-def cost(session: Session, options: argparse.Namespace) -> None:
-    recipes = ["mnist5k-plain"] if options.small else ["cifar10lt-plain", "cifar10lt-sit-ccua"]
-    for recipe in recipes:
-        out = session.out / f"step_cost-{recipe}.json"
-        chosen = ["--batch-size", 8, "--rounds", 2] if options.small else ["--rounds", 10]
-        session.run(150, ROOT / "benchmarks" / "step_cost.py", "--recipe", recipe, "--out", out, *chosen)
+def train(session: Session) -> None:
+    """A study of two methods, for what is left: half of it trains, the rest samples and evaluates."""
+    if session.data is None and not session.small:
+        print("- no --data: nothing is trained")
+        return
+    seconds = max(2, round(session.left / 4))
+    text = STUDY.format(
+        recipe="mnist5k-plain" if session.small else "cifar10lt-plain",
+        data=f'data = "{session.data.resolve()}"' if session.data else "",
+        changes="{ batch_size = 4 }" if session.small else '{ "data.tail" = "natural", precision = "auto" }',
+        budget="steps = 2" if session.small else f"seconds = {seconds}",
+        per_class=4 if session.small else PER_CLASS,
+        sampler="heun" if session.small else "ddim",
+        steps=2 if session.small else 20,
+    )
+    (session.out / "study.toml").write_text(text)
+    session.run("-m", "taildiff", "study", "run", session.out / "study.toml")
 
 
-def training(session: Session, options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {method: Path(folder, method) for method in METHODS}
-        evaluated = [run for method, run in runs.items() if trained(session, options, method, run)]
-        if evaluated:
-            compare = session.out / "compare.md"
-            session.run(60, "-m", "taildiff", "compare", *evaluated, "--out", compare)
-            session.run(120, "-m", "taildiff", "report", *evaluated, "--out", session.out / "report.html")
-            print(compare.read_text() if compare.exists() else "no comparison", flush=True)
-
-
-def trained(session: Session, options: argparse.Namespace, method: str, run: Path) -> bool:
-    """Train and evaluate one method; whether both succeeded."""
-    seconds = options.train_seconds
-    command = ["-m", "taildiff", "train", options.recipe, "--data", options.data, "--out", run, "--method", method]
-    command += ["--max-time", f"{seconds:.0f}s", "--every.save", 0, *(["--batch-size", 8] if options.small else [])]
-    fast = ["--precision", "bf16-mixed", "--compile"]
-    if not session.run(seconds + 120, *command, *fast):
-        shutil.rmtree(run, ignore_errors=True)
-        if not session.run(seconds + 120, *command):
-            return False
-    shutil.copy(run / "metrics.jsonl", session.out / f"metrics-{method}.jsonl")
-    sampling = ["--guidance", 1, "--per-class", 4, "--steps", 2] if options.small else ["--guidance", "1,1.5"]
-    return session.run(options.evaluate_seconds, "-m", "taildiff", "evaluate", run, *sampling)
+def cut(source: Path, out: Path) -> None:
+    """Write the exponential cut (ratio 0.01) of a store, with `PER_CLASS` test images of each class."""
+    store = Store.open(source)
+    kept = Split.cut(store, DataSpec(tail="exp", ratio=0.01)).index
+    tested = [store.test_index[store.labels[store.test_index] == k][:PER_CLASS] for k in range(store.facts.classes)]
+    with StoreWriter(out, store.meta.name, store.meta.class_names, store.meta.shape[1:], store.meta.source) as writer:
+        for rows, test in ((kept, False), (np.concatenate(tested), True)):
+            writer.append(store.images[rows], store.labels[rows], np.full(len(rows), test))
+        print(f"{len(writer.close().labels)} images in {out}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for tables and logs")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--data", type=Path, help="store of CIFAR-10, for `train`")
-    parser.add_argument("--recipe", default="cifar10lt-sit-ccua", help="recipe of `train`, for both methods")
-    parser.add_argument("--throughput-seconds", type=float, default=540)
-    parser.add_argument("--train-seconds", type=float, default=240, help="per method")
-    parser.add_argument("--evaluate-seconds", type=float, default=180, help="limit per method")
+    parser.add_argument("--out", type=Path, help="folder for tables and logs")
+    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--parts", nargs="+", choices=SHARES, default=list(SHARES))
+    parser.add_argument("--data", type=Path, help="store of CIFAR-10-LT, for `train`: see --cut")
     parser.add_argument("--small", action="store_true", help="tiny settings, to try the script itself")
+    parser.add_argument("--cut", type=Path, nargs=2, metavar=("STORE", "OUT"), help="only write the cut of a store")
     options = parser.parse_args()
-    if "train" in options.parts and options.data is None:
-        parser.error("train needs --data STORE (taildiff data prepare cifar10 …), or leave it out of --parts")
-    options.out.mkdir(parents=True, exist_ok=True)
-    session = Session(options.out, [])
+    if options.cut:
+        cut(*options.cut)
+        return 0
+    if options.out is None:
+        parser.error("give a folder for the results: --out gpu")
+    out: Path = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    session = Session(out, options.minutes, options.small, options.data)
+    whole = sum(SHARES[part] for part in options.parts)
     for part in options.parts:
-        {"throughput": throughput, "cost": cost, "train": training}[part](session, options)
+        session.until += 60 * options.minutes * SHARES[part] / whole
+        print(f"== {part}: until {session.until:.0f} s", flush=True)
+        {"tests": tests, "steps": steps, "latents": latents, "train": train}[part](session)
     print("\n".join(["failed:", *session.failed]) if session.failed else "all commands succeeded")
     return 1 if session.failed else 0
 

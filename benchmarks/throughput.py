@@ -62,7 +62,12 @@ MODELS = {
     "XL/2": (SiTSpec(depth=28, width=1152, heads=16, patch=2), 64),
 }
 """The sizes, and a batch for each that fits on an 80 GB GPU in all modes."""
-METHODS = {"plain": ObjectiveSpec(), "CCUA": ObjectiveSpec(ucl=UCLSpec(weight=0.05), al=ALSpec(weight=0.05))}
+UCL, AL = UCLSpec(weight=0.05), ALSpec(weight=0.05)
+METHODS = {
+    "plain": ObjectiveSpec(),
+    "CCUA": ObjectiveSpec(ucl=UCL, al=AL),
+    "CCUA, shared": ObjectiveSpec(ucl=UCL, al=AL, shared_null=0.1),
+}
 NO_MEMORY = ("out of memory", "can't allocate memory", "MemoryError")
 MODES = ("float32", "float32 compile", "bf16", "bf16 compile")
 
@@ -260,7 +265,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     named = ", ".join(f"{name}:{batch}" for name, (_, batch) in MODELS.items())
     parser.add_argument("--models", nargs="+", default=["S/2", "B/2"], help=f"model or model:batch; {named}")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["plain", "CCUA"])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["float32", "bf16 compile", "bf16"])
     parser.add_argument("--seconds", type=float, default=10, help="measured per row, after the warm-up")
     parser.add_argument("--warmup", type=int, default=10, help="steps")

@@ -12,9 +12,9 @@ from taildiff.spec import DataFacts, RunSpec
 from taildiff.training.cost import counted
 
 
-def step_tflop(spec: RunSpec, facts: DataFacts) -> float:
+def step_tflop(spec: RunSpec, facts: DataFacts, device: torch.device | str = "cpu") -> float:
     """Operations of one step in 1e12, forward and backward; a B + c B² in the batch B, fitted at B = 2 and 4."""
-    small, large = (counted(spec, facts, n) for n in (2, 4))
+    small, large = (counted(spec, facts, n, device) for n in (2, 4))
     c = (large - 2 * small) / 8
     a = small / 2 - 2 * c
     return (a * spec.batch_size + c * spec.batch_size**2) / 1e12
