@@ -1,6 +1,7 @@
 """`taildiff compare`, and `taildiff evaluate` of images, on the command line."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from cli.calls import call, said, tree
 from comparison.test_compare import redefined
 from comparison.test_seeds import trained
 from evaluation import tiny
-from reporting.fake_runs import make_run
+from reporting.fake_runs import make_run, write_errors
 from taildiff.evaluation import classifier_network
 
 
@@ -19,9 +20,9 @@ def test_it_prints_marks_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     for suffix in ("csv", "md", "tex"):
         out = tmp_path / f"table.{suffix}"
         assert call("compare", tmp_path / "a", tmp_path / "b", "--out", out) == 0
-        assert out.stat().st_size > 1000
+        assert out.stat().st_size > 500
     shown = said(capsys)
-    assert "Fréchet distance ↓" in shown
+    assert "Fréchet ↓" in shown
     assert "taildiff report" in shown
 
 
@@ -47,7 +48,7 @@ def test_seeds_are_one_column_on_request_and_offered_otherwise(tmp_path: Path, c
     ("args", "message"),
     [
         (["a"], "give at least two runs to compare"),
-        (["a", "b", "--out", "x.pdf"], ".csv, .md or .tex"),
+        (["a", "b", "--out", "x.pdf"], ".csv, .md, .tex or .svg"),
         (["a", "none"], "does not exist"),
         (["a", "c"], "different definitions (k: 3 and 4)"),
         (["a", "b", "--at", "noon"], "noon"),
@@ -62,6 +63,52 @@ def test_mistakes_end_with_2_and_write_nothing(
     redefined(make_run(Path("c")), spec={"k": 4})
     before = tree(tmp_path)
     assert call("compare", *args) == 2
+    assert message in said(capsys)
+    assert tree(tmp_path) == before
+
+
+def test_a_choice_fits_a_paper_and_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for quality, name in enumerate(("plain", "a method of ours", "cbdm")):
+        write_errors(make_run(tmp_path / name, quality=quality))
+    paths = [tmp_path / name for name in ("plain", "a method of ours", "cbdm")]
+    chosen = ("--metrics", "frechet,recall", "--groups", "all,tail", "--guidance", "best")
+    assert call("compare", *paths, *chosen, "--out", tmp_path / "t.tex") == 0
+    shown = capsys.readouterr().out.splitlines()
+    tables = [line for line in shown if str(tmp_path) not in line and not line.startswith("note: ")]
+    assert max(map(len, tables)) <= 80
+    assert "accuracy" not in "".join(tables)
+    text = (tmp_path / "t.tex").read_text()
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert len(body) == 15
+    assert body[0] == r"\begin{table}[t]"
+    assert r"\label{tab:plain-a-method-of-ours-cbdm}" in text
+    assert r"{\scriptsize ($-$0.9)}" in text
+    assert r"\textbf" in text
+    assert call("compare", *paths, "--out", tmp_path / "t.svg", "--groups", "tail") == 0
+    root = ElementTree.parse(tmp_path / "t.svg").getroot()
+    texts = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"plain", "a method of ours", "Fréchet distance ↓", "tail", "guidance"} <= texts
+    assert "var(" not in (tmp_path / "t.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--metrics", "recal"], "did you mean 'recall'"),
+        (["--groups", "tails"], "did you mean 'tail'"),
+        (["--guidance", "7"], "nothing to show: no number has these metrics, groups and guidance. metrics: "),
+        (["--guidance", "1,2"], "--guidance takes one value or best"),
+        (["--metrics", "frechet,recall,accuracy", "--groups", "all,head,tail", "--out", "t.tex"], "at most 8 numbers"),
+    ],
+)
+def test_a_wrong_choice_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: list[str], message: str
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write_errors(make_run(Path(name)))
+    before = tree(tmp_path)
+    assert call("compare", "a", "b", *args) == 2
     assert message in said(capsys)
     assert tree(tmp_path) == before
 

@@ -10,7 +10,9 @@ import pytest
 
 from reporting.fake_runs import make_run
 from taildiff.comparison.compare import choose, compare, found_at
-from taildiff.comparison.render import to_csv, to_latex, to_markdown
+from taildiff.comparison.latex import to_latex
+from taildiff.comparison.render import to_csv, to_markdown
+from taildiff.comparison.select import Selection, select
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import read_replicates, write_replicates
 from taildiff.evaluation.scopes import Pool
@@ -121,9 +123,10 @@ def test_csv_markdown_and_latex_have_the_same_numbers(runs: tuple[RunDir, RunDir
     assert len(rows) == 2 * len(compared.lines)  # without replicates there is no verdict
     top = next(r for r in rows if (r["metric"], r["group"], r["guidance"]) == ("frechet", "all", "2.0"))
     assert (top["part"], top["subject"], top["value"], top["clear"]) == ("description", "plain", "9.0", "")
-    assert "| Fréchet distance ↓ | all classes | 2 | 9 | 8.1 | -0.9 |" in to_markdown(compared)
-    assert r"Fréchet distance $\downarrow$ & all classes & 2 & 9 & 8.1 & -0.9 \\" in to_latex(compared)
-    assert r"\%" in to_latex(compared)
+    assert "| Fréchet distance ↓ | all classes | 2 | 9 | 8.1 | −0.9 |" in to_markdown(compared)
+    few = to_latex(select(compared, Selection().of_paper))
+    assert r"& 8.1 {\scriptsize ($-$0.9)} &" in few
+    assert r"\%" in few
 
 
 def test_predicted_spread_is_that_of_repeated_draws():

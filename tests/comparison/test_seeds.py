@@ -15,8 +15,10 @@ from scipy import stats
 from comparison.test_compare import redefined
 from reporting.fake_runs import make_run
 from taildiff.comparison.difference import Difference
-from taildiff.comparison.render import to_csv, to_latex, to_markdown
+from taildiff.comparison.latex import to_latex
+from taildiff.comparison.render import to_csv, to_markdown
 from taildiff.comparison.seeds import compare_seeds, student, welch
+from taildiff.comparison.select import Selection, select
 from taildiff.comparison.settings import only_seeds_differ
 from taildiff.comparison.table import Cell, ComparisonTable, Line
 from taildiff.errors import RunError
@@ -144,9 +146,12 @@ def test_csv_markdown_and_latex_carry_mean_interval_and_number_of_seeds(six: lis
         [8.1, 8.1 - half, 8.1 + half, 3]
     )
     assert "| plain (3 seeds) | ccua (3 seeds) | ccua − plain |" in to_markdown(compared)
-    assert "| 2 | 8.1 ± 2.2 | **7.14 ± 2.5** | -0.96 [-1.22, -0.702], p = " in to_markdown(compared)
-    assert "| 2 | 8.1 ± 2.2 | 7.14 ± 2.5 | -0.96 [-1.22, -0.702] |" in to_markdown(compared)
-    assert r"& 8.1 $\pm$ 2.2 & \textbf{7.14 $\pm$ 2.5} & -0.96 [-1.22, -0.702], p = " in to_latex(compared)
+    assert "| 2 | 8.1 ± 2.2 | **7.14 ± 2.5** | −0.96 [−1.22, −0.702], p = " in to_markdown(compared)
+    assert "| 2 | 8.1 ± 2.2 | 7.14 ± 2.5 | −0.96 [−1.22, −0.702] |" in to_markdown(compared)
+    few = to_latex(select(compared, Selection().of_paper))
+    assert r"& 8.1 $\pm$ 2.2 &" in few
+    assert r"& \textbf{7.14 $\pm$ 2.5} {\scriptsize ($-$0.96)} &" in few
+    assert r"Means over 3 training seeds $\pm$ half of Student's 95 \% interval" in few
     shares = next(line for line in to_markdown(compared).splitlines() if line.startswith("| recall"))
     assert " ± 0.0 %" in shares
 

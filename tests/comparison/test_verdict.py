@@ -11,10 +11,12 @@ import pytest
 from rich.console import Console
 
 from reporting.fake_runs import make_run, write_errors
-from taildiff.cli.compare import grid
+from taildiff.cli.compare import pair
 from taildiff.comparison.compare import choose, compare
 from taildiff.comparison.difference import Difference, between
-from taildiff.comparison.render import to_csv, to_latex, to_markdown
+from taildiff.comparison.latex import to_latex
+from taildiff.comparison.render import to_csv, to_markdown
+from taildiff.comparison.select import Selection, select
 from taildiff.comparison.table import Cell, ComparisonTable, Line
 from taildiff.comparison.verdict import common_grid, corrected, holm, own_guidance
 from taildiff.evaluation.table import Row, Table
@@ -118,7 +120,7 @@ def test_guidance_chosen_on_the_same_images_is_said_to_be_so(tmp_path: Path, run
     table = compared(*runs)
     assert any(note.startswith(chosen) for note in table.verdict.notes), table.verdict.notes
     assert chosen in to_markdown(table)
-    assert chosen in to_latex(table)
+    assert chosen in to_latex(select(table, Selection().of_paper))
     single = [make_run(tmp_path / name, guidance=(2.0,)) for name in ("a", "b")]
     for run in single:
         write_errors(run)
@@ -130,13 +132,14 @@ def test_terminal_markdown_and_latex_mark_the_same_numbers(runs: tuple[RunDir, R
     count = len(bold(table.verdict.lines))
     assert count >= 4
     assert to_markdown(table).count("**") == 2 * count
-    assert to_latex(table).count(r"\textbf") == count
+    few = select(table, Selection().of_paper)
+    assert to_latex(few).count(r"\textbf") == len(bold(few.verdict.lines)) > 0
     rows = [row for row in csv.DictReader(io.StringIO(to_csv(table))) if row["part"] == "verdict"]
     assert sum(row["clear"] == "true" for row in rows) == count
     console = Console(width=300, force_terminal=True, color_system="standard")
     with console.capture() as capture:
-        console.print(grid(table, table.verdict.lines, verdict=True))
-        console.print(grid(table, table.lines))
+        console.print(pair(table, table.verdict.lines, 1, verdict=True))
+        console.print(pair(table, table.lines, 1))
     assert len(re.findall(r"\x1b\[1;32m", capture.get())) == count
 
 

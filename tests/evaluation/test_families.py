@@ -14,7 +14,9 @@ from evaluation import tiny
 from taildiff.api.evaluation import Evaluation
 from taildiff.cli.evaluate import print_summary
 from taildiff.comparison.compare import choose, compare
-from taildiff.comparison.render import to_csv, to_latex
+from taildiff.comparison.latex import to_latex
+from taildiff.comparison.render import to_csv
+from taildiff.comparison.select import Selection, select
 from taildiff.evaluation import classifier_network, scores
 from taildiff.evaluation import evaluate as module
 from taildiff.evaluation.evaluate import evaluate
@@ -69,7 +71,8 @@ def test_a_new_metric_per_class_reaches_every_output(
     assert "feature contrast ↑" in capsys.readouterr().out
     comparison = compare(choose([run.root for run in runs]))
     assert "contrast,class,left,1.0,a," in to_csv(comparison)
-    assert r"feature contrast $\uparrow$ & left & 1 &" in to_latex(comparison)
+    chosen = select(comparison, Selection(metrics=("contrast",), groups=("all", "tail"), guidance=1.0))
+    assert r"& \multicolumn{2}{c}{feature contrast $\uparrow$} \\" in to_latex(chosen)
     page = write_page(load(runs), tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Feature contrast" in page
 

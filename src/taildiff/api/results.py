@@ -11,8 +11,9 @@ from taildiff.api.output import PAGE, output_file
 from taildiff.comparison.compare import choose
 from taildiff.comparison.compare import compare as compare_subjects
 from taildiff.comparison.equal_training import At
-from taildiff.comparison.render import RENDERERS
+from taildiff.comparison.formats import TEXTS
 from taildiff.comparison.seeds import compare_seeds
+from taildiff.comparison.select import Guidance, Selection, select
 from taildiff.comparison.table import ComparisonTable
 from taildiff.errors import RunError
 from taildiff.io.atomic import write_atomic
@@ -22,10 +23,18 @@ if TYPE_CHECKING:
     from taildiff.reporting.load import Comparison
 
 AnyPath = str | os.PathLike[str]
+SUFFIXES = (*TEXTS, ".svg")
+"""Of the files that `compare` writes."""
 
 
 def compare(
-    *evaluated: AnyPath, at: At | None = None, over_seeds: bool = False, out: AnyPath | None = None
+    *evaluated: AnyPath,
+    at: At | None = None,
+    over_seeds: bool = False,
+    metrics: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    guidance: Guidance | None = None,
+    out: AnyPath | None = None,
 ) -> ComparisonTable:
     """Evaluations of the same definition side by side; differences are to the first one.
 
@@ -35,19 +44,33 @@ def compare(
             the evaluation nearest to the longest training that all have reached, with a note beyond 10 %.
         over_seeds: one column for runs that differ only in the seed: mean ± Student's 95 % interval. Where their steps
             differ, as after `max_time`, all runs are compared at equal training time.
-        out: write the table here: .csv, .md or .tex; an existing file of that kind is replaced.
+        metrics: only these metrics.
+        groups: only these groups of classes: all, head, body, tail, many, medium, few, class.
+        guidance: only this guidance, or `best`: each at its own, as in the verdict. A value leaves the verdict out.
+        out: write the table here: .csv, .md or .tex, or a figure: .svg; an existing file of that kind is replaced. A
+            .tex file is for a paper: without a choice it has few numbers.
 
     Raises:
         TaildiffError: where something is not evaluated, or not by the same definition, or `out` may not be written.
     """
     if len(evaluated) < 2:
         raise RunError("give at least two runs to compare: taildiff compare A B")
-    target = output_file(out, tuple(RENDERERS)) if out else None
+    selection = Selection.of(metrics, groups, guidance)
+    target = output_file(out, SUFFIXES) if out else None
     paths = [Path(path) for path in evaluated]
     table = compare_seeds(paths, at) if over_seeds else compare_subjects(choose(paths, at))
     if target:
-        write_atomic(target, RENDERERS[target.suffix.lower()](table).encode())
-    return table
+        write_atomic(target, as_file(table, selection, target.suffix.lower()).encode())
+    return select(table, selection)
+
+
+def as_file(table: ComparisonTable, selection: Selection, suffix: str) -> str:
+    """The chosen part of a comparison as the content of a file; in LaTeX and as a figure few numbers by default."""
+    if suffix == ".svg":
+        from taildiff.reporting.comparison_figure import comparison_svg  # matplotlib
+
+        return comparison_svg(table, selection)
+    return TEXTS[suffix](select(table, selection.of_paper if suffix == ".tex" else selection))
 
 
 def report_on(paths: Sequence[Path]) -> "Comparison":

@@ -14,7 +14,7 @@ from typing import Self
 from taildiff.comparison.difference import between
 from taildiff.comparison.equal_training import CLOSE, At, Training, amount, uneven
 from taildiff.comparison.table import Cell, ComparisonTable, Line, Verdict
-from taildiff.comparison.verdict import common_grid, judged, own_guidance
+from taildiff.comparison.verdict import at_own, common_grid, judged, own_guidance
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import Floats, Key, key_of, read_replicates
 from taildiff.evaluation.table import Row, Table, superseded
@@ -86,12 +86,14 @@ def compare(subjects: Sequence[Subject]) -> ComparisonTable:
     lines = [line for key in keys if (line := _line(numbers, [key] * len(numbers))) is not None]
     if not lines:
         raise RunError("nothing to compare: no two of them have a number at the same guidance and class")
+    verdict = verdict_on(subjects)
     return ComparisonTable(
         tuple(_named(s) for s in subjects),
         tuple(lines),
         (*notes_of(subjects), *_without_replicates(subjects, numbers)),
         subjects[0].table.definition.extractor.is_fid,
-        verdict=verdict_on(subjects),
+        verdict=verdict,
+        best=at_own(keys, verdict.guidances, partial(_line, numbers)),
     )
 
 

@@ -28,11 +28,13 @@ class Difference:
     """Two-sided, of this comparison alone."""
     p_holm: float | None = None
     """Corrected over the comparisons of the verdict (`verdict.py`); None for description."""
+    negligible: bool = False
+    """Too small to count, whatever its p-value."""
 
     @property
     def clear(self) -> bool:
         """Whether the verdict says that the two differ."""
-        return self.p_holm is not None and self.p_holm <= LEVEL
+        return self.p_holm is not None and self.p_holm <= LEVEL and not self.negligible
 
 
 def between(first: Row | None, other: Row | None, replicates: tuple[Floats | None, Floats | None]) -> Difference | None:

@@ -1,4 +1,4 @@
-"""A comparison as CSV, Markdown or LaTeX: one column per subject; first the verdict, then all numbers.
+"""A comparison as CSV or Markdown, one column per subject: first the verdict, then all numbers.
 
 Bold follows the verdict alone (`verdict.py`).
 """
@@ -7,18 +7,12 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable
 
 from taildiff.comparison.table import Cell, ComparisonTable, Line
 from taildiff.spec import METRICS
 from taildiff.text import shown as safe
 from taildiff.text import spreadsheet_cell
 
-_TEX = str.maketrans(
-    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {mark: f"\\{mark}" for mark in "&%$#_{}"}
-    | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--", "±": r"$\pm$"}
-)
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\`*|~"})
 _EMPHASIS = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 """Underscores that may begin or end an emphasis; those inside a name do not."""
@@ -39,7 +33,7 @@ def titles(compared: ComparisonTable) -> list[str]:
 def shown(metric: str, cell: Cell, seeds: int | None = None) -> str:
     """The value; for a mean over seeds with half its interval, and the number of seeds if it differs from `seeds`."""
     row = cell.row
-    text = "–" if row is None or row.value is None else METRICS[metric].text(row.value)
+    text = "–" if row is None or row.value is None else METRICS[metric].text(row.value).replace("-", "−")
     if cell.seeds is None or row is None or row.value is None:
         return text
     if row.high is not None:
@@ -51,15 +45,22 @@ def shown(metric: str, cell: Cell, seeds: int | None = None) -> str:
     return text if cell.seeds == seeds else f"{text} (n = {cell.seeds})"
 
 
+def signed(metric: str, value: float) -> str:
+    """A difference, with a true minus sign."""
+    return METRICS[metric].text(value, sign=True).replace("-", "−")
+
+
 def change(metric: str, cell: Cell) -> str:
     """The difference to the first subject with its interval, in the verdict with its corrected p; empty without one."""
     if cell.difference is None:
         return ""
     d = cell.difference
-    text = METRICS[metric].text(d.value, sign=True)
+    text = signed(metric, d.value)
     if d.low is None or d.high is None:
         return text
-    text += f" [{METRICS[metric].text(d.low, sign=True)}, {METRICS[metric].text(d.high, sign=True)}]"
+    unit = " %" if METRICS[metric].unit == "share" else ""
+    value, low, high = (signed(metric, each).removesuffix(unit) for each in (d.value, d.low, d.high))
+    text = f"{value} [{low}, {high}]{unit}"
     return text if d.p_holm is None else f"{text}, {p_text(d.p_holm)}"
 
 
@@ -80,7 +81,9 @@ def to_csv(compared: ComparisonTable) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ("part", "metric", "group", "class", "guidance", "subject", "value", "low", "high", "n_real", "n_generated")
-    writer.writerow((*head, "difference", "difference_low", "difference_high", "p_holm", "clear", "n_seeds"))
+    head = (*head, "difference", "difference_low", "difference_high", "p_holm", "clear", "n_seeds")
+    title = [compared.title] if compared.title else []
+    writer.writerow((*head, *(["title"] if title else [])))
     for part, lines in _parts(compared):
         for line in lines:
             for name, cell in zip(compared.names, line.cells, strict=True):
@@ -89,33 +92,20 @@ def to_csv(compared: ComparisonTable) -> str:
                 clear = str(d.clear).lower() if d and d.p_holm is not None else None
                 change_ = (d.value, d.low, d.high, d.p_holm, clear) if d else (None,) * 5
                 place = (part, line.metric, line.group, line.class_name, row.guidance if row else line.guidance, name)
-                writer.writerow(map(spreadsheet_cell, (*place, *values, *change_, cell.seeds)))
+                writer.writerow(map(spreadsheet_cell, (*place, *values, *change_, cell.seeds, *title)))
     return text.getvalue()
 
 
 def to_markdown(compared: ComparisonTable) -> str:
     """Tables for a README: the verdict and the rest."""
-    head = _head(compared, "−", _plain)
-    tables: list[str] = []
+    head = _head(compared)
+    tables = [f"{_plain(compared.title)}\n"] if compared.title else list[str]()
     for part, lines in _parts(compared):
-        rows = [_cells(line, compared, part == "verdict", lambda text: f"**{text}**", _plain) for line in lines]
+        rows = [_cells(line, compared, part == "verdict") for line in lines]
         table = [head, ["---", "---", *(["--:"] * (len(head) - 2))], *rows]
         tables.append(f"{_TITLES[part]}:\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n")
     notes = "".join(f"- {_plain(note)}\n" for note in (*compared.verdict.notes, *compared.notes))
     return "\n".join([*tables, notes] if notes else tables)
-
-
-def to_latex(compared: ComparisonTable) -> str:
-    """A tabular for a paper (package booktabs): the verdict and the rest."""
-    head = _head(compared, "$-$", _tex)
-    body: list[str] = []
-    for part, lines in _parts(compared):
-        rows = [_cells(line, compared, part == "verdict", lambda text: f"\\textbf{{{text}}}", _tex) for line in lines]
-        title = f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{_TITLES[part]}}}}}"
-        body += [r"\midrule", *(f"{row} \\\\" for row in (title, *map(" & ".join, rows)))]
-    notes = [f"% {' '.join(safe(note).splitlines())}" for note in (*compared.verdict.notes, *compared.notes)]
-    top = [f"\\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule", " & ".join(head) + r" \\"]
-    return "\n".join([*notes, *top, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 _TITLES = {
@@ -129,23 +119,21 @@ def _parts(compared: ComparisonTable) -> list[tuple[str, tuple[Line, ...]]]:
     return [*verdict, ("description", compared.lines)]
 
 
-def _head(compared: ComparisonTable, minus: str, plain: Callable[[str], str]) -> list[str]:
-    first, *others = map(plain, compared.names)
-    top, *rest = map(plain, titles(compared))
-    columns = [cell for title, name in zip(rest, others, strict=True) for cell in (title, f"{name} {minus} {first}")]
+def _head(compared: ComparisonTable) -> list[str]:
+    first, *others = map(_plain, compared.names)
+    top, *rest = map(_plain, titles(compared))
+    columns = [cell for title, name in zip(rest, others, strict=True) for cell in (title, f"{name} − {first}")]
     return ["metric", "classes", "guidance", top, *columns]
 
 
-def _cells(
-    line: Line, compared: ComparisonTable, verdict: bool, bold: Callable[[str], str], plain: Callable[[str], str]
-) -> list[str]:
+def _cells(line: Line, compared: ComparisonTable, verdict: bool) -> list[str]:
     guidance = guidance_text(compared, line, verdict)
-    cells = [plain(METRICS[line.metric].on(compared.is_fid).heading), plain(where(line)), guidance]
+    cells = [_plain(METRICS[line.metric].on(compared.is_fid).heading), _plain(where(line)), guidance]
     for place, cell in enumerate(line.cells):
-        text = plain(shown(line.metric, cell, compared.seeds[place] if compared.seeds else None))
-        cells.append(bold(text) if cell.bold else text)
+        text = _plain(shown(line.metric, cell, compared.seeds[place] if compared.seeds else None))
+        cells.append(f"**{text}**" if cell.bold else text)
         if place:
-            cells.append(plain(change(line.metric, cell)))
+            cells.append(_plain(change(line.metric, cell)))
     return cells
 
 
@@ -153,11 +141,3 @@ def _plain(text: str) -> str:
     """For Markdown: HTML and marks are shown as they are written."""
     text = _EMPHASIS.sub(r"\\\g<0>", html.escape(safe(text), quote=False).translate(_MARKDOWN))
     return text.replace("](", r"]\(").replace("\n", " ")
-
-
-def _tex(text: str) -> str:
-    return safe(text).translate(_TEX).replace("\n", " ")
-
-
-RENDERERS: dict[str, Callable[[ComparisonTable], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
-"""What writes a comparison, by the file's suffix."""

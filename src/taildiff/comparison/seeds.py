@@ -21,7 +21,7 @@ from taildiff.comparison.difference import Difference
 from taildiff.comparison.equal_training import At
 from taildiff.comparison.settings import TrainedRun, check_seeds, grouped, read_runs, setting_names
 from taildiff.comparison.table import Cell, ComparisonTable, Line, Verdict
-from taildiff.comparison.verdict import common_grid, judged, own_guidance
+from taildiff.comparison.verdict import at_own, common_grid, judged, own_guidance
 from taildiff.errors import RunError
 from taildiff.evaluation.replicates import Key, key_of
 from taildiff.evaluation.table import Row
@@ -74,7 +74,9 @@ def compare_seeds(paths: Sequence[Path], at: At | None = None) -> ComparisonTabl
     notes = (*notes_of(subjects), *_notes(settings, lines))
     is_fid = subjects[0].table.definition.extractor.is_fid
     names, seeds = tuple(s.name for s in settings), tuple(len(s.seeds) for s in settings)
-    return ComparisonTable(names, tuple(lines), notes, is_fid, seeds, verdict_over(settings))
+    verdict = verdict_over(settings)
+    best = at_own(keys, verdict.guidances, partial(_line, settings))
+    return ComparisonTable(names, tuple(lines), notes, is_fid, seeds, verdict, best)
 
 
 def verdict_over(settings: Sequence[Setting]) -> Verdict:

@@ -71,3 +71,7 @@ class ComparisonTable:
     seeds: tuple[int, ...] = ()
     """Number of training seeds behind each subject, where they are means over seeds (`seeds.py`)."""
     verdict: Verdict = Verdict()
+    best: tuple[Line, ...] = ()
+    """Every number of each subject at its own guidance, as in the verdict: description."""
+    title: str = ""
+    """What is compared, for the caption of a table."""

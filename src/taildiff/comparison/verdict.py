@@ -46,8 +46,17 @@ def judged(
         for metric in verdict_metrics()
         for group in VERDICT_GROUPS
     ]
-    lines = tuple(map(_bold, corrected([found for each in keys if (found := line(each)) is not None])))
+    lines = tuple(map(marked, corrected([found for each in keys if (found := line(each)) is not None])))
     return Verdict(tuple(names), lines, tuple(guidances), tuple(_notes(lines, names, grid)))
+
+
+def at_own(
+    keys: Iterable[Key], guidances: Sequence[float | None], line: Callable[[Sequence[Key]], Line | None]
+) -> tuple[Line, ...]:
+    """Every number of the keys once, of each subject at its own guidance; numbers of real images are left out."""
+    numbers = dict.fromkeys(key[:3] for key in keys if key[3] is not None or None in guidances)
+    lines = (line([(*number, guidance) for guidance in guidances]) for number in numbers)
+    return tuple(found for found in lines if found is not None)
 
 
 def corrected(lines: Sequence[Line]) -> list[Line]:
@@ -76,14 +85,15 @@ def holm(values: Sequence[float]) -> list[float]:
     return result
 
 
-def _bold(line: Line) -> Line:
+def marked(line: Line) -> Line:
+    """The line with what is clear and the better in bold."""
     first, *others = line.cells
     sign = -1 if METRICS[line.metric].better == "lower" else 1
     gains = [sign * d.value if (d := cell.difference) and d.clear else 0.0 for cell in others]
     measured = [gain for gain, cell in zip(gains, others, strict=True) if cell.difference is not None]
     ahead = bool(measured) and all(gain < 0 for gain in measured)
-    marked = [replace(cell, bold=gain > 0) for gain, cell in zip(gains, others, strict=True)]
-    return replace(line, cells=(replace(first, bold=ahead), *marked))
+    others = [replace(cell, bold=gain > 0) for gain, cell in zip(gains, others, strict=True)]
+    return replace(line, cells=(replace(first, bold=ahead), *others))
 
 
 def _notes(lines: Sequence[Line], names: Sequence[str], grid: Sequence[float]) -> Iterator[str]:
