@@ -8,7 +8,8 @@ import torch
 from taildiff import build
 from taildiff.diffusion.random_tensors import RandomTensors
 from taildiff.errors import SpecError
-from taildiff.objectives.objective import Term
+from taildiff.objectives.objective import Need, Step, Term
+from taildiff.objectives.views import GIVEN
 from taildiff.recipes import METHODS, recipe, with_method
 from taildiff.spec import (
     DataFacts,
@@ -26,6 +27,19 @@ from taildiff.spec import (
 FACTS = DataFacts(height=8, width=8, channels=1, class_names=("a", "b", "c"), counts=(5, 3, 2))
 NETWORKS, PROCESSES = (get_args(get_args(union)[0]) for union in (ModelSpec, PathSpec))
 BLOCKS = {name: type(block) for name, block in ObjectiveSpec() if isinstance(block, TermSpec)}
+NEEDED = {"custom": {"term": "test_build:Example", "args": {"name": "custom"}}}
+"""Fields without which a block has no term."""
+
+
+class Example(Term):
+    """A term of the user's own."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name, self.needs = name, (Need(GIVEN),)
+
+    def forward(self, step: Step) -> torch.Tensor:
+        return step.prediction(GIVEN).square().flatten(1).mean(1)
 
 
 def settings(block: type[Spec]) -> list[dict[str, Any]]:
@@ -63,7 +77,7 @@ def test_every_spacing_is_built(name: SpacingName):
 def test_every_block_of_the_objective_is_built(name: str, block: type[TermSpec]):
     network = build.denoiser(RunSpec().model.model_copy(update={"channels": (8, 8)}), FACTS)
     for changes in settings(block):
-        spec = ObjectiveSpec.model_validate({name: {"weight": 0.5} | changes})
+        spec = ObjectiveSpec.model_validate({name: {"weight": 0.5} | NEEDED.get(name, {}) | changes})
         objective = build.objective(spec, build.process(PROCESSES[0]()), FACTS.counts, network)
         assert objective.weights == (1.0, 0.5)
         assert objective.names == ("denoising", name)
@@ -75,8 +89,9 @@ def test_whatever_has_a_weight_is_a_block():
 
 
 def test_which_blocks_compare_samples():
-    assert {name for name, block in BLOCKS.items() if block(weight=1).needs_pairs} == {"ucl", "dispersive", "coral"}
-    everything = {name: {"weight": 1} for name in BLOCKS} | {"diffrop": {"weight": 1, "form": "permuted"}}
+    blocks = {name: {"weight": 1} | NEEDED.get(name, {}) for name in BLOCKS}
+    assert {name for name in BLOCKS if BLOCKS[name](**blocks[name]).needs_pairs} == {"ucl", "dispersive", "coral"}
+    everything = blocks | {"diffrop": {"weight": 1, "form": "permuted"}}
     spec = ObjectiveSpec.model_validate(everything)
     assert spec.compares_samples == ("ucl", "dispersive", "diffrop", "coral")
     assert ObjectiveSpec().compares_samples == ()

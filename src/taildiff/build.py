@@ -12,12 +12,14 @@ from taildiff.diffusion.samplers.ancestral import Ancestral
 from taildiff.diffusion.samplers.base import Sampler
 from taildiff.diffusion.samplers.ddim import DDIM
 from taildiff.diffusion.samplers.heun import Heun
+from taildiff.errors import SpecError
 from taildiff.models.denoiser import Denoiser
 from taildiff.models.sit import SiT
 from taildiff.models.unet import UNet
 from taildiff.objectives.cbdm import ClassBalancing
 from taildiff.objectives.ccua import Alignment, UnsupervisedContrastive
 from taildiff.objectives.coral import Coral
+from taildiff.objectives.custom import custom_term
 from taildiff.objectives.denoising import Denoising
 from taildiff.objectives.diffrop import OverlapPairs, OverlapPermuted
 from taildiff.objectives.dispersive import Dispersive
@@ -28,6 +30,7 @@ from taildiff.spec import (
     ALSpec,
     CBDMSpec,
     CORALSpec,
+    CustomSpec,
     DataFacts,
     DDPMSpec,
     DiffROPSpec,
@@ -115,8 +118,14 @@ def objective(
     null = _shared_null(spec) if shared and spec.drop.p > 0 else None
     terms: list[tuple[float, Term]] = [(1.0, Denoising(counts, spec.class_power, null, spec.drop.p))]
     terms += [(block.weight, term(block, spec, counts, network)) for block in spec.terms.values()]
+    if twice := _twice([each.name for _, each in terms]):
+        raise SpecError(f"two terms of the loss have the name '{twice}', which is a column of the log: rename yours")
     drop = LabelDrop(0.0 if shared else spec.drop.p, per_batch=spec.drop.policy == "per_batch")
     return Objective(process, terms, drop, target(spec.transfer, process, counts), autocast)
+
+
+def _twice(names: Sequence[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
 
 
 def target(spec: TransferSpec, process: Process, counts: Sequence[int]) -> Target:
@@ -149,6 +158,8 @@ def term(block: TermSpec, spec: ObjectiveSpec, counts: Sequence[int], network: D
         case CORALSpec(tap=tap):
             options = block.temperature, block.weight_temperature, block.scaling, block.gather
             return Coral(tap, network.width(tap), block.head, *options)
+        case CustomSpec():
+            return custom_term(block.term, block.arguments)
     raise NotImplementedError(f"build.term has no case for {type(block).__name__}")
 
 

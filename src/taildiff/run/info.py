@@ -71,6 +71,8 @@ class RunInfo(_Info):
     versions: dict[str, str] = Field(default_factory=dict)
     hardware: Hardware = Hardware()
     commit: str | None = None
+    custom_sha256: str | None = None
+    """Of the file of the user's own term, if the run has one."""
     start_from: str | None = None
     """The weights file that the run started from, if any."""
 

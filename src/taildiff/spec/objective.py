@@ -1,8 +1,9 @@
 """The objective's specs: a target rule, denoising, and one block per term; formulas are in `taildiff.objectives`."""
 
+import json
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from taildiff.spec.base import Count, Fraction, NoiseWeight, Positive, Spec, Weight
 
@@ -166,6 +167,50 @@ class CORALSpec(TermSpec):
     """Compare with the samples of all ranks."""
 
 
+class CustomSpec(TermSpec):
+    """A term of your own: a class that derives from `Term`, in a module that can be imported."""
+
+    compares_samples: ClassVar[bool] = False
+    weight: Weight = 0.0
+    """Weight 0 disables the term."""
+    term: str = ""
+    """MODULE:CLASS; the module may lie in the current folder. Needed to train, not to sample or to evaluate."""
+    args: str = ""
+    """Arguments of the class as JSON, such as {"tap": "middle"}."""
+
+    @field_validator("term")
+    @classmethod
+    def _names_a_class(cls, value: str) -> str:
+        module, colon, name = value.partition(":")
+        if value and not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+            raise ValueError("must be MODULE:CLASS, such as my_terms:Smooth")
+        return value
+
+    @field_validator("args", mode="before")
+    @classmethod
+    def _is_an_object(cls, value: Any) -> Any:
+        """JSON text in one form, of JSON text or of a mapping."""
+        try:
+            values = json.loads(value) if isinstance(value, str) and value.strip() else value or {}
+            text = json.dumps(values, sort_keys=True, allow_nan=False) if values else ""
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f'must be a JSON object, such as {{"tap": "middle"}} ({error})') from None
+        if not isinstance(values, dict):
+            raise ValueError('must be a JSON object, such as {"tap": "middle"}')
+        return text
+
+    @model_validator(mode="after")
+    def _has_a_term(self) -> Self:
+        if self.weight > 0 and not self.term:
+            raise ValueError("a weight needs a term: objective.custom.term MODULE:CLASS")
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the class."""
+        return json.loads(self.args) if self.args else {}
+
+
 class ObjectiveSpec(Spec):
     """The training objective: denoising, a target rule, and one block per term; weight 0 disables a term."""
 
@@ -187,6 +232,7 @@ class ObjectiveSpec(Spec):
     dispersive: DispersiveSpec = DispersiveSpec()
     diffrop: DiffROPSpec = DiffROPSpec()
     coral: CORALSpec = CORALSpec()
+    custom: CustomSpec = CustomSpec()
 
     @model_validator(mode="after")
     def _can_share_rows(self) -> Self:

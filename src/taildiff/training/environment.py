@@ -11,7 +11,9 @@ import torch
 
 from taildiff.data.latents import LatentStore
 from taildiff.engine import Engine
+from taildiff.objectives.custom import source_hash
 from taildiff.run.info import FORMAT
+from taildiff.spec import RunSpec
 from taildiff.training.request import TrainingRequest
 
 
@@ -30,7 +32,13 @@ def describe(request: TrainingRequest, engine: Engine) -> dict[str, Any]:
         "command": [word.encode(errors="replace").decode() for word in request.command],  # file names may be any bytes
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **machine(engine.device),
+        **({"custom_sha256": source_hash(place)} if (place := custom_place(request.spec)) else {}),
     }
+
+
+def custom_place(spec: RunSpec) -> str | None:
+    """MODULE:CLASS of the user's own term, where it is enabled."""
+    return spec.objective.custom.term if "custom" in spec.objective.terms else None
 
 
 def machine(device: torch.device) -> dict[str, Any]:

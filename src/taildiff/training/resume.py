@@ -79,6 +79,15 @@ def report_threads(info: RunInfo, engine: Engine) -> None:
         )
 
 
+def report_changed_term(info: RunInfo, now: str | None) -> None:
+    """Log where the file of the user's own term has changed since the run was started."""
+    if info.custom_sha256 and now and info.custom_sha256 != now:
+        log.warning(
+            f"the file of {info.spec.objective.custom.term} has changed since the last call of this run; from here on, "
+            "its loss may be another one"
+        )
+
+
 def write_run_info(request: TrainingRequest, info: dict[str, Any], existing: RunInfo | None) -> None:
     """Write run.json and split.json; a resumed run keeps the start and the command of its first call."""
     start_from = str(request.start_from) if request.start_from else None

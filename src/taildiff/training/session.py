@@ -27,7 +27,14 @@ from taildiff.training.environment import describe
 from taildiff.training.initialise import initialise
 from taildiff.training.loop import Training, draw_grid, identity, save_weights, train
 from taildiff.training.request import Outcome, StopRule, TrainingRequest
-from taildiff.training.resume import check_resumable, for_existing_run, report_threads, resume, write_run_info
+from taildiff.training.resume import (
+    check_resumable,
+    for_existing_run,
+    report_changed_term,
+    report_threads,
+    resume,
+    write_run_info,
+)
 from taildiff.training.tracking import Tracker
 
 
@@ -84,6 +91,7 @@ def _run(request: TrainingRequest, engine: Engine, progress: Progress) -> Outcom
         training.home = identity(run) if engine.is_rank_zero else None
         if existing is not None:
             report_threads(existing, engine)
+            report_changed_term(existing, info.get("custom_sha256"))
         for line in reduced_comparisons(request.spec):
             log.warning(line)
         outcome = _continue(training)

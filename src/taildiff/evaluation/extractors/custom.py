@@ -6,11 +6,8 @@ TorchScript runs the code in the file, so only a file that the user names is loa
 import inspect
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import cast, get_args
 
@@ -30,8 +27,8 @@ from taildiff.evaluation.extractors.base import (
 from taildiff.evaluation.images import Images, ImageSequence, in_batches
 from taildiff.io.checksum import file_sha256
 from taildiff.io.home import expanded
+from taildiff.io.user_code import imported, of_user
 from taildiff.log import Progress, silent
-from taildiff.text import one_line
 
 VERSION = 1  # raise it with every change that affects features
 _RANGES = {
@@ -72,7 +69,7 @@ def load_torchscript(place: str, shape: tuple[int, int, int], device: str = "cpu
     name = f"torchscript-{_plain(path.stem)}"
 
     def forward(images: torch.Tensor) -> torch.Tensor:
-        with _of_user(f"{path} failed"):
+        with of_user(f"{path} failed", __file__):
             return module(images)
 
     return NetworkExtractor(name, output.shape[1], identity, prepare, forward, device=device)
@@ -103,47 +100,19 @@ def load_function(place: str, shape: tuple[int, int, int]) -> FunctionExtractor:
     Its hash covers the function's file and its attribute `version`, not the modules that the file imports. Raises
     `InputError` if there is no such function or it does not return (N, D).
     """
-    module_name, _, attribute = place.partition(":")
-    module = _imported(module_name, place)
-    function = getattr(module, attribute, None)
+    function = imported(place, "--features")
     if not callable(function):
-        raise InputError(f"module {module_name} has no function '{attribute}'; name one: --features MODULE:FUNCTION")
+        raise InputError(f"--features {place} is not a function; name one: --features MODULE:FUNCTION")
     dim = _call(function, np.zeros((2, *shape), dtype=np.uint8), place).shape[1]
     source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isfunction(function) else None
-    file = source or getattr(module, "__file__", None)
+    file = source or getattr(sys.modules[place.partition(":")[0]], "__file__", None)
     content = file_sha256(Path(file)) if file and Path(file).is_file() else ""
     identity = extractor_hash("function", VERSION, place, content, str(getattr(function, "version", "")))
     return FunctionExtractor(_plain(place), dim, identity, function)
 
 
-def _imported(name: str, place: str) -> object:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise InputError(f"--features {place}: '{name}' is not the name of a module; write MODULE:FUNCTION")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        with _of_user(f"module {name} of --features {place} cannot be imported"):
-            return import_module(name)
-    finally:
-        if here in sys.path:  # the module may have changed it
-            sys.path.remove(here)
-
-
-@contextmanager
-def _of_user(what: str) -> Iterator[None]:
-    """Turn whatever the user's own code raises, also sys.exit, into an `InputError` that names its line."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError):
-            raise
-        *_, frame = traceback.extract_tb(error.__traceback__)
-        place = "" if frame.filename == __file__ else f" ({frame.filename}, line {frame.lineno})"
-        raise InputError(f"{what}: {type(error).__name__}: {one_line(error)}{place}") from None
-
-
 def _call(function: Callable[[Images], object], images: Images, name: str) -> NDArray[np.float32]:
-    with _of_user(f"--features {name} failed"):
+    with of_user(f"--features {name} failed", __file__):
         output = np.asarray(function(np.ascontiguousarray(images)))
     if output.ndim != 2 or len(output) != len(images) or not output.size or output.dtype.kind not in "fiu":
         given = f"{output.dtype} {output.shape}"
