@@ -20,7 +20,7 @@ def test_steps_are_those_of_the_first_arm():
     budget = BudgetSpec(steps=80, equal=("time",))
     assert steps_of(budget, ["ccua", "plain"], TIMES) == {"ccua": {"time": 80}, "plain": {"time": 160}}
     only = BudgetSpec(steps=80, equal=("steps",))
-    assert steps_of(only, ["plain", "ccua"], []) == {"plain": {"steps": 80}, "ccua": {"steps": 80}}
+    assert steps_of(only, ["plain", "ccua"], TIMES) == {"plain": {"steps": 80}, "ccua": {"steps": 80}}
 
 
 def test_real_steps_are_timed_in_turns(tiny_store: Store, tiny_spec: RunSpec):

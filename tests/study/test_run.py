@@ -1,5 +1,7 @@
 """Studies that run: cells, resuming, sharing, failures."""
 
+import csv
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -187,3 +189,40 @@ def test_the_commands_print_what_comes_next(done: Path, tmp_path: Path, capsys: 
     assert max(map(len, shown.splitlines())) <= 80 or str(tmp_path) in shown
     assert main(["study", "runn", str(done)]) == 2
     assert "did you mean 'run'" in capsys.readouterr().err
+
+
+def test_the_report_has_every_cell_and_the_hash_on_every_table(done: Path, capsys: pytest.CaptureFixture[str]):
+    written = verbs.report(done)
+    study = Study.read(done)
+    names = {path.name for path in written.files}
+    assert {"cells.csv", "seconds-noise.svg", "step-noise.svg"} <= names
+    assert {f"table-noise-{at}.{kind}" for at in ("time", "steps") for kind in ("tex", "md", "csv")} <= names
+    page = written.page.read_text()
+    assert study.hash in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "failed: noise/al@1/seed5: training stopped in step 2" in page
+    assert "only 2 training seeds: exploratory" in page
+    for path in written.files:
+        if path.suffix in (".tex", ".md", ".csv"):
+            assert study.short_hash in path.read_text(), path
+    rows = list(csv.DictReader(io.StringIO((written.page.parent / "cells.csv").read_text())))
+    assert {(r["method"], r["setting"], r["training_seed"]) for r in rows} == {
+        (method, setting, seed) for method in ("plain", "al") for setting in "12" for seed in "45"
+    }
+    (failed,) = (r for r in rows if r["status"] == "failed" and r["at"] == "time")
+    assert (failed["value"], failed["metric"]) == ("", "")
+    assert {r["sampling_seed"] for r in rows if r["purpose"] == "choose" and r["guidance"]} == {"0"}
+    assert {r["sampling_seed"] for r in rows if r["purpose"] == "report" and r["guidance"]} == {"1"}
+    assert all(float(r["flop"]) > 0 and int(r["images"]) > 0 for r in rows)
+    assert main(["study", "report", str(done), "--metrics", "accuracy", "--groups", "tail", "--guidance", "2"]) == 0
+    assert "at guidance 2 on sampling seed 0: description" in capsys.readouterr().out
+    text = (written.page.parent / "table-noise-time.tex").read_text()
+    assert r"& accuracy $\uparrow$ \\" in text
+    assert "& tail" in text
+    assert "all" not in text.split("toprule")[1]
+
+
+def test_a_study_that_was_not_started_has_no_report(tiny_store: Store, tmp_path: Path):
+    with pytest.raises(RunError, match="has no results yet: taildiff study run"):
+        verbs.report(tiny_study.write(tmp_path, tiny_store))

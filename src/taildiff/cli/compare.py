@@ -83,10 +83,10 @@ def guidance_of(text: str | None) -> Guidance | None:
     """The value of --guidance."""
     if text is None or text == "best":
         return text
-    values = numbers(text)
-    if len(values) > 1:
+    value, *others = numbers(text)
+    if others:
         raise SpecError(f"--guidance takes one value or best, not {text}; without it all are shown")
-    return values[0]
+    return value
 
 
 def show(table: ComparisonTable, classes: bool = False) -> None:

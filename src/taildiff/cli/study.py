@@ -20,9 +20,12 @@ from taildiff.cli.common import (
     next_steps,
     parse_options,
     print_line,
+    print_note,
     wants_progress,
 )
+from taildiff.cli.compare import Names, guidance_of, names
 from taildiff.errors import InputError, unknown
+from taildiff.study.page import findings
 from taildiff.study.verbs import Status
 from taildiff.text import forgiving
 
@@ -30,6 +33,7 @@ VERBS = {
     "new FILE": "write a commented study that runs as it is on the embedded digits",
     "run FILE": "train and evaluate what is missing; rerun to resume, and run it several times to share the work",
     "status FILE": "how far each cell is, and how long the rest will take",
+    "report FILE": "the results so far: one page, raw rows, tables for a paper, figures",
 }
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 
@@ -52,9 +56,9 @@ class Run:
     """The study."""
     out: Path | None = None
     """The folder of its runs and results [default: beside the file, with the file's hash in its name]."""
+    device: DeviceOption = None
     retry_failed: bool = False
     """Try failed cells again."""
-    device: DeviceOption = None
     dry_run: bool = False
     """Check the file, time a few steps of each method, print the predicted hours and write nothing."""
 
@@ -69,10 +73,26 @@ class StatusOf:
     """The folder, if it was given to run."""
 
 
+@dataclass(frozen=True)
+class ReportOf:
+    """Write the results so far into the study's folder: a page, raw rows, and tables and figures for a paper."""
+
+    file: File
+    """The study."""
+    out: Path | None = None
+    """The folder, if it was given to run."""
+    metrics: Names = None
+    """Only these metrics in the tables: frechet,recall [default: in LaTeX the primary ones, else all]."""
+    groups: Names = None
+    """Only these groups of classes in the tables: all, head, body, tail, many, medium, few, class."""
+    guidance: Annotated[str, tyro.conf.arg(metavar="best|G")] = "best"
+    """The chosen guidance, or a value of the sweep: then the numbers are of the sampling seed that chose."""
+
+
 def main(args: list[str]) -> int:
     """`taildiff study VERB …`."""
     if not args or args[0] in ("-h", "--help"):
-        console.print("usage: taildiff study {new,run,status} FILE …\n", markup=False)
+        console.print("usage: taildiff study {new,run,status,report} FILE …\n", markup=False)
         for usage, text in VERBS.items():
             print_line(f"  {usage:<14}{text}")
         return 0 if args else 2
@@ -83,6 +103,8 @@ def main(args: list[str]) -> int:
             return _run(parse_options(Run, args[1:], "taildiff study run"), args)
         case "status":
             return _status(parse_options(StatusOf, args[1:], "taildiff study status"))
+        case "report":
+            return _report(parse_options(ReportOf, args[1:], "taildiff study report"))
         case verb:
             raise InputError(unknown("verb of `taildiff study`", verb, [usage.split()[0] for usage in VERBS]))
 
@@ -121,7 +143,29 @@ def _run(options: Run, args: list[str]) -> int:
 def _status(options: StatusOf) -> int:
     show(study.status(options.file, options.out))
     where = ("--out", options.out) if options.out else ()
-    next_steps(command_line("study", "run", options.file, *where))
+    next_steps(
+        command_line("study", "run", options.file, *where), command_line("study", "report", options.file, *where)
+    )
+    return 0
+
+
+def _report(options: ReportOf) -> int:
+    written = study.report(
+        options.file,
+        options.out,
+        metrics=names(options.metrics),
+        groups=names(options.groups),
+        guidance=guidance_of(options.guidance) or "best",
+    )
+    for table in written.tables:
+        console.print(f"\n[bold]{escape(table.title)}[/]", highlight=False)
+        for text in findings(table):
+            console.print(f"• {text}", markup=False, highlight=False)
+        for note in (*table.verdict.notes, *table.notes):
+            print_note(f"note: {note}")
+    print_line(f"\nreport: {written.page}")
+    for path in written.files:
+        print_line(f"        {path}")
     return 0
 
 
@@ -146,8 +190,9 @@ def _steps(known: Status) -> Grid:
     for name in ("ms a step", "GFLOP a step", *(f"steps, equal {at}" for at in ats)):
         table.add_column(name, justify="right")
     for key, cost in known.plan.arms.items():
-        time = "–" if cost.milliseconds is None else f"{cost.milliseconds:.1f}"
-        table.add_row(escape(key), time, f"{cost.flop / 1e9:.1f}", *(str(cost.steps[at]) for at in ats))
+        table.add_row(
+            escape(key), f"{cost.milliseconds:.1f}", f"{cost.flop / 1e9:.1f}", *(str(cost.steps[at]) for at in ats)
+        )
     return table
 
 

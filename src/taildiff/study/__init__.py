@@ -12,9 +12,9 @@
 
 TYPE_CHECKING = False  # true for type checkers
 if TYPE_CHECKING:
-    from taildiff.study.verbs import new, run, status
+    from taildiff.study.verbs import new, report, run, status
 
-__all__ = ["new", "run", "status"]
+__all__ = ["new", "report", "run", "status"]
 
 
 if not TYPE_CHECKING:

@@ -15,20 +15,21 @@ from pydantic import Field
 
 from taildiff.data.latents import LatentStore
 from taildiff.data.store import Store
+from taildiff.device import chosen_device
 from taildiff.io.atomic import write_json
 from taildiff.io.json_files import read_json
 from taildiff.io.lock import waiting
 from taildiff.log import Progress, silent
 from taildiff.spec import Spec, parse
-from taildiff.study.cells import Arm, StudyDir, arms_of
+from taildiff.study.cells import StudyDir, arms_of
 from taildiff.study.file import At, BudgetSpec, Study
 
 
 class ArmCost(Spec):
     """What an arm's steps cost, and how many of them it trains."""
 
-    milliseconds: float | None
-    """Median per step; None where no time had to be measured."""
+    milliseconds: float
+    """Median per step."""
     flop: float
     """Operations per step."""
     images: int
@@ -80,43 +81,33 @@ def measure(
     device: str | None = None,
 ) -> Plan:
     """Measure what each arm's steps cost, dataset by dataset."""
-    from taildiff.training.cost import counted, device_of_training  # torch
+    import torch
+
+    from taildiff.training.cost import counted, in_turns
     from taildiff.training.environment import machine
 
-    where = device_of_training(device)
+    on = torch.device(chosen_device(device))
     arms: dict[str, ArmCost] = {}
     for dataset in study.spec.datasets:
         store, own = stores[dataset.name], [arm for arm in arms_of(study) if arm.dataset == dataset]
-        times = _times(study.spec.budget, own, store, rounds, progress, device)
+        times = in_turns({arm.key: arm.spec(store) for arm in own}, store, rounds, progress, device)
         steps = steps_of(study.spec.budget, [arm.key for arm in own], times)
         for arm in own:
             spec = arm.spec(store)
-            seconds = median(own_times[arm.key] for own_times in times) if times else None
+            seconds = median(own_times[arm.key] for own_times in times)
             arms[arm.key] = ArmCost(
-                milliseconds=None if seconds is None else round(1000 * seconds, 2),
-                flop=float(counted(spec, store.facts, spec.batch_size, where)),
+                milliseconds=round(1000 * seconds, 2),
+                flop=float(counted(spec, store.facts, spec.batch_size, on)),
                 images=spec.batch_size,
                 steps=steps[arm.key],
             )
-    return Plan(hash=study.hash, machine=machine(where), arms=arms)
-
-
-def _times(
-    budget: BudgetSpec, arms: list[Arm], store: Store | LatentStore, rounds: int, progress: Progress, device: str | None
-) -> list[dict[str, float]]:
-    """Seconds per step by round; none where a number of steps is all that is equal."""
-    if budget.seconds is None and budget.equal == ("steps",):
-        return []
-    from taildiff.training.cost import in_turns
-
-    return in_turns({arm.key: arm.spec(store) for arm in arms}, store, rounds, progress, device)
+    return Plan(hash=study.hash, machine=machine(on), arms=arms)
 
 
 def steps_of(budget: BudgetSpec, arms: list[str], times: list[dict[str, float]]) -> dict[str, dict[At, int]]:
     """Steps of each arm at equal time and at equal steps, given seconds per step by round; the first arm leads."""
     first = arms[0]
-    if not times:
-        assert budget.steps is not None
+    if budget.steps is not None and budget.equal == ("steps",):
         return {arm: {"steps": budget.steps} for arm in arms}
     leading = budget.steps or (budget.seconds or 0.0) / median(own[first] for own in times)
     ratio = {arm: median(own[first] / own[arm] for own in times) for arm in arms}

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from taildiff.api.training import Data, data_of, starting_spec, with_changes
-from taildiff.data.latents import LatentStore
+from taildiff.api.training import data_of, starting_spec, with_changes
+from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.store import Store
 from taildiff.errors import InputError, RunError, SpecError
 from taildiff.evaluation.table import Table
 from taildiff.io.json_files import read_json
+from taildiff.recipes import FOR_DATA
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import EvalSpec, IntervalSpec, RunSpec
-from taildiff.study.file import DatasetSpec, MethodSpec, Study
+from taildiff.study.file import Changes, DatasetSpec, MethodSpec, Study
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,10 @@ class Arm:
     def spec(self, store: Store | LatentStore | None) -> RunSpec:
         """The run without seed and steps, under a constant learning rate; `SpecError` names dataset and setting."""
         try:
-            spec = with_changes(starting_spec(self.dataset.recipe, store and store.facts), self.dataset.changes)
+            spec = with_changes(starting_spec(self.dataset.recipe, store and store.facts), given(self.dataset.changes))
             spec = starting_spec(spec, method=self.method.base)
-            spec = with_changes(with_changes(spec, self.method.changes), self.method.settings[self.setting])
+            for changes in (self.method.changes, self.method.settings[self.setting]):
+                spec = with_changes(spec, given(changes))
         except SpecError as error:
             raise SpecError(f"{self.key}: {error}") from None
         constant = spec.optimizer.model_copy(update={"schedule": "constant"})
@@ -122,6 +124,14 @@ class Cell:
         return self.arm.spec(store).model_copy(update={"seed": self.seed, "steps": steps, "every": every})
 
 
+def given(changes: Changes) -> Changes:
+    """The changes with None for "None", which TOML has not."""
+    return {
+        name: given(value) if isinstance(value, dict) else None if value == "None" else value
+        for name, value in changes.items()
+    }
+
+
 def arms_of(study: Study) -> list[Arm]:
     """All arms, dataset by dataset, in the order of the file."""
     return [
@@ -149,24 +159,23 @@ def stores_of(study: Study) -> dict[str, Store | LatentStore]:
 
 
 def _store_of(study: Study, dataset: DatasetSpec) -> Store | LatentStore:
-    data: Data | None = dataset.data
     try:
-        if data is None:
-            return data_of(with_changes(starting_spec(dataset.recipe), dataset.changes), None, study.folder / "cells")
-        from taildiff.data.latents import open_data
-
-        store = open_data(Path(data))
-        return data_of(with_changes(starting_spec(dataset.recipe, store.facts), dataset.changes), store, study.folder)
+        store = open_data(dataset.data) if dataset.data else None
+        recipe = starting_spec(dataset.recipe, store and store.facts)
+        return data_of(with_changes(recipe, given(dataset.changes)), store, study.folder / "cells")
     except InputError as error:
         raise type(error)(f"{study.path}, dataset {dataset.name}: {error}") from None
 
 
 def check(study: Study, stores: Mapping[str, Store | LatentStore]) -> None:
-    """`InputError` for a setting that is wrong or does not fit its data, before anything runs."""
-    for method in study.spec.methods:
-        for dataset in study.spec.datasets:
-            for setting in range(len(method.settings)):
-                Arm(dataset, method, setting).spec(stores.get(dataset.name))
+    """`InputError` for a setting that is wrong or does not fit its data, before anything runs.
+
+    Without its data, an auto recipe is not checked.
+    """
+    for arm in arms_of(study):
+        store = stores.get(arm.dataset.name)
+        if store is not None or arm.dataset.recipe not in FOR_DATA:
+            arm.spec(store)
 
 
 def search_spec(study: Study, spec: RunSpec) -> EvalSpec:
@@ -175,7 +184,7 @@ def search_spec(study: Study, spec: RunSpec) -> EvalSpec:
     A run that never trained its null label has no guidance but 1.
     """
     guidance = study.spec.evaluation.guidance if spec.objective.trains_null else (1.0,)
-    return _evaluation(study, study.spec.seeds.choose, guidance)
+    return _evaluation(study, study.spec.seeds.choose, guidance).model_copy(update={"intervals": "none"})
 
 
 def report_spec(study: Study, guidance: float) -> EvalSpec:

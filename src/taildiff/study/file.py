@@ -30,7 +30,7 @@ FEWEST_SEEDS = 3
 OWN = ("seed", "steps", "optimizer.schedule", "every.save", "every.keep")
 """Fields of a run that the study sets itself."""
 Changes = dict[str, Any]
-"""Fields of a run by name, nested or dotted, as `taildiff.train(changes=…)` takes them."""
+"""Fields of a run by name, nested or dotted, as `taildiff.train(changes=…)` takes them; "None" is None."""
 
 
 class SeedsSpec(Spec):

@@ -5,14 +5,14 @@ training step per image and pass, as the backward pass takes about twice the for
 Computing metrics comes on top.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from taildiff.data.latents import LatentStore
 from taildiff.data.store import Store
 from taildiff.spec import EvalSpec
-from taildiff.study.budget import ArmCost
-from taildiff.study.cells import cells_of
+from taildiff.study.budget import Plan
+from taildiff.study.cells import Cell, cells_of
 from taildiff.study.choose import Progressed
 from taildiff.study.file import Study
 
@@ -49,24 +49,33 @@ def predict(progressed: Progressed, stores: Mapping[str, Store | LatentStore]) -
     for cell, missing in left:
         cost = progressed.plan.arms[cell.arm.key]
         done = max(cell.run.checkpoint_steps(), default=0)
-        training += max(0, cost.last - done) * seconds_per_step(cost, progressed.study)
-        classes = stores[cell.arm.dataset.name].facts.classes
+        training += max(0, cost.last - done) * cost.milliseconds / 1000
+        classes = _classes(cell, cells, stores)
         searches = sum(each.kind == "search" for each in missing)
         of_search, of_report = evaluation_passes(progressed.study.spec.evaluation, classes)
         passes = searches * of_search + len(progressed.ats(cell)) * of_report / len(cell.arm.method.settings)
-        sampling += passes * seconds_per_step(cost, progressed.study) / cost.images / 3
+        sampling += passes * _forward(progressed.plan, cell) / 3
     return Prediction(len(left), training / 3600, sampling / 3600)
+
+
+def _forward(plan: Plan, cell: Cell) -> float:
+    """Seconds of a training step per image on this dataset, of the cheapest arm, which is that of one view."""
+    costs = [cost for key, cost in plan.arms.items() if key.startswith(f"{cell.arm.dataset.name}/")]
+    return min(cost.milliseconds / 1000 / cost.images for cost in costs)
+
+
+def _classes(cell: Cell, cells: Sequence[Cell], stores: Mapping[str, Store | LatentStore]) -> int:
+    """Of the dataset; of its runs where the data are elsewhere, and 0 without any."""
+    if store := stores.get(cell.arm.dataset.name):
+        return store.facts.classes
+    runs = (each.run for each in cells if each.arm.dataset == cell.arm.dataset)
+    return next((run.info().facts.classes for run in runs if run.exists()), 0)
 
 
 def before(study: Study) -> Prediction:
     """From the budget alone, where the data are not there yet."""
     cells = len(study.spec.datasets) * len(study.spec.seeds.training) * sum(len(m.settings) for m in study.spec.methods)
     return Prediction(cells, cells * (study.spec.budget.seconds or 0.0) / 3600, None)
-
-
-def seconds_per_step(cost: ArmCost, study: Study) -> float:
-    """Measured; where only steps count, 0."""
-    return (cost.milliseconds or 0.0) / 1000
 
 
 def evaluation_passes(spec: EvalSpec, classes: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""`taildiff.study.new`, `run` and `status`."""
+"""`taildiff.study.new`, `run`, `status` and `report`."""
 
 import os
 from collections.abc import Sequence
@@ -7,8 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from taildiff.api.progress import reporting
+from taildiff.comparison.select import Guidance, Selection
+from taildiff.comparison.table import ComparisonTable
 from taildiff.device import chosen_device
-from taildiff.errors import DataError, InputError
+from taildiff.errors import DataError, InputError, RunError
 from taildiff.io.atomic import write_atomic
 from taildiff.io.paths import output_path, text_path
 from taildiff.log import Progress, log
@@ -17,7 +19,10 @@ from taildiff.study.cells import StudyDir, cells_of, check, stores_of
 from taildiff.study.choose import Progressed, holder
 from taildiff.study.file import Study
 from taildiff.study.predict import Prediction, before, predict
-from taildiff.study.work import check_same, start, work
+from taildiff.study.results import collect, comparison, to_csv
+from taildiff.study.statistics import aggregates
+from taildiff.study.tables import tables_of
+from taildiff.study.work import How, check_same, start, work
 
 AnyPath = str | os.PathLike[str]
 QUICK_ROUNDS = 2
@@ -106,7 +111,7 @@ def run(
     with reporting(progress) as report:
         progressed = Progressed(study, folder, plan_of(study, folder, stores, report, device))
         log.info(f"{study.title} ({study.short_hash}): {predict(progressed, stores).text}")
-        work(progressed, stores, report, [*command], retry_failed, device)
+        work(progressed, stores, How(report, tuple(command), device), retry_failed)
     return _status(progressed, predict(progressed, stores))
 
 
@@ -133,7 +138,11 @@ def status(path: AnyPath, out: AnyPath | None = None) -> Status:
     if plan is None:
         return _status(Progressed(study, folder, Plan(hash=study.hash, arms={})), before(study))
     progressed = Progressed(study, folder, plan)
-    return _status(progressed, predict(progressed, stores_of(study)))
+    try:
+        stores = stores_of(study)
+    except DataError:  # the results may be read where the data are not
+        stores = {}
+    return _status(progressed, predict(progressed, stores))
 
 
 def _opened(path: AnyPath, out: AnyPath | None) -> tuple[Study, StudyDir]:
@@ -153,3 +162,62 @@ def _status(progressed: Progressed, prediction: Prediction) -> Status:
     return Status(
         study.title, study.short_hash, progressed.folder.root, tuple(lines), plan if plan.arms else None, prediction
     )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `report` wrote."""
+
+    page: Path
+    files: tuple[Path, ...]
+    """Tables and figures beside the page."""
+    tables: tuple[ComparisonTable, ...]
+    """Of each dataset at equal time and equal steps, the one of the verdict first."""
+
+
+def report(
+    path: AnyPath,
+    out: AnyPath | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    guidance: Guidance = "best",
+) -> Report:
+    """Write the results of a study as far as it is: one page, raw rows, tables and figures; needs no images or weights.
+
+    The folder gets report.html, cells.csv (one row per number of each cell), and for each dataset at equal time and
+    steps table-….tex, .md and .csv, besides the figures as .svg.
+
+    Args:
+        path: the study's file.
+        out: the folder, if it was given to `run`.
+        metrics: of the tables; default: those of the primary family in LaTeX, all in the others.
+        groups: of the tables: all, head, body, tail, many, medium, few, class.
+        guidance: `best`, the chosen one, or a value of the sweep, whose numbers are of sampling seed A.
+
+    Raises:
+        TaildiffError: for a study that was not started, or a metric, group or guidance that it has not.
+    """
+    from taildiff.reporting.svg_file import to_svg_file  # matplotlib
+    from taildiff.study.figures import charts_of
+    from taildiff.study.page import render
+
+    selection = Selection.of(metrics, groups, "best" if guidance == "best" else None)
+    study, folder = _opened(path, out)
+    check_same(study, folder)
+    if (plan := read_plan(folder)) is None:
+        raise RunError(f"{folder.root} has no results yet: taildiff study run {path}")
+    progressed = Progressed(study, folder, plan)
+    blocks = collect(progressed)
+    charts = charts_of(blocks)
+    compared = [(block, comparison(block)) for block in blocks]
+    primary = [block.measured() for block in blocks if block.primary]
+    text = render(progressed, compared, charts, aggregates(primary))
+    shown = compared if guidance == "best" else [(block, comparison(block, guidance)) for block in blocks]
+    contents = {"cells.csv": to_csv(blocks)} | {f"{chart.key}.svg": to_svg_file([chart]) for chart in charts}
+    for block, table in shown:
+        contents |= tables_of(f"table-{block.dataset}-{block.at}", table, selection)
+    for name, content in {"report.html": text, **contents}.items():
+        write_atomic(folder.root / name, content.encode())
+    written = tuple(folder.root / name for name in contents)
+    return Report(folder.root / "report.html", written, tuple(table for _, table in shown))

@@ -8,6 +8,7 @@ sampled images, and the same call resumes.
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -20,13 +21,23 @@ from taildiff.io.atomic import write_atomic, write_json
 from taildiff.io.json_files import read_json
 from taildiff.io.lock import BusyError, locked
 from taildiff.io.staging import lock_of
-from taildiff.log import Progress, log
+from taildiff.log import Progress, Stage, log, silent
 from taildiff.study.cells import Cell, StudyDir, cells_of, report_spec, search_spec
 from taildiff.study.choose import Missing, Progressed
 from taildiff.study.file import Study
 
 POLL_SECONDS = 5.0
 Stores = Mapping[str, Store | LatentStore]
+
+
+@dataclass(frozen=True)
+class How:
+    """How cells are trained and evaluated."""
+
+    progress: Progress = silent
+    command: tuple[str, ...] = ()
+    """Recorded in each run's run.json."""
+    device: str | None = None
 
 
 def start(study: Study, folder: StudyDir, stores: Stores) -> None:
@@ -60,15 +71,8 @@ def _data_hash(store: Store | LatentStore) -> str:
     return store.info.hash if isinstance(store, LatentStore) else store.meta.hash
 
 
-def work(
-    progressed: Progressed,
-    stores: Stores,
-    progress: Progress,
-    command: list[str],
-    retry: bool = False,
-    device: str | None = None,
-) -> None:
-    """Train and evaluate every cell that is not complete and not failed, on a device by name or the best one."""
+def work(progressed: Progressed, stores: Stores, how: How, retry: bool = False) -> None:
+    """Train and evaluate every cell that is not complete and not failed."""
     cells = cells_of(progressed.study, progressed.folder)
     if retry:
         for cell in cells:
@@ -79,7 +83,7 @@ def work(
         left = [cell for cell in cells if not cell.failed and progressed.missing(cell, choices)]
         if not left:
             return
-        if any(_attempt(progressed, cell, stores, progress, command, device) for cell in left):
+        if any(_attempt(progressed, cell, stores, how) for cell in left):
             waited = False
             continue
         if not waited:
@@ -88,9 +92,7 @@ def work(
         time.sleep(POLL_SECONDS)
 
 
-def _attempt(
-    progressed: Progressed, cell: Cell, stores: Stores, progress: Progress, command: list[str], device: str | None
-) -> bool:
+def _attempt(progressed: Progressed, cell: Cell, stores: Stores, how: How) -> bool:
     """Do what a cell lacks, unless another process does or has to do something first; whether anything was done."""
     try:
         with locked(lock_of(cell.root), BusyError):
@@ -98,7 +100,7 @@ def _attempt(
             possible = [each for each in missing if each.kind == "search" or each.choice]
             for each in possible:
                 try:
-                    _do(progressed, cell, each, stores, progress, command, device)
+                    _do(progressed, cell, each, stores, how)
                 except (NonFiniteError, RunError) as error:
                     _record_failure(progressed, cell, each, error)
                     break
@@ -109,26 +111,20 @@ def _attempt(
         return False
 
 
-def _do(
-    progressed: Progressed,
-    cell: Cell,
-    missing: Missing,
-    stores: Stores,
-    progress: Progress,
-    command: list[str],
-    device: str | None,
-) -> None:
+def _do(progressed: Progressed, cell: Cell, missing: Missing, stores: Stores, how: How) -> None:
     """Train as far as an evaluation needs, and evaluate."""
-    step, progress = progressed.step(cell, missing.at), _named(progress, cell)
+    step, progress = progressed.step(cell, missing.at), _named(how.progress, cell)
     if missing.choice is not None:
         spec = report_spec(progressed.study, missing.choice.guidance)
     else:
         if step not in cell.run.weight_steps():
             store = stores[cell.arm.dataset.name]
             run = cell.spec(store, progressed.plan.arms[cell.arm.key].last)
-            train(run, out=cell.root, data=store, stop_at=step, device=device, progress=progress, command=command)
+            train(
+                run, out=cell.root, data=store, stop_at=step, device=how.device, progress=progress, command=how.command
+            )
         spec = search_spec(progressed.study, cell.run.info().spec)
-    evaluate(cell.root, spec=spec, step=step, device=device, progress=progress)
+    evaluate(cell.root, spec=spec, step=step, device=how.device, progress=progress)
 
 
 def _record_failure(progressed: Progressed, cell: Cell, missing: Missing, error: Exception) -> None:
@@ -152,4 +148,4 @@ def _named(progress: Progress, cell: Cell) -> Progress:
 
 
 def _prefixed(progress: Progress, name: str, stage: str, done: int, total: int, /) -> None:
-    progress(f"{name}: {stage}", done, total)
+    progress(Stage(f"{name}: {stage}", getattr(stage, "note", "")), done, total)

@@ -55,11 +55,6 @@ def in_turns(
     return measured
 
 
-def device_of_training(device: str | None = None) -> torch.device:
-    """The device that a run of one process trains on, by name or the best one."""
-    return Engine(device=device).device
-
-
 def _timed(t: Training, step: int) -> float:
     batch = t.batches.read(step)
     _wait(t)
