@@ -16,8 +16,8 @@ import numpy as np
 
 from taildiff.data.encode import Moments, encode
 from taildiff.data.store import SourceMeta, Store, StoreWriter
+from taildiff.device import chosen_device
 from taildiff.models.codec import load_vae
-from taildiff.sampling.generate import best_device
 from taildiff.spec import CodecFacts
 
 SIZE = 256
@@ -44,7 +44,7 @@ def encoder(folder: Path, real: bool) -> tuple[CodecFacts, Moments]:
     network: Any = AutoencoderKL  # its annotations are narrower than what it accepts
     down, up = ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4
     network(3, 3, down, up, (128, 256, 512, 512), layers_per_block=2).save_pretrained(folder / "vae")
-    vae = load_vae(str(folder / "vae"), (SIZE, SIZE), best_device())
+    vae = load_vae(str(folder / "vae"), (SIZE, SIZE), chosen_device())
     vae.moments(np.zeros((16, SIZE, SIZE, 3), np.uint8))  # the first batch loads kernels
     return vae.facts, vae.moments
 
@@ -64,7 +64,7 @@ def main() -> None:
         latents = encode(store, folder / "latents", codec, moments)
         seconds = time.perf_counter() - start
         size = latents.info.moments_bytes
-        print(f"device            {best_device() if options.vae else 'no VAE'}")
+        print(f"device            {chosen_device() if options.vae else 'no VAE'}")
         print(f"images and mirrors {options.images:,} in {seconds:.1f} s, {options.images / seconds:.1f} images/s")
         print(f"moments.npy       {size / 1e6:.1f} MB, {size / options.images:,.0f} bytes per image")
 

@@ -4,7 +4,7 @@
 
 The data are N(0, variance) and the network is their exact denoiser, so 1 is right and anything else is the sampler's
 own error; nothing is drawn. Small variances stand for what varies little: fine detail, or the images of a class that
-are much alike. `*` marks the default spacing. The defaults take about ten seconds.
+are much alike. `*` marks the sampler's default spacing.
 """
 
 import argparse
@@ -19,11 +19,17 @@ from taildiff.testing import gaussian_spread
 
 SAMPLERS = {
     "heun": {"sampler": "heun"},
+    "dpm2m": {"sampler": "dpm2m"},
+    "dpm2m-sde": {"sampler": "dpm2m-sde"},
+    "flow-sde": {"sampler": "flow-sde"},
     "ddim": {"sampler": "ddim"},
     "ancestral": {"sampler": "ancestral"},
     "ancestral fixedlarge": {"sampler": "ancestral", "variance": "fixedlarge"},
 }
-SPACINGS = [*({"spacing": name} for name in get_args(SpacingName)), {"spacing": "power", "exponent": 3.0}]
+SPACINGS = [
+    *({"spacing": name} for name in get_args(SpacingName) if name != "auto"),
+    {"spacing": "power", "exponent": 3.0},
+]
 
 
 def rows(steps: int, variances: list[float]) -> list[list[str]]:
@@ -37,7 +43,7 @@ def rows(steps: int, variances: list[float]) -> list[list[str]]:
                     shares = [f"{gaussian_spread(sampling, process, variance):.3f}" for variance in variances]
                 except (InputError, ValueError):  # grid on a flow, or with fixedlarge
                     continue
-                default = "*" if sampling.spacing_title == SamplingSpec().spacing_title else ""
+                default = "*" if sampling.spacing_title == SamplingSpec.model_validate(sampler).spacing_title else ""
                 found.append([process.kind, title, sampling.spacing_title + default, *shares])
     return found
 

@@ -206,6 +206,14 @@ class ChangesItsState(TwoStep):
         return x, state
 
 
+class StateOfTheBatch(TwoStep):
+    """Its history has the images of a batch in the last dimension."""
+
+    def step(self, x, s, s_next, predict, noise, state=None):
+        x, now = super().step(x, s, s_next, predict, noise, None if state is None else state.movedim(-1, 0))
+        return x, now.movedim(0, -1)
+
+
 class InPlace(DDIM):
     def step(self, x, s, s_next, predict, noise, state=None):
         return x.copy_(super().step(x, s, s_next, predict, noise)[0]), None
@@ -241,6 +249,7 @@ def test_a_sampler_with_a_history_passes():
     [
         (Hidden, "the same step gives other images the second time: .*as `state`"),
         (ChangesItsState, "change no state in place"),
+        (StateOfTheBatch, "with some images of a batch and their part of the state"),
         (InPlace, "changes x in place"),
         (OwnNoise, "draw noise from `noise` only"),
         (TooFar, r"deviation 0.3 have mean 0\.\d+ and deviation"),

@@ -12,6 +12,7 @@ from taildiff.diffusion.samplers.ancestral import Ancestral
 from taildiff.diffusion.samplers.base import Sampler
 from taildiff.diffusion.samplers.ddim import DDIM
 from taildiff.diffusion.samplers.heun import Heun
+from taildiff.diffusion.samplers.multistep import Multistep
 from taildiff.errors import SpecError
 from taildiff.models.denoiser import Denoiser
 from taildiff.models.sit import SiT
@@ -202,6 +203,12 @@ def sampler(spec: SamplingSpec, process: Process) -> Sampler:
             return Ancestral(process, spec.variance)
         case "ddim" | "euler":  # the same step (see diffusion/samplers/ddim.py)
             return DDIM(process)
+        case "dpm2m":
+            return Multistep(process)
+        case "dpm2m-sde":
+            return Multistep(process, "process")
+        case "flow-sde":
+            return Multistep(process, "sigma")
         case "heun":
             return Heun(process)
         case _:
@@ -221,6 +228,8 @@ def times(spec: SamplingSpec, process: Process) -> Times:
             return spacing.logsnr(process, spec.steps)
         case "grid":
             return spacing.grid(process, spec.steps)
+        case "auto":
+            raise AssertionError("SamplingSpec replaces auto by the spacing of its sampler")
         case _:
             assert_never(spec.spacing)
 

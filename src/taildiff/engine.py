@@ -5,12 +5,14 @@ precision, because its mixed precision would round every input, noise levels too
 network under autocast.
 """
 
+import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,9 +28,14 @@ from taildiff.spec import RunSpec
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+T = TypeVar("T")
+TRAINING_MEMORY = (
+    "--accumulate 4, --precision bf16-mixed, --model.checkpointing (SiT), a smaller --batch-size or more --devices"
+)
+
 
 class Engine:
-    """The process and its device, among all of a training."""
+    """The process and its device, among all that work together."""
 
     def __init__(self, devices: int = 1, nodes: int = 1, device: str | None = None):
         """Start the other processes, or connect to those that a launcher started.
@@ -47,6 +54,7 @@ class Engine:
             )
         if accelerator == "cpu":
             keep_freed_memory()
+        self._answers = 0
         self._fabric = None if devices * nodes == 1 and launcher() is None else _launched(accelerator, devices, nodes)
         self.device = torch.device(accelerator) if self._fabric is None else self._fabric.device
         """The device of this process."""
@@ -68,7 +76,7 @@ class Engine:
 
         Each of the `parts` micro-batches is a range of the global batch, whatever the number of processes.
         """
-        world, rank = self._world_size, self.rank
+        world, rank = self.processes, self.rank
         size = batch_size // (world * parts)
         return tuple(slice(first * size, (first + 1) * size) for first in range(rank, world * parts, world))
 
@@ -78,7 +86,8 @@ class Engine:
         return 0 if self._fabric is None else self._fabric.global_rank
 
     @property
-    def _world_size(self) -> int:
+    def processes(self) -> int:
+        """On all nodes."""
         return 1 if self._fabric is None else self._fabric.world_size
 
     def resolved(self, spec: RunSpec) -> RunSpec:
@@ -111,7 +120,7 @@ class Engine:
 
     def max(self, value: float) -> float:
         """The largest value of all processes, the same in each; NaN is not allowed."""
-        if self._fabric is None or self._world_size == 1:
+        if self._fabric is None or self.processes == 1:
             return value
         largest = self._fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=self.device), reduce_op="max")
         assert isinstance(largest, Tensor)
@@ -128,30 +137,54 @@ class Engine:
         if self.any(failure is not None):
             raise failure or OtherRankError("rank zero failed and reports why")
 
+    def from_rank_zero(self, compute: Callable[[], T]) -> T:
+        """What rank zero computes, JSON values, in every process; the others wait, however long it takes.
+
+        They wait for the store through which the processes met, because operations of the process group time out.
+        """
+        if self._fabric is None or self.processes == 1:
+            return compute()
+        store, key = dist.distributed_c10d._get_default_store(), f"taildiff: answer {self._answers}"
+        self._answers += 1
+        if self.is_rank_zero:
+            value = compute()
+            store.set(key, json.dumps(value))
+            return value
+        store.wait([key], timedelta(days=365))
+        return json.loads(store.get(key))
+
+    def gathered(self, rows: Tensor) -> list[Tensor]:
+        """Tensors of one shape, from every process in order, on the CPU."""
+        if self._fabric is None or self.processes == 1:
+            return [rows.cpu()]
+        parts = self._fabric.all_gather(rows.to(self.device))
+        assert isinstance(parts, Tensor)
+        return list(parts.cpu())
+
     @contextmanager
-    def report_once(self) -> Iterator[None]:
-        """Report an error once: the first failing rank raises it, the others raise `OtherRankError`."""
+    def report_once(self, work: str = "training", advice: str = TRAINING_MEMORY) -> Iterator[None]:
+        """Report an error once: the first failing rank raises it, the others raise `OtherRankError`.
+
+        `work` and `advice`, against too little memory, are for the messages.
+        """
         try:
             yield
         except OtherRankError:
             raise
         except (OSError, TaildiffError, torch.OutOfMemoryError) as error:
-            if self._world_size > 1 and not _is_first_to_fail():
+            if self.processes > 1 and not _is_first_to_fail():
                 raise OtherRankError(str(error)) from error
             if not isinstance(error, torch.OutOfMemoryError):
                 raise
-            raise RunError(
-                f"out of memory on {self.device}; try --accumulate 4, --precision bf16-mixed, --model.checkpointing "
-                "(SiT), a smaller --batch-size or more --devices"
-            ) from error
+            raise RunError(f"out of memory on {self.device}; try {advice}") from error
         except RuntimeError as error:
             if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
                 raise
             if not _is_first_to_fail():
                 raise OtherRankError("another rank failed and reports why") from error
             raise RunError(
-                "another process of this training ended without an error message (killed, or out of memory): check "
-                "that node, then rerun the same command to resume from the newest checkpoint"
+                f"another process of this {work} ended without an error message (killed, or out of memory): check "
+                "that node, then rerun the same command to resume"
             ) from error
 
     def barrier(self) -> None:
@@ -161,7 +194,7 @@ class Engine:
 
     def shutdown(self) -> None:
         """Shut down the process group; a process that exits with an open connection may be aborted by its threads."""
-        if self._world_size > 1:
+        if self.processes > 1:
             self.barrier()
             dist.destroy_process_group()
 

@@ -9,7 +9,7 @@ from taildiff.spec import DDPMSpec, FlowSpec, SamplingSpec
 from taildiff.testing import gaussian_spread
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sampling.md").read_text(encoding="utf-8")
-ROW = re.compile(r"^\| (ddpm|flow) \| (\w+)(?: (fixedlarge))? \| (\w+)(?: (\d))?\*? \| (.*) \|$")
+ROW = re.compile(r"^\| (ddpm|flow) \| ([\w-]+)(?: (fixedlarge))? \| (\w+)(?: (\d))?\*? \| (.*) \|$")
 VARIANCES = 0.3, 0.1, 0.03, 0.01, 0.003
 
 
@@ -27,7 +27,7 @@ def computed(row: re.Match[str], steps: int) -> list[str]:
 def test_the_tables_are_what_is_computed(steps: int):
     first, last = PAGE.split("and with 100")
     rows = [match for line in (last if steps == 100 else first).splitlines() if (match := ROW.match(line))]
-    assert len(rows) == {20: 29, 100: 18}[steps]
+    assert len(rows) == {20: 47, 100: 18}[steps]
     for row in rows:
         assert computed(row, steps) == row[6].split(" | "), row[0]
 
@@ -44,8 +44,16 @@ def test_the_share_of_all_timesteps_is_stated():
     assert f"keeps {share:.3f} at a variance of 0.003 even with all 1,000 timesteps" in PAGE
 
 
+def test_the_range_of_the_multistep_samplers_is_stated():
+    low, high = re.search(r"between (\S+) and (\S+)\s+at their default", PAGE).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    specs = [SamplingSpec(sampler=name) for name in ("dpm2m", "dpm2m-sde", "flow-sde")]
+    shares = [gaussian_spread(s, path, v) for s in specs for path in (DDPMSpec(), FlowSpec()) for v in VARIANCES]
+    assert (f"{min(shares):.3f}", f"{max(shares):.3f}") == (low, high)
+
+
 def test_every_option_is_there():
-    rows = dict(re.findall(r"^\| `--(?:no-)?(\w+)` \| `?([^ `|]+)`? \|", PAGE, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `--(?:no-)?([\w-]+)` \| `?([^ `|]+)`? \|", PAGE, re.MULTILINE))
     own = {name: info.default for name, info in SamplingSpec.model_fields.items() if name not in ("seed", "weights")}
-    assert set(rows) == set(own)
-    assert {name: str(default).removesuffix(".0") for name, default in own.items()} | {"clip": "off"} == rows
+    shown = {None: "none", (): "none", False: "off"}
+    expected = {name: shown.get(default, str(default).removesuffix(".0")) for name, default in own.items()}
+    assert {name.replace("-", "_"): default for name, default in rows.items()} == expected | {"clip": "off"}

@@ -89,6 +89,7 @@ def evaluate(
     vae: str | None = None,
     model: Mapping[str, Any] | None = None,
     device: str | None = None,
+    devices: int = 1,
     progress: bool | Progress = False,
     **fields: Unpack[EvaluationFields],
 ) -> Evaluation:
@@ -107,6 +108,7 @@ def evaluate(
         vae: where the VAE of a run on latents is now, if it moved.
         model: what a file of parameters does not tell, as in `load`.
         device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
+        devices: for a run: GPUs, or processes on a CPU, that sample together; the images are those of one.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **fields: fields of `EvalSpec` and of its `SamplingSpec`: guidance, metrics, features, per_class, seeds, …
 
@@ -127,4 +129,4 @@ def evaluate(
         hints=model,
     )
     with reporting(progress) as report:
-        return Evaluation.read(wanted.run(report, device).root)
+        return Evaluation.read(wanted.run(report, device, devices).root)

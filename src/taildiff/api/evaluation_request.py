@@ -23,6 +23,7 @@ from taildiff.run.exported import ExportDir
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.run.null_label import UNTRAINED, check_guidance, has_null
 from taildiff.sampling.folders import folder_names
+from taildiff.sampling.team import working_together
 from taildiff.spec import EvalSpec, parse
 from taildiff.spec.metrics import requested
 
@@ -57,10 +58,16 @@ class Request:
         """Whether the source is images instead of a run."""
         return self.model is None and is_images(self.source)
 
-    def run(self, progress: Progress = silent, device: str | None = None) -> EvalDir:
-        """Evaluate on a device by name, or the best one; the folder of the finished evaluation."""
-        chosen = chosen_device(device)
-        return _evaluate_images(self, progress, chosen) if self.of_images else _evaluate_run(self, progress, chosen)
+    def run(self, progress: Progress = silent, device: str | None = None, devices: int = 1) -> EvalDir:
+        """Evaluate on a device by name, or the best one; the folder of the finished evaluation.
+
+        `devices`: processes that sample a run together.
+        """
+        if not self.of_images:
+            return _evaluate_run(self, progress, device, devices)
+        if devices != 1:
+            raise SpecError("--devices does not apply to images from elsewhere; remove it")
+        return _evaluate_images(self, progress, chosen_device(device))
 
     def reference_of_run(self, progress: Progress = silent) -> Store:
         """The store that a run is compared with."""
@@ -108,7 +115,7 @@ def request(
     full = _spec(spec, {**fields, "reference": reference})
     if not images:
         trained = has_null(RunDir(source)) if model is None else model.null_trained and model.conditional
-        full = _guided(full, fields, spec, trained, source)
+        full = _guided(full, fields, spec, trained or full.sampling.autoguide is not None, source)
     if images and spec is None:
         full = full.model_copy(update={"per_class": fields.get("per_class") or 0})
     return Request(source, full, data, step, trained_on, out, vae, model)
@@ -144,7 +151,8 @@ def _spec(spec: EvalSpec | None, fields: EvaluationFields) -> EvalSpec:
         values["metrics"] = chosen_metrics(values["metrics"])
     base = spec or EvalSpec()
     sampling = {name: values.pop(name) for name in SamplingFields.__annotations__ if name in values}
-    return parse(EvalSpec, base.model_dump() | values | {"sampling": base.sampling.model_dump() | sampling})
+    kept = base.sampling.model_dump(exclude_unset=True)  # another sampler may bring another spacing
+    return parse(EvalSpec, base.model_dump() | values | {"sampling": kept | sampling})
 
 
 def chosen_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -161,12 +169,16 @@ def evaluations_of(source: Path) -> Path:
     return path.with_name(f"{path.name}-evals")
 
 
-def _evaluate_run(request: Request, progress: Progress, device: str) -> EvalDir:
+def _evaluate_run(request: Request, progress: Progress, device: str | None, devices: int) -> EvalDir:
     store = request.reference_of_run(progress)
-    from taildiff.evaluation.evaluate import evaluate  # torch
-
     run = RunDir(request.source) if request.model is None else _as_run(request, request.model, store)
-    return evaluate(run, store, request.spec, progress, device, request.step, request.vae)
+    with working_together(devices, device, "evaluation") as team:
+        from taildiff.evaluation.evaluate import evaluate  # torch
+
+        report = progress if team.is_rank_zero else silent
+        folder = evaluate(run, store, request.spec, report, team.device, request.step, request.vae, team.engine)
+        team.finish()
+        return folder
 
 
 def _store_of_model(model: "Foreign") -> Store:

@@ -78,9 +78,12 @@ def export_request(
         raise SpecError(unknown("format", to, FORMATS))
     given: dict[str, Any] = dict(fields)
     sampling = parse(SamplingSpec, {name: given.pop(name) for name in SamplingFields.__annotations__ if name in given})
+    if sampling.extras:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sampling.extras)
+        raise SpecError(f"exported pipelines sample without {names}; remove it, and use it with taildiff sample")
     card = Card(**{name: given.pop(name) for name in ("name", "license", "data_license") if name in given})
     source, place = RunDir(Path(run)), output_path(out)
-    guidance = chosen_guidance(RunSource(source), given.pop("guidance", None)).value
+    guidance = chosen_guidance(RunSource(source), given.pop("guidance", None), sampling).value
     device = chosen_device(given.pop("device", None))
     if given.get("grid", 0) < 0:
         raise SpecError(f"--grid {given['grid']}: give 0 or more images per class")

@@ -1,6 +1,6 @@
 """The fields of a run, a sampling and an evaluation that functions of the front door take by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 
@@ -20,14 +20,21 @@ class RunFields(TypedDict, total=False):
 
 
 class StepFields(TypedDict, total=False):
-    """The fields of `SamplingSpec` that make the steps from noise to image."""
+    """The fields of `SamplingSpec` that make the steps from noise to image, with a model that is loaded."""
 
-    sampler: Literal["ancestral", "ddim", "euler", "heun"]
+    sampler: Literal["ancestral", "ddim", "dpm2m", "dpm2m-sde", "euler", "flow-sde", "heun"]
     steps: int
-    spacing: Literal["uniform", "power", "karras", "logsnr", "grid"]
+    spacing: Literal["auto", "uniform", "power", "karras", "logsnr", "grid"]
     exponent: float
     rho: float
     variance: Literal["fixedsmall", "fixedlarge"]
+    guidance_interval: tuple[float, float] | None
+    guidance_by_class: Mapping[str, float] | Sequence[tuple[str, float]]
+    guidance_by_group: Mapping[str, float] | Sequence[tuple[str, float]]
+    repel: bool
+    repel_radius: float | None
+    precision: Literal["32-true", "bf16-mixed"]
+    compile: bool
 
 
 class SamplingFields(StepFields, total=False):
@@ -36,6 +43,7 @@ class SamplingFields(StepFields, total=False):
     seed: int
     weights: Literal["ema", "raw"]
     clip: bool
+    autoguide: str | None
 
 
 class ExportFields(SamplingFields, total=False):

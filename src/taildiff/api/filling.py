@@ -184,7 +184,7 @@ def fill_job(
     check_out(place)
     store = store_of(directory) if data is None else Store.open(text_path(data, "--data"))
     spec = parse(SamplingSpec, sampling)
-    chosen = chosen_guidance(RunSource(directory), guidance).value
+    chosen = chosen_guidance(RunSource(directory), guidance, spec).value
     request = FillRequest(amounts, originals, layout, keep_rejected, force, spec, chosen, batch_size)
     return FillJob.of(directory, store, request, place)
 
@@ -203,7 +203,8 @@ def run_job(job: "FillJob", check: bool, vae: str | None, device: str, progress:
     trusted = job.trust(classifier)
     for each in trusted:
         log.info(each.line)
-    model = RunSource(job.run).load(job.request.sampling.weights, device, None, vae)
+    sampling = job.request.sampling
+    model = RunSource(job.run).load(sampling.weights, device, None, vae, sampling.autoguide)
     filters = Filters.of(job.store, job.split.index, classifier, progress, device)
     if not fill_folder(job, model, filters, trusted, progress):
         log.info(f"{job.out} is already filled as asked")

@@ -78,7 +78,7 @@ class Model(TrainedModel):
     ) -> Any:
         """One image per label, in the order given.
 
-        `sampler`, `steps`, `spacing`, `exponent`, `rho` and `variance` default to those of `SamplingSpec`.
+        `sampler`, `steps` and the other fields that make the steps default to those of `SamplingSpec`.
 
         The same (seed, label, rank among the images of that label) gives the same image, whatever else is sampled.
         """

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -20,6 +21,7 @@ from taildiff.io.checksum import json_sha256
 from taildiff.io.paths import output_path
 from taildiff.log import Progress, log
 from taildiff.sampling.folders import FileFormat, check_new, claimed, write_images
+from taildiff.sampling.team import working_together
 from taildiff.spec import SamplingSpec, parse
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def load(
     device: str | None = None,
     vae: str | None = None,
     model: Mapping[str, Any] | None = None,
+    autoguide: str | None = None,
 ) -> "Model":
     """The newest weights of a run, or those of `step`, or a model from elsewhere, ready to sample from.
 
@@ -48,6 +51,7 @@ def load(
         device: `cpu`, `cuda` or `mps`, also `cuda:1`; default: `cuda` where there is one, else `cpu`.
         vae: where the VAE of a run on latents is now, if it moved.
         model: what a file of parameters does not tell: `embed` (sit, dit, repa), `heads`, `frequencies` (128, 127).
+        autoguide: experimental: worse weights that guide these: a step of this run, another run, or a weights file.
 
     Raises:
         RunError: when there is no run, or it has no such weights.
@@ -56,7 +60,7 @@ def load(
     from taildiff.api.model import Model  # torch
 
     source = model_source(run, model, vae)
-    return Model(**vars(source.load(weights, chosen_device(device), step, vae)))
+    return Model(**vars(source.load(weights, chosen_device(device), step, vae, autoguide)))
 
 
 def sample(
@@ -71,6 +75,7 @@ def sample(
     model: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     device: str | None = None,
+    devices: int = 1,
     progress: bool | Progress = False,
     **sampling: Unpack[SamplingFields],
 ) -> Path:
@@ -90,8 +95,10 @@ def sample(
         model: what a file of parameters does not tell, as in `load`.
         batch_size: images sampled together; changes speed and memory only.
         device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
+        devices: GPUs, or processes on a CPU, that share the work; the images are those of one.
         progress: True draws a progress bar, a callback gets (stage, done, total).
-        **sampling: fields of `SamplingSpec`: sampler, steps, spacing, exponent, rho, variance, seed, weights, clip.
+        **sampling: fields of `SamplingSpec`: sampler, steps, spacing, exponent, rho, variance, seed, weights, clip,
+            guidance_interval, guidance_by_class, guidance_by_group, autoguide, repel, repel_radius, precision, compile.
 
     Raises:
         TaildiffError: for an output that exists, a class, setting or device that does not, a run without weights, or
@@ -99,21 +106,29 @@ def sample(
     """
     spec, place, source = parse(SamplingSpec, sampling), output_path(out), model_source(run, model, vae)
     labels = requested_labels(source.facts.class_names, place, per_class, classes, format, batch_size)
-    guidance, device = chosen_guidance(source, guidance).value, chosen_device(device)
-    with claimed(place, format):
+    guidance = chosen_guidance(source, guidance, spec).value
+    with working_together(devices, device, "sampling") as team, reporting(progress) as report, ExitStack() as stack:
+        team.on_rank_zero(lambda: stack.enter_context(claimed(place, format)))
         from taildiff.sampling.generate import generate, image_array  # torch
 
-        trained = source.load(spec.weights, device, None, vae)
-        key = json_sha256([trained.weights_hash, spec.model_dump(mode="json"), guidance, labels.tolist()])
-        with image_array(place, trained.facts, len(labels), key, held=True) as array:
-            with reporting(progress) as report:
-                images = generate(trained, labels, spec, guidance, batch_size, report, array)
-            write_images(place, images, labels, trained.facts.class_names, format)
+        trained = source.load(spec.weights, team.device, None, vae, spec.autoguide)
+        if not team.is_rank_zero:
+            generate(trained, labels, spec, guidance, batch_size, engine=team.engine)
+        else:
+            key = json_sha256([trained.weights_hash, spec.model_dump(mode="json"), guidance, labels.tolist()])
+            with image_array(place, trained.facts, len(labels), key, held=True) as array:
+                images = generate(trained, labels, spec, guidance, batch_size, report, array, team.engine)
+                write_images(place, images, labels, trained.facts.class_names, format)
+        team.finish()
     return place
 
 
-def chosen_guidance(source: ModelSource, guidance: float | None) -> DefaultGuidance:
+def chosen_guidance(source: ModelSource, guidance: float | None, sampling: SamplingSpec) -> DefaultGuidance:
     """The guidance requested, or the default, which is logged; `SpecError` for one that the model does not allow."""
+    if sampling.autoguide:
+        if guidance is None:
+            raise SpecError("give --guidance with --autoguide: the run's evaluations do not tell the best one")
+        return DefaultGuidance(guidance, "")
     chosen = source.guidance(guidance)
     if guidance is None:
         log.info(f"guidance {chosen.value:g} ({chosen.reason})")

@@ -32,7 +32,9 @@ class ModelSource(Protocol):
         """The guidance requested, or the default; `SpecError` for one that the null label does not allow."""
         ...
 
-    def load(self, kind: Literal["ema", "raw"], device: str, step: int | None, vae: str | None) -> "TrainedModel":
+    def load(
+        self, kind: Literal["ema", "raw"], device: str, step: int | None, vae: str | None, autoguide: str | None = None
+    ) -> "TrainedModel":
         """The model, ready to sample from."""
         ...
 
@@ -55,11 +57,13 @@ class RunSource:
         check_guidance(has_null(self.run), [requested], self.run.root)
         return DefaultGuidance(requested, "")
 
-    def load(self, kind: Literal["ema", "raw"], device: str, step: int | None, vae: str | None) -> "TrainedModel":
+    def load(
+        self, kind: Literal["ema", "raw"], device: str, step: int | None, vae: str | None, autoguide: str | None = None
+    ) -> "TrainedModel":
         """The newest weights of this kind, or those of a step."""
         from taildiff.sampling.generate import load_model  # torch
 
-        return load_model(self.run, kind, device, step, vae)
+        return load_model(self.run, kind, device, step, vae, autoguide)
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,17 @@ class ForeignSource:
             return DefaultGuidance(1.0, UNTRAINED if model.conditional else "the model has no labels")
         return DefaultGuidance(UNKNOWN, "not evaluated here")
 
-    def load(self, kind: Literal["ema", "raw"], device: str, step: int | None, vae: str | None) -> "TrainedModel":
+    def load(
+        self, kind: Literal["ema", "raw"], device: str, step: int | None, vae: str | None, autoguide: str | None = None
+    ) -> "TrainedModel":
         """The model; `SpecError` where weights are chosen, as it has only its own."""
         from taildiff.sampling.foreign import load_foreign_model  # torch
 
         model = self.foreign
         if step is not None or (kind == "raw" and not (model.export and model.export.kind == "raw")):
             raise SpecError(f"{model.source} holds one set of weights: remove --step and --weights")
+        if autoguide:
+            raise SpecError(f"--autoguide needs a run, which {model.source} is not; remove it")
         return load_foreign_model(model, device, vae)
 
 

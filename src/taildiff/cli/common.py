@@ -4,7 +4,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from io import StringIO
 from types import UnionType
@@ -20,12 +20,15 @@ from taildiff.device import DeviceName
 from taildiff.distributed import is_local_rank_zero, is_rank_zero
 from taildiff.errors import SpecError
 from taildiff.log import log
-from taildiff.spec import explain
+from taildiff.spec import SamplingSpec, explain
 from taildiff.spec.base import INTEGERS
+from taildiff.spec.sampling import Scales
 from taildiff.text import forgiving, shown
 
 console = SafeConsole()
 errors = SafeConsole(stderr=True)
+SAMPLING = SamplingSpec.model_construct()
+"""Defaults of the options of sampling; not validated, so that `--spacing auto` follows the sampler that is chosen."""
 T = TypeVar("T")
 QUIET = "--quiet"
 DeviceOption = Annotated[
@@ -33,6 +36,10 @@ DeviceOption = Annotated[
     tyro.conf.arg(metavar="{cpu,cuda,mps}", help="Where to compute [default: cuda where there is one, else cpu]."),
 ]
 """The option `--device` of every verb that computes with a network."""
+DevicesOption = Annotated[
+    int, tyro.conf.arg(metavar="N", help="GPUs, or processes on a CPU, that sample together; the images are the same.")
+]
+"""The option `--devices` of the verbs that sample."""
 
 
 def parse_options(
@@ -46,7 +53,13 @@ def parse_options(
     try:
         with _guarded(args):
             parsed = tyro.cli(
-                full, prog=prog, args=args, default=default, description=description or options.__doc__, config=config
+                full,
+                prog=prog,
+                args=args,
+                default=default,
+                description=description or options.__doc__,
+                config=config,
+                registry=_registry(),
             )
     except ValidationError as error:  # a value of the right type, out of bounds
         raise SpecError(explain(error)) from None
@@ -94,6 +107,33 @@ def _joined(args: Sequence[str], lists: set[str]) -> list[str]:
         else:
             part.append(arg)
     return [arg for part in parts for arg in part]
+
+
+def _registry() -> tyro.constructors.ConstructorRegistry:
+    """How the parser reads guidance scales by name: `cat=3 owl=1.5`."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+        if info.type != get_args(Scales)[0]:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="NAME=G [NAME=G …]",
+            instance_from_str=lambda words: tuple(map(_scale, words)),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda scales: [f"{name}={g:g}" for name, g in scales],
+        )
+
+    return registry
+
+
+def _scale(word: str) -> tuple[str, float]:
+    name, _, value = word.rpartition("=")
+    with suppress(ValueError):
+        if name:
+            return name, float(value)
+    raise ValueError(f"'{word}' is not NAME=G, such as cat=3")
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from rich.table import Table as Grid
 from taildiff.api.evaluation import Evaluation, evaluate
 from taildiff.api.evaluation_request import Request, request
 from taildiff.cli.common import (
+    SAMPLING,
     DeviceOption,
+    DevicesOption,
     command_line,
     console,
     guidances,
@@ -84,9 +86,10 @@ class Evaluate:
     vae: str | None = None
     """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub; default: where it was."""
     device: DeviceOption = None
+    devices: DevicesOption = 1
     model: ModelHints = ModelHints()  # noqa: RUF009 (frozen)
     """For a file of parameters alone."""
-    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
+    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SAMPLING
     dry_run: bool = False
     """Print what would be done and do nothing."""
 
@@ -99,8 +102,8 @@ def main(args: list[str]) -> int:
     if options.dry_run:
         _dry(request(options.run, fields, **places, hints=options.model))
         return 0
-    more: Any = {"model": options.model.model_dump(), "device": options.device, "progress": wants_progress()}
-    evaluation = evaluate(options.run, **more, **places, **fields)
+    more: Any = {"model": options.model.model_dump(), "device": options.device, "devices": options.devices}
+    evaluation = evaluate(options.run, progress=wants_progress(), **more, **places, **fields)
     print_summary(evaluation)
     if evaluation.table.definition.source == "images":
         pages = [command_line(verb, options.run) for verb in ("report", "gallery")]

@@ -8,6 +8,7 @@ import tyro
 
 from taildiff.api.exporting import export, export_request
 from taildiff.cli.common import (
+    SAMPLING,
     DeviceOption,
     command_line,
     guidances,
@@ -53,7 +54,7 @@ class Export:
     """The weights' licence as the Hub writes it, such as apache-2.0; other: none is stated."""
     data_license: str = ""
     """The licence of the training images, for the card."""
-    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
+    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SAMPLING
     device: DeviceOption = None
     dry_run: bool = False
     """Print what would be written and do nothing."""

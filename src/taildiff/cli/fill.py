@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 
 from taildiff.api.filling import Filled, fill, fill_job, is_photographs
 from taildiff.cli.common import (
+    SAMPLING,
     DeviceOption,
     command_line,
     console,
@@ -72,7 +73,7 @@ class Options:
     where the null label was never trained]."""
     omega: float | None = None
     """The same as g - 1, as papers of the DDPM family write it."""
-    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
+    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SAMPLING
     data: Path | None = None
     """Where the run's store is now [default: where it was]."""
     vae: str | None = None

@@ -9,7 +9,9 @@ import tyro
 from taildiff.api.sampling import chosen_guidance, requested_labels, sample
 from taildiff.api.source import RunSource, model_source
 from taildiff.cli.common import (
+    SAMPLING,
     DeviceOption,
+    DevicesOption,
     command_line,
     guidances,
     next_steps,
@@ -39,7 +41,7 @@ class Options:
     where the null label was never trained]."""
     omega: float | None = None
     """The same as g - 1, as papers of the DDPM family write it."""
-    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SamplingSpec()  # noqa: RUF009 (frozen)
+    sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SAMPLING
     format: FileFormat = "png"
     """PNG files by class, or one npz with `images` (N, H, W, C) and `labels` (N,)."""
     vae: str | None = None
@@ -47,6 +49,7 @@ class Options:
     batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Images sampled together; changes speed and memory only [default: 256, fewer large images]."""
     device: DeviceOption = None
+    devices: DevicesOption = 1
     model: ModelHints = ModelHints()  # noqa: RUF009 (frozen)
     """For a file of parameters alone."""
     dry_run: bool = False
@@ -60,7 +63,7 @@ def main(args: list[str]) -> int:
     source, out = model_source(options.run, options.model, options.vae), options.out
     names = source.facts.class_names
     count = len(requested_labels(names, out, options.per_class, options.classes, options.format, options.batch_size))
-    guidance = chosen_guidance(source, given[0] if given else None).value
+    guidance = chosen_guidance(source, given[0] if given else None, options.sampling).value
     if options.dry_run:
         print(options.sampling.model_dump_json(indent=1))
         print(f"{count} images, {options.per_class} per class, at guidance {guidance:g}, as {options.format} to {out}")
@@ -76,6 +79,7 @@ def main(args: list[str]) -> int:
         model=options.model.model_dump(),
         batch_size=options.batch_size,
         device=options.device,
+        devices=options.devices,
         progress=wants_progress(),
         **options.sampling.model_dump(),
     )

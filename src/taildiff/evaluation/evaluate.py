@@ -9,8 +9,8 @@ process at a time works in it; another one waits and returns the finished evalua
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,11 @@ from taildiff.log import Progress, silent
 from taildiff.run.info import MAY_CHANGE, changed
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.sampling.generate import TrainedModel, generate, image_array, load_model
+from taildiff.sampling.predicting import Predicting
 from taildiff.spec import DataFacts, EvalSpec, SamplingSpec
+
+if TYPE_CHECKING:
+    from taildiff.engine import Engine  # lightning-fabric
 
 Labels = NDArray[np.int64]
 VERSION = 5  # raise it with every change that changes numbers
@@ -48,34 +52,64 @@ def evaluate(
     device: str = "cpu",
     step: int | None = None,
     vae: str | None = None,
+    engine: "Engine | None" = None,
 ) -> EvalDir:
     """Evaluate a run's weights (the newest, or those of `step`) on the real images of a store; returns the folder.
 
-    `vae` is where the VAE of a run on latents is now, if it was moved.
+    `vae` is where the VAE of a run on latents is now, if it was moved. The processes of `engine` sample together; rank
+    zero measures, and the others return when it has finished.
 
     Raises `RunError` if the run has no weights or those of another run, or the store does not fit the run.
     """
-    model = load_model(run, spec.sampling.weights, device, step, vae)
+    model = load_model(run, spec.sampling.weights, device, step, vae, spec.sampling.autoguide)
     build.times(spec.sampling, model.process)  # refuses what this process lacks before anything is computed
+    for guidance in spec.guidance:
+        Predicting(model, spec.sampling, guidance)  # the same for guidance, and for training images that are missing
     _check_weights(run, model, spec.sampling.weights)
     notes = _check_store(run, store, model.facts)
+    if engine is not None and not engine.is_rank_zero:
+        return _assist(run, spec, model, engine)
     definition = define(run, store, spec, model, progress, device)
     home = EvaluationsDir(run.evals)
     with one_evaluation(home, definition) as folder:
-        if finished(folder, definition):
+        done, sampled = finished(folder, definition), _Sampled(run, folder, model, spec, progress)
+        if not done:
+            verify(store)
+            folder.table_json.unlink(missing_ok=True)  # of other weights: its images are about to be replaced
+        if engine is not None:
+            sampled.ahead(engine, done)
+        if done:
             return folder
-        verify(store)
-        folder.table_json.unlink(missing_ok=True)  # of other weights: its images are about to be replaced
         split = Split.load(run.split)
         trained = split.index if store.meta.hash == split.store_hash else None
         reference = load_reference(store, spec, trained, progress, device)
         real = reference_index(store, spec.reference).index
         counts = np.bincount(np.asarray(store.labels)[real], minlength=len(store.meta.class_names)).tolist()
         notes += checks.long_tailed_reference(counts, real, trained)
-        sampled = _Sampled(run, folder, model, spec, progress)
-        sets = [sampled.at(guidance, seed) for guidance in spec.guidance for seed in spec.all_seeds]
-        measure_and_write(home, definition, reference, sets, notes, progress)
+        measure_and_write(home, definition, reference, sampled.sets(), notes, progress)
     return folder
+
+
+def _assist(run: RunDir, spec: EvalSpec, model: TrainedModel, engine: "Engine") -> EvalDir:
+    """Sample with rank zero what it finds missing; the folder of the evaluation."""
+    plan = engine.from_rank_zero(lambda: _Plan(folder="", missing=[]))
+    for guidance, seed in plan["missing"]:
+        sampling = spec.sampling.model_copy(update={"seed": seed})
+        generate(model, all_labels(model, spec), sampling, guidance, engine=engine)
+    return EvalDir(run.evals / plan["folder"])
+
+
+class _Plan(TypedDict):
+    """What rank zero tells the other processes."""
+
+    folder: str
+    missing: list[tuple[float, int]]
+    """Guidance and seed of the images that do not exist yet."""
+
+
+def all_labels(model: TrainedModel, spec: EvalSpec) -> Labels:
+    """Every class equally often, class after class."""
+    return np.repeat(np.arange(model.facts.classes), spec.per_class)
 
 
 def define(
@@ -148,18 +182,39 @@ class _Sampled:
     spec: EvalSpec
     progress: Progress
 
-    def at(self, guidance: float, seed: int) -> GeneratedSet:
-        """Every class equally often, class after class; sampled when they are needed."""
-        labels = np.repeat(np.arange(self.model.facts.classes), self.spec.per_class)
-        sampling = self.spec.sampling.model_copy(update={"seed": seed})
-        key = cache_key(self.model.weights_hash, sampling.model_dump(mode="json"), guidance, self.spec.per_class)
-        return GeneratedSet(guidance, seed, labels, key, partial(self._images, guidance, sampling, labels, key))
+    def sets(self) -> list[GeneratedSet]:
+        """Every class equally often at each guidance with each seed; sampled when they are needed."""
+        return [self._set(guidance, seed) for guidance in self.spec.guidance for seed in self.spec.all_seeds]
 
-    def _images(self, guidance: float, sampling: SamplingSpec, labels: Labels, key: str) -> Images:
-        """Images (N, H, W, C), those of this folder or another evaluation where they exist."""
+    def ahead(self, engine: "Engine", done: bool) -> None:
+        """Sample what is missing with all processes of `engine`; nothing is, once the evaluation is `done`."""
+        pairs = [] if done else [(guidance, seed) for guidance in self.spec.guidance for seed in self.spec.all_seeds]
+        missing = [(guidance, seed) for guidance, seed in pairs if self._existing(guidance, seed) is None]
+        engine.from_rank_zero(lambda: _Plan(folder=self.folder.root.name, missing=missing))
+        for guidance, seed in missing:
+            self._sample(guidance, seed, engine)
+
+    def _set(self, guidance: float, seed: int) -> GeneratedSet:
+        def images() -> Images:
+            existing = self._existing(guidance, seed)
+            return self._sample(guidance, seed) if existing is None else existing
+
+        return GeneratedSet(guidance, seed, all_labels(self.model, self.spec), self._key(guidance, seed), images)
+
+    def _sampling(self, seed: int) -> SamplingSpec:
+        return self.spec.sampling.model_copy(update={"seed": seed})
+
+    def _key(self, guidance: float, seed: int) -> str:
+        fields = self._sampling(seed).model_dump(mode="json")
+        return cache_key(self.model.weights_hash, fields, guidance, self.spec.per_class)
+
+    def _path(self, guidance: float, seed: int) -> Path:
         path = self.folder.images(guidance)
-        if sampling.seed != self.spec.all_seeds[0]:
-            path = path.with_name(f"{path.stem}-seed{sampling.seed}{path.suffix}")
+        return path if seed == self.spec.all_seeds[0] else path.with_name(f"{path.stem}-seed{seed}{path.suffix}")
+
+    def _existing(self, guidance: float, seed: int) -> Images | None:
+        """Images (N, H, W, C) of this folder, or of another evaluation, which are copied."""
+        key, labels, path = self._key(guidance, seed), all_labels(self.model, self.spec), self._path(guidance, seed)
         images = read_images(path, key, labels)
         if images is not None:
             return images
@@ -168,8 +223,14 @@ class _Sampled:
             if images is not None:
                 _write_images(path, images, labels, key)
                 return images
+        return None
+
+    def _sample(self, guidance: float, seed: int, engine: "Engine | None" = None) -> Images:
+        key, labels, path = self._key(guidance, seed), all_labels(self.model, self.spec), self._path(guidance, seed)
         with image_array(path, self.model.facts, len(labels), key) as array:
-            images = generate(self.model, labels, sampling, guidance, progress=self.progress, array=array)
+            images = generate(
+                self.model, labels, self._sampling(seed), guidance, None, self.progress, array=array, engine=engine
+            )
             _write_images(path, images, labels, key)
         return images
 

@@ -18,6 +18,7 @@ from taildiff.io.checksum import CHECKSUM, checksum_matches, with_checksum
 from taildiff.io.json_files import read_json
 from taildiff.run.layout import EvalDir, next_order
 from taildiff.spec import EvalSpec, MetricName, Spec, flatten, parse
+from taildiff.spec.sampling import LATER
 from taildiff.text import spreadsheet_cell
 
 Group = Literal["all", "head", "body", "tail", "many", "medium", "few", "class"]
@@ -104,6 +105,7 @@ class Definition(Spec):
         """The settings that must agree before two evaluations are compared, by name; the model is not among them."""
         left_out = dict.fromkeys(("guidance", "metrics", "seeds", "per_class", "utility", "intervals"), True)
         spec = flatten(self.spec.model_dump(mode="json", exclude=left_out | {"sampling": {"seed"}}))
+        spec |= {f"sampling.{name}": getattr(self.spec.sampling, name) for name in LATER}
         seeds = {"seeds": self.spec.all_seeds} if self.source == "run" else {}
         n = self.drawn or (self.spec.per_class,) * len(self.class_names)
         data = {"real images": self.store_hash, "extractor": self.extractor.hash, "images per class": n}

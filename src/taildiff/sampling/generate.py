@@ -5,10 +5,11 @@ size nor the other classes change it, and a larger set starts with the smaller o
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,23 +19,42 @@ from torch import Tensor
 from taildiff import build
 from taildiff.data.batches import to_images
 from taildiff.data.class_names import position
-from taildiff.diffusion.guidance import Network, guided
+from taildiff.diffusion.guidance import Network
 from taildiff.diffusion.process import Process
-from taildiff.diffusion.samplers.base import ImageNoise, predictor, trajectory
-from taildiff.errors import CheckpointError, InputError, RunError, SpecError, unknown
-from taildiff.io.checksum import file_sha256
+from taildiff.diffusion.samplers.base import ImageNoise, Predict, predictor, trajectory
+from taildiff.errors import InputError, RunError, SpecError, unknown
 from taildiff.io.resumable_array import Header, ResumableArray
 from taildiff.io.staging import check_space
-from taildiff.log import Progress, silent
-from taildiff.memory import keep_freed_memory
-from taildiff.models.codec import Codec, codec
-from taildiff.models.denoiser import Denoiser
+from taildiff.log import Progress, log, silent
 from taildiff.rng import stream
-from taildiff.run.layout import RunDir
-from taildiff.run.null_label import check_guidance, null_trained
-from taildiff.run.weights import Tensors, WeightsMeta, check_finite, check_size, read_weights
-from taildiff.spec import DataFacts, RunSpec, SamplingSpec
+from taildiff.sampling.model import TrainedModel, filled, load_model, newest_weights
+from taildiff.sampling.predicting import Predicting
+from taildiff.spec import DataFacts, SamplingSpec
 
+__all__ = [
+    "LARGE",
+    "SATURATED",
+    "Labels",
+    "TrainedModel",
+    "batches",
+    "check_images",
+    "class_labels",
+    "decoded",
+    "filled",
+    "generate",
+    "image_array",
+    "images_of",
+    "load_model",
+    "newest_weights",
+    "ranks_of",
+    "usual_batch",
+]
+
+if TYPE_CHECKING:
+    from taildiff.engine import Engine  # lightning-fabric
+
+Batch = tuple[slice, Iterator[Tensor]]
+"""Rows, and what the network makes of them after each step."""
 Labels = int | str | Sequence[int | str] | NDArray[Any] | Tensor
 """Classes by label or by name, one per image."""
 LARGE = 20.0
@@ -42,72 +62,6 @@ LARGE = 20.0
 SATURATED = 0.99
 """Share of values from which on images at a large guidance show nothing."""
 _BATCH_PIXELS = 2**21  # 32 images of 256x256, so that a kill loses little
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A trained network and everything needed to sample from it."""
-
-    denoiser: Denoiser
-    process: Process
-    facts: DataFacts
-    spec: RunSpec
-    step: int
-    weights_hash: str
-    codec: Codec
-    """Turns what the network generates into pixels."""
-    null_trained: bool = True
-    """Whether the null label was trained; without it there is no guidance."""
-
-
-def load_model(
-    run: RunDir, weights: str = "ema", device: str = "cpu", step: int | None = None, vae: str | None = None
-) -> TrainedModel:
-    """The model with the newest weights of a run, or those of a step; `RunError` if there are none.
-
-    `vae`: the VAE of a latent model, if it has moved.
-    """
-    info = run.info()
-    if device == "cpu":
-        keep_freed_memory()
-    path, tensors, meta, digest = newest_weights(run, weights, step)
-    denoiser = filled(tensors, meta.spec, meta.facts, path)
-    return TrainedModel(
-        denoiser.to(device).eval().requires_grad_(False),
-        build.process(meta.spec.path),
-        meta.facts,
-        meta.spec,
-        meta.step,
-        digest,
-        codec(meta.facts, vae, device),
-        null_trained(meta.spec, info.start_from),
-    )
-
-
-def filled(tensors: Tensors, spec: RunSpec, facts: DataFacts, source: object) -> Denoiser:
-    """The network with these weights, on the CPU; `CheckpointError` where they do not fit it or are not finite."""
-    check_finite(tensors, source)
-    check_size(tensors, spec.model, source)
-    denoiser = build.denoiser(spec.model, facts)
-    try:
-        denoiser.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{source} does not fit the network its metadata describes: {error}") from None
-    return denoiser
-
-
-def newest_weights(run: RunDir, kind: str, step: int | None = None) -> tuple[Path, Tensors, WeightsMeta, str]:
-    """The newest weights file, or that of a step, with its content and hash."""
-    while steps := run.weight_steps(kind):
-        if step is not None and step not in steps:
-            raise RunError(f"{run.root} has no {kind} weights of step {step}; it has {', '.join(map(str, steps))}")
-        path = run.weights(steps[-1] if step is None else step, kind)
-        try:
-            return path, *read_weights(path), file_sha256(path)
-        except (CheckpointError, FileNotFoundError):
-            if path.exists():
-                raise  # otherwise training has just replaced it by newer ones
-    raise RunError(f"{run.root} has no {kind} weights yet: continue it with the same taildiff train command")
 
 
 def class_labels(classes: Labels, names: Sequence[str]) -> NDArray[np.int64]:
@@ -133,27 +87,59 @@ def generate(
     batch_size: int | None = None,
     progress: Progress = silent,
     array: ResumableArray | None = None,
+    engine: "Engine | None" = None,
 ) -> np.ndarray:
     """uint8 images (N, H, W, C) for integer labels (N,); `InputError` for an unknown label.
 
     `batch_size` is that of one pass: 256 by default, fewer for images above 90 pixels per side. With `array` (from
-    `image_array`) images are written to disk as they are generated, after those of an interrupted call.
+    `image_array`) images are written to disk as they are generated, after those of an interrupted call. With `engine`
+    its processes take the batches in turn, which are those of one process; rank zero returns the images, and it alone
+    has an `array`, while the others return none.
     """
     labels = class_labels(labels, model.facts.class_names)
-    images = np.empty((0 if array else len(labels), *_image_shape(model.facts)), np.uint8)
-    for rows, steps in batches(model, labels, sampling, guidance, batch_size, array.rows if array else 0):
-        *_, x = steps
-        x = decoded(model, x)
-        check_images(x, guidance)
-        batch = to_images(x)
+    receives = engine is None or engine.is_rank_zero
+    images = np.empty((0 if array or not receives else len(labels), *_image_shape(model.facts)), np.uint8)
+    first = array.rows if array else 0
+    first = engine.from_rank_zero(lambda: first) if engine else first
+    started = time.perf_counter()
+    for rows, batch in _shared(model, batches(model, labels, sampling, guidance, batch_size, first), guidance, engine):
         progress(f"sampling at guidance {guidance:g}", rows.stop, len(labels))
         if array is None:
-            images[rows] = batch
+            images[rows if receives else slice(0)] = batch if receives else batch[:0]
             continue
         array.append(batch)
         if array.due:
             array.commit()
-    return images if array is None else _finished(array)
+    if array is None:
+        return images
+    if new := len(labels) - first:
+        rate = new / (time.perf_counter() - started)
+        log.info(f"sampled {new:,} images at guidance {guidance:g}, {rate:.3g} images/s")
+    return _finished(array)
+
+
+def _shared(
+    model: TrainedModel, parts: Iterator[Batch], guidance: float, engine: "Engine | None"
+) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+    """Rows and images of each batch in order, from the processes in turn."""
+    if engine is None:
+        for rows, steps in parts:
+            yield rows, _last(model, steps, guidance)
+        return
+    while turn := list(islice(parts, engine.processes)):
+        own = np.zeros((turn[0][0].stop - turn[0][0].start, *_image_shape(model.facts)), np.uint8)
+        if engine.rank < len(turn):
+            rows, steps = turn[engine.rank]
+            own[: rows.stop - rows.start] = _last(model, steps, guidance)
+        for (rows, _), images in zip(turn, engine.gathered(torch.from_numpy(own)), strict=False):
+            yield rows, images.numpy()[: rows.stop - rows.start]
+
+
+def _last(model: TrainedModel, steps: Iterator[Tensor], guidance: float) -> NDArray[np.uint8]:
+    *_, x = steps
+    x = decoded(model, x)
+    check_images(x, guidance)
+    return to_images(x)
 
 
 def _finished(array: ResumableArray) -> NDArray[np.uint8]:
@@ -208,16 +194,14 @@ def batches(
     guidance: float,
     batch_size: int | None = None,
     start: int = 0,
-) -> Iterator[tuple[slice, Iterator[Tensor]]]:
+) -> Iterator[Batch]:
     """Rows from `start` on, and for each batch what the network makes of it after each step, not yet decoded."""
-    if not 0 <= guidance < float("inf"):
-        raise SpecError(f"guidance {guidance:g} is not a number from 0 up")
-    check_guidance(model.null_trained, [guidance], "this model")
+    predicting = Predicting(model, sampling, guidance)
     batch_size = batch_size or usual_batch(model.facts.height, model.facts.width)
     ranks = ranks_of(labels)
     for first in range(start, len(labels), batch_size):
         rows = slice(first, min(first + batch_size, len(labels)))
-        yield rows, _steps(model, labels[rows], ranks[rows], sampling, guidance)
+        yield rows, _steps(predicting, labels[rows], ranks[rows], sampling)
 
 
 def usual_batch(height: int, width: int) -> int:
@@ -227,16 +211,11 @@ def usual_batch(height: int, width: int) -> int:
 
 @torch.inference_mode()
 def _steps(
-    model: TrainedModel,
-    labels: NDArray[np.int64],
-    ranks: NDArray[np.int64],
-    sampling: SamplingSpec,
-    guidance: float,
+    predicting: Predicting, labels: NDArray[np.int64], ranks: NDArray[np.int64], sampling: SamplingSpec
 ) -> Iterator[Tensor]:
-    facts, denoiser = model.facts, model.denoiser
-    device, clip = next(denoiser.parameters()).device, sampling.clip and facts.codec is None
-    network = guided(denoiser.predict, guidance, denoiser.null_label)
-    yield from images_of(network, model.process, labels, ranks, facts.shape, sampling, clip, device)
+    model = predicting.model
+    predict = predicting.batch(labels.tolist())
+    yield from _drawn(predict, model.process, labels, ranks, model.facts.shape, sampling, model.device)
 
 
 @torch.inference_mode()
@@ -257,6 +236,19 @@ def images_of(
 ) -> Iterator[Tensor]:
     """What a guided network makes of noise after each step, (N, *shape); the exported pipelines run it too."""
     predict = predictor(network, process, torch.from_numpy(labels).to(device), clip)
+    yield from _drawn(predict, process, labels, ranks, shape, sampling, device)
+
+
+def _drawn(
+    predict: Predict,
+    process: Process,
+    labels: NDArray[np.int64],
+    ranks: NDArray[np.int64],
+    shape: tuple[int, int, int],
+    sampling: SamplingSpec,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """The images after each step from the noise of their seed, labels and ranks."""
     streams = [stream(sampling.seed, "image", *each) for each in zip(labels.tolist(), ranks.tolist(), strict=True)]
     noise = ImageNoise(streams, shape, device)
     yield from trajectory(build.sampler(sampling, process), build.times(sampling, process), predict, noise)

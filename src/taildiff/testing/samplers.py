@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ def check_sampler(make: Callable[[Process], Sampler], *, steps: int = 200) -> No
         _check_moments(name, make(process), process, steps)
         _check_steps(name, make(process), process)
         _check_independence(name, make, process)
+        _check_state(name, make(process), process)
 
 
 def exact_gaussian(process: Process, mean: Callable[[Tensor], Tensor], variance: float) -> Network:
@@ -104,3 +106,39 @@ def _check_independence(name: str, make: Callable[[Process], Sampler], process: 
         close(together[1:2], alone, 1e-9),
         f"{name}: an image depends on the others in its batch: step sizes and norms must be per image",
     )
+
+
+def _check_state(name: str, sampler: Sampler, process: Process) -> None:
+    """The state of some images of a batch, cut out of its tensors, is the state that these images have alone."""
+    labels, rows = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([3, 1])
+    x, state = _normal(1, 5, 1, 4, 4)(), None
+    noises = [_normal(seed, 5, 1, 4, 4)() for seed in range(10)]
+    for noise, (s, s_next) in zip(noises, pairwise(_times(process, 12)[:-1]), strict=False):
+        assert s is not None
+        assert s_next is not None
+        own = state if state is None else _rows_of(state, rows, len(x))
+        try:
+            part = sampler.step(x[rows], s, s_next, _predict(process, labels[rows]), lambda z=noise: z[rows], own)[0]
+        except (RuntimeError, IndexError):  # of shapes that do not fit
+            part = torch.empty(0)
+        x, state = sampler.step(x, s, s_next, _predict(process, labels), lambda z=noise: z, state)
+        require(
+            close(part, x[rows], 1e-9),
+            f"{name}: with some images of a batch and their part of the state, a step gives other images: keep what "
+            "differs between images in tensors whose first dimension is the batch, and what does not as numbers",
+        )
+
+
+def _rows_of(state: Any, rows: Tensor, n: int) -> Any:
+    """The state of some of n images: rows of its tensors, at any depth of tuples, lists and dictionaries."""
+    match state:
+        case Tensor():
+            return state[rows] if state.ndim and len(state) == n else state
+        case dict():
+            return {key: _rows_of(value, rows, n) for key, value in state.items()}
+        case tuple() if hasattr(state, "_fields"):
+            return type(state)(*(_rows_of(value, rows, n) for value in state))
+        case tuple() | list():
+            return type(state)(_rows_of(value, rows, n) for value in state)
+        case _:
+            return state
