@@ -187,7 +187,7 @@ def _steps(known: Status) -> Grid:
     ats = list(next(iter(known.plan.arms.values())).steps)
     table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
     table.add_column("dataset/method", overflow="fold")
-    for name in ("ms a step", "GFLOP a step", *(f"steps, equal {at}" for at in ats)):
+    for name in ("ms/step", "GFLOP/step", *(f"at equal {at}" for at in ats)):
         table.add_column(name, justify="right")
     for key, cost in known.plan.arms.items():
         table.add_row(
