@@ -102,7 +102,7 @@ def load_function(place: str, shape: tuple[int, int, int]) -> FunctionExtractor:
     """
     function = imported(place, "--features")
     if not callable(function):
-        raise InputError(f"--features {place} is not a function; name one: --features MODULE:FUNCTION")
+        raise InputError(f"--features {place} names no function; name one: --features MODULE:FUNCTION")
     dim = _call(function, np.zeros((2, *shape), dtype=np.uint8), place).shape[1]
     source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isfunction(function) else None
     file = source or getattr(sys.modules[place.partition(":")[0]], "__file__", None)
