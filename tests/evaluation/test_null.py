@@ -1,6 +1,7 @@
 """Two draws of one law seldom come out as different, for every number that has an interval of differences."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from taildiff.evaluation.sample import Number, Sample
 from taildiff.evaluation.scopes import Pool
 from taildiff.evaluation.scores import numbers
 from taildiff.evaluation.table import Row
+from taildiff.metrics import CopyRule
 from taildiff.metrics.intervals import Resampling
 from taildiff.spec.metrics import verdict_metrics
 
@@ -40,12 +42,15 @@ def called_different(n: int, shared: bool, scale: float, pairs: int) -> Counter[
         rng = np.random.default_rng([n, shared, pair])
         draw = partial(rng.normal, size=(n, DIM))
         real, train, both = pool(draw()), pool(draw()), draw()
+        rule = CopyRule.fit(train.features, train.labels, real.features, real.labels)
         of_each = []
         for place in range(2):
             noise = 0.8 * both + 0.6 * draw() if shared else draw()
             key = 7 if shared else 7 + place
-            pools = real, pool(noise, scale), train, real
-            sample = Sample(*pools, real_key=1, generated_key=key, k=3, resampling=Resampling(200))
+            made = pool(noise, scale)
+            made = replace(made, copied=rule.measure(made.features, made.labels).copied)
+            known = {"behind_copies": rule.real, "resampling": Resampling(200)}
+            sample = Sample(real, made, real_key=1, generated_key=key, k=3, **known)
             of_each.append([number for family in FAMILIES for number in numbers(sample, family)])
         for a, b in zip(*of_each, strict=True):
             difference = between(row(a), row(b), (a.replicates, b.replicates))

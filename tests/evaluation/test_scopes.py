@@ -125,18 +125,14 @@ def test_accuracy_of_few_real_images_has_a_wide_interval(real: int, low: float, 
 
 
 def test_memorised_images_of_few_real_ones():
-    train, generated = pool(6, seed=2), pool(40, seed=3)
-    copies = Pool(np.concatenate([train.features, generated.features])[:40], np.zeros(40, dtype=np.int64))
-    sample = Sample(pool(9), copies, train=train, holdout=pool(3, seed=4), every_holdout=pool(30, seed=4))
+    copies = Pool(pool(40).features, np.zeros(40, dtype=np.int64), copied=np.arange(40) < 8)
+    sample = Sample(pool(9), copies, behind_copies=np.array([3, 40]))
     (own,) = numbers(sample, "memorized")
-    assert own.value is not None
-    assert own.value >= 6 / 40
-    assert own.n_real == 3
+    assert (own.value, own.n_real) == (0.2, 3)
     assert own.low is not None
     assert own.high is not None
     assert own.high - own.low > 0.5
-    (others,) = numbers(replace(sample, real=pool(1), holdout=pool(0)), "memorized")  # nothing of its own held out
-    assert others.value is not None
-    assert others.n_real == 1
-    (nothing,) = numbers(replace(sample, holdout=None, every_holdout=None), "memorized")
+    (many,) = numbers(replace(sample, behind_copies=np.array([40])), "memorized")
+    assert many.low == pytest.approx(0.105, abs=0.001)  # Wilson's of 8 in 40
+    (nothing,) = numbers(replace(sample, behind_copies=None), "memorized")
     assert nothing.value is None

@@ -17,6 +17,7 @@ from taildiff.data.copies import same_content
 from taildiff.data.store import Store
 from taildiff.evaluation.images import ImageSequence, SelectedImages
 from taildiff.metrics.copies import Copies, CopyRule
+from taildiff.spec import EvalSpec
 
 SIDE = 16
 """Pixels of the longer side of the pictures that are compared, at most."""
@@ -47,6 +48,11 @@ class CopyFinder:
         """Generated images (M, H, W, C) of labels (M,); `nearest` are positions in the store."""
         found = self.rule.measure(flattened(pictures(images)), labels)
         return Copies(found.distance, self.trained[found.nearest], found.ratio, found.copied)
+
+
+def copies_version(spec: EvalSpec) -> tuple[int, ...]:
+    """What the name of an evaluation adds for the rule, if its metrics use it."""
+    return (VERSION,) if "memorized" in spec.metrics else ()
 
 
 def new_images(store: Store, trained: NDArray[np.intp]) -> NDArray[np.intp]:

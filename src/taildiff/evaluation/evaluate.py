@@ -23,10 +23,12 @@ from taildiff.data.verify import verify
 from taildiff.errors import RunError
 from taildiff.evaluation import checks
 from taildiff.evaluation.cache import cache_key
+from taildiff.evaluation.copies import copies_version
 from taildiff.evaluation.images import Images
 from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write, one_evaluation
 from taildiff.evaluation.reference import extractor_info, load_reference
 from taildiff.evaluation.scopes import reference_index
+from taildiff.evaluation.seen import seen
 from taildiff.evaluation.table import Definition
 from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NpzError, read_arrays
@@ -67,8 +69,12 @@ def evaluate(
         Predicting(model, spec.sampling, guidance)  # the same for guidance, and for training images that are missing
     _check_weights(run, model, spec.sampling.weights)
     notes = _check_store(run, store, model.facts)
+    known = seen(run, Split.load(run.split), store)
+    known.check_utility(spec.utility)  # on every rank, so that all of them end
     if engine is not None and not engine.is_rank_zero:
         return _assist(run, spec, model, engine)
+    if known.refused and "memorized" in spec.metrics:
+        notes.append(f"no memorised: {known.refused}")
     definition = define(run, store, spec, model, progress, device)
     home = EvaluationsDir(run.evals)
     with one_evaluation(home, definition) as folder:
@@ -80,12 +86,10 @@ def evaluate(
             sampled.ahead(engine, done)
         if done:
             return folder
-        split = Split.load(run.split)
-        trained = split.index if store.meta.hash == split.store_hash else None
-        reference = load_reference(store, spec, trained, progress, device)
+        reference = load_reference(store, spec, known.index, progress, device)
         real = reference_index(store, spec.reference).index
         counts = np.bincount(np.asarray(store.labels)[real], minlength=len(store.meta.class_names)).tolist()
-        notes += checks.long_tailed_reference(counts, real, trained)
+        notes += checks.long_tailed_reference(counts, real, known.index)
         measure_and_write(home, definition, reference, sampled.sets(), notes, progress)
     return folder
 
@@ -118,7 +122,7 @@ def define(
     """Everything the numbers depend on; the hash in its name leaves the weights out, so that runs share it."""
     extractor = extractor_info(spec.features, store, progress, device)
     sampling = spec.sampling
-    name = cache_key(VERSION, spec.identity, store.meta.hash, extractor.hash)[:8]
+    name = cache_key(VERSION, spec.identity, store.meta.hash, extractor.hash, *copies_version(spec))[:8]
     seeds = f"seed{sampling.seed}" if not spec.seeds else "seeds" + "+".join(map(str, spec.seeds))
     parts = [extractor.name, f"{sampling.sampler}{sampling.steps}", f"n{spec.per_class}", seeds]
     return Definition(

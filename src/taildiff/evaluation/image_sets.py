@@ -11,6 +11,7 @@ from taildiff.data.verify import verify
 from taildiff.errors import InputError
 from taildiff.evaluation import checks
 from taildiff.evaluation.cache import cache_key, images_key
+from taildiff.evaluation.copies import copies_version
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.extractors.base import Extractor
 from taildiff.evaluation.image_arrays import refuse_other_order
@@ -157,7 +158,7 @@ def _write_statistics(
 def _named(definition: Definition) -> Definition:
     """The definition with its name, which ends in a hash over spec, store, features and numbers of images."""
     spec, extractor, drawn = definition.spec, definition.extractor, definition.drawn
-    values = (spec.identity, definition.store_hash, extractor.hash, drawn, definition.counts)
+    values = (spec.identity, definition.store_hash, extractor.hash, drawn, definition.counts, *copies_version(spec))
     size = f"n{spec.per_class}" if spec.per_class else f"all{sum(drawn)}"
     return definition.model_copy(update={"name": f"{extractor.name}-{size}-{cache_key(VERSION, *values)[:8]}"})
 

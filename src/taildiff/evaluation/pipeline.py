@@ -194,9 +194,7 @@ class _Measurement:
         sample = Sample(
             real=reference.real,
             generated=pool,
-            train=reference.train,
-            holdout=reference.holdout,
-            every_holdout=reference.holdout,
+            behind_copies=reference.copies and reference.copies.rule.real,
             probabilities=probabilities,
             real_key=REAL_KEY,
             generated_key=generated.bootstrap_key,

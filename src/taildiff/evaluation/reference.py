@@ -1,20 +1,21 @@
 """The reference of an evaluation: real images as features, the extractor, and the classifier."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff.data.copies import same_content
 from taildiff.data.store import Store
 from taildiff.evaluation.cache import cache_key, cached_array, cached_features
 from taildiff.evaluation.classifier import DomainClassifier, domain_classifier, domain_hash
+from taildiff.evaluation.copies import VERSION as COPIES
+from taildiff.evaluation.copies import CopyFinder, new_images
 from taildiff.evaluation.extractors import extractor
 from taildiff.evaluation.extractors.base import Extractor
 from taildiff.evaluation.images import ImageSequence, SelectedImages
-from taildiff.evaluation.scopes import Pool, interleave, reference_index
+from taildiff.evaluation.scopes import Pool, reference_index
 from taildiff.evaluation.table import ExtractorInfo
 from taildiff.evaluation.utility import UtilityTest, utility_test
 from taildiff.io.atomic import remove_temporary
@@ -40,10 +41,8 @@ class Reference:
     """Identifies the features of the real images."""
     cache: Path
     """The store's folder for what other evaluations on it share."""
-    train: Pool | None = None
-    """The model's training images, where a metric needs them and they are known."""
-    holdout: Pool | None = None
-    """Real images that it was not trained on, equally many per class."""
+    copies: CopyFinder | None = None
+    """Finds copies of the model's training images, where a metric needs them and they are known."""
     notes: tuple[str, ...] = ()
     utility: UtilityTest | None = None
     """Where utility is requested."""
@@ -59,7 +58,8 @@ class Reference:
         features = own = cached_image_features(folder, self.extractor, images, name, progress, stage)
         if self.extractor is not self.classifier:
             own = cached_image_features(folder, self.classifier, images, name, progress, f"{stage}, for the classifier")
-        return Pool.interleaved(features, labels, self.classifier.predict(own))
+        copied = self.copies.measure(images, labels).copied if self.copies else None
+        return Pool.interleaved(features, labels, self.classifier.predict(own), copied)
 
 
 def extractor_info(name: str, store: Store, progress: Progress = silent, device: str = "cpu") -> ExtractorInfo:
@@ -99,12 +99,10 @@ def _load_reference(
         features = cached_image_features(store.cache_dir, by, images, name, progress, stage)
         return Pool(features[np.searchsorted(in_order, chosen)], np.asarray(store.labels)[chosen])
 
-    train = holdout = None
-    leaks: tuple[str, ...] = ()
+    finder, leaks = None, ()
     if "training images" in needed(spec.metrics) and trained is not None:
-        train = pool(trained, "training")
-        rest, leaks = held_out(store, trained)
-        holdout = pool(rest, "hold-out") if len(rest) else None
+        finder = CopyFinder.of(store, trained)
+        leaks = tuple(_copy_notes(store, trained, finder))
     real = pool(index.index, "real")
     notes = (
         *classifier.notes,
@@ -112,32 +110,21 @@ def _load_reference(
         *([index.note] if index.note else []),
         *leaks,
     )
-    trained_key = "" if trained is None else cache_key(np.sort(trained).tolist())
+    trained_key = "" if trained is None else cache_key(np.sort(trained).tolist(), *([COPIES] if finder else []))
     places = cache_key(np.sort(index.index).tolist())
     key = cache_key(store.meta.hash, spec.reference, places, by.hash, classifier.hash, trained_key)
     real_key = cache_key(store.meta.hash, index.index.tolist(), by.hash)
-    return Reference(by, classifier, real, key, real_key, store.cache_dir, train, holdout, notes, utility)
+    return Reference(by, classifier, real, key, real_key, store.cache_dir, finder, notes, utility)
 
 
-def held_out(store: Store, trained: NDArray[np.intp]) -> tuple[NDArray[np.intp], tuple[str, ...]]:
-    """Real images that were not trained on, equally many of every class that has any; and notes.
-
-    Copies of training images are left out and named.
-    """
-    labels, content = np.asarray(store.labels), same_content(store)
-    rest = np.setdiff1d(np.arange(len(labels)), trained)
-    leaked = np.isin(content[rest], content[trained])
-    notes = (_leaks(store, rest[leaked]),) if leaked.any() else ()
-    rest = rest[~leaked]
-    counts = np.bincount(labels[rest], minlength=len(store.meta.class_names))
-    if not len(rest):
-        return rest, (*notes, "no real images are held out from training, so memorised has no values")
-    if none := [name for name, count in zip(store.meta.class_names, counts, strict=True) if not count]:
-        more = " …" if len(none) > 5 else ""
-        what = f"no held-out real images of {', '.join(none[:5])}{more}"
-        notes = (*notes, f"{what}: memorised there compares with those of the other classes")
-    have = counts[counts > 0]
-    return rest[interleave(labels[rest])][: have.min() * len(have)], notes
+def _copy_notes(store: Store, trained: NDArray[np.intp], finder: CopyFinder) -> Iterator[str]:
+    """Held-out images that are copies of training ones, and what the threshold rests on where too few are new."""
+    rest = np.setdiff1d(np.arange(store.meta.count), trained)
+    leaked = np.setdiff1d(rest, new_images(store, trained))
+    if len(leaked):
+        yield _leaks(store, leaked)
+    if finder.rule.known_from != "held-out images":
+        yield "too few real images are held out from training: memorised compares with training images, each left out"
 
 
 def _leaks(store: Store, leaked: NDArray[np.intp]) -> str:

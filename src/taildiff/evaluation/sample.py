@@ -41,12 +41,8 @@ class Sample:
 
     real: Pool
     generated: Pool
-    train: Pool | None = None
-    """The model's training images, where a metric needs them and they are known."""
-    holdout: Pool | None = None
-    """Real images that it was not trained on."""
-    every_holdout: Pool | None = None
-    """Those of all classes, where the scope's own have none."""
+    behind_copies: NDArray[np.intp] | None = None
+    """(C,) real images that decide which generated ones are copies, by class; None where that is not known."""
     probabilities: NDArray[np.float32] | None = None
     """(M, K) class probabilities of the generated images, where a metric needs them and the extractor has classes."""
     real_key: int = 0
@@ -78,7 +74,5 @@ class Sample:
             scope=classes,
             real=self.real.of(classes),
             generated=self.generated.of(classes),
-            train=self.train and self.train.of(classes),
-            holdout=self.holdout and self.holdout.of(classes),
             probabilities=None if known is None else known[np.isin(self.generated.labels, classes)],
         )

@@ -22,13 +22,19 @@ class Pool:
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64] | None = None
     """The classifier's label for each image (N,), where known."""
+    copied: NDArray[np.bool_] | None = None
+    """Whether each image is a copy of a training image (N,), where known."""
 
     @classmethod
     def interleaved(
-        cls, features: NDArray[np.float32], labels: NDArray[np.int64], predicted: NDArray[np.int64] | None = None
+        cls,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        predicted: NDArray[np.int64] | None = None,
+        copied: NDArray[np.bool_] | None = None,
     ) -> "Pool":
         """A pool in that order: the first image of each class, then the second of each, and so on."""
-        return cls(features, labels, predicted)._at(interleave(labels))
+        return cls(features, labels, predicted, copied)._at(interleave(labels))
 
     def of(self, classes: Sequence[int]) -> "Pool":
         """The part of some classes."""
@@ -40,7 +46,8 @@ class Pool:
 
     def _at(self, chosen: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Pool":
         predicted = None if self.predicted is None else self.predicted[chosen]
-        return Pool(self.features[chosen], self.labels[chosen], predicted)
+        copied = None if self.copied is None else self.copied[chosen]
+        return Pool(self.features[chosen], self.labels[chosen], predicted, copied)
 
     def __len__(self) -> int:
         return len(self.labels)

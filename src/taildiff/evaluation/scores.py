@@ -5,7 +5,7 @@
 - Precision, recall, density, coverage, PRD: equally many real and generated images, since they depend on both counts.
   In neighbourhoods exact copies count once (`metrics/neighbours.py`), and so they do in the numbers of images.
 - Diversity and Vendi score: generated images, the mean over the scope's classes.
-- Memorised: share of generated images nearer to a training image than any held-out real image of the scope is.
+- Memorised: share of generated images that are copies of training images, by the rule of `metrics/copies.py`.
 - A scope with fewer than `FEWEST_REAL` real images has no values of metrics that compare distributions. Accuracy and
   memorised have one; what they are measured with is then known from these few images alone, so their interval is that
   of 1/(1/n_generated + 1/n_real) images.
@@ -141,17 +141,12 @@ def _diversity(sample: Sample) -> Iterator[Number]:
 
 
 def _memorized(sample: Sample) -> Iterator[Number]:
-    train, holdout, generated = sample.train, sample.holdout or sample.every_holdout, sample.generated
-    if not train or not holdout:
-        yield Number("memorized", None, len(holdout or ()), len(generated))
-        return
-    distances = metrics.memorization(generated.features, train.features, holdout.features)
-    if np.isnan(distances.threshold):  # every hold-out image is a copy of a training image
+    generated, behind = sample.generated, sample.behind_copies
+    if generated.copied is None or behind is None:
         yield Number("memorized", None, 0, len(generated))
         return
-    copied = distances.generated < distances.threshold
-    own = len(sample.holdout) if sample.holdout else min(len(holdout), len(sample.real))
-    yield _share("memorized", copied, own, sample)
+    own = int(behind[np.unique(generated.labels)].sum())
+    yield _share("memorized", generated.copied, own, sample)
 
 
 def _inception_score(sample: Sample) -> Iterator[Number]:

@@ -99,6 +99,8 @@ class UtilityTest:
     store: Store
     trained: NDArray[np.intp]
     """Positions of the run's training images."""
+    tested: NDArray[np.intp]
+    """Positions of the held-out images that it has not seen."""
     device: str
 
     def numbers(
@@ -108,7 +110,7 @@ class UtilityTest:
         found = utility(
             self._labelled(np.sort(self.trained)),
             Labelled(images, labels),
-            self._labelled(self.store.test_index),
+            self._labelled(self.tested),
             len(self.store.meta.class_names),
             progress=progress,
             device=self.device,
@@ -130,9 +132,13 @@ def utility_test(store: Store, trained: NDArray[np.intp] | None, device: str) ->
     """The real side of `--utility`; `DataError` where the training images are not known or none are held out."""
     if trained is None:
         raise DataError("--utility needs the training images: give the run's own store, or --trained-on RUN")
-    if not len(store.test_index):
-        raise DataError(f"--utility needs held-out real images, and {store.root} has no test column")
-    return UtilityTest(store, trained, device)
+    tested = np.setdiff1d(store.test_index, trained)
+    if not len(tested):
+        raise DataError(
+            f"--utility needs held-out real images, and {store.root} has no test column new to the run; prepare "
+            "with --hold-out 0.2 and train on that"
+        )
+    return UtilityTest(store, trained, tested, device)
 
 
 def utility(

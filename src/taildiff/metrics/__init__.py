@@ -6,7 +6,6 @@ from taildiff.metrics.diversity import Diversity, intra_class_diversity
 from taildiff.metrics.frechet import GaussianStatistics, frechet_distance, frechet_from_statistics
 from taildiff.metrics.intervals import Interval, wilson
 from taildiff.metrics.kernel import kernel_distance
-from taildiff.metrics.memorization import Memorization, memorization
 from taildiff.metrics.neighbours import (
     DensityCoverage,
     Neighbourhoods,
@@ -25,7 +24,6 @@ __all__ = [
     "GaussianStatistics",
     "InceptionScore",
     "Interval",
-    "Memorization",
     "Neighbourhoods",
     "PRDScores",
     "PrecisionRecall",
@@ -37,7 +35,6 @@ __all__ = [
     "inception_score",
     "intra_class_diversity",
     "kernel_distance",
-    "memorization",
     "neighbourhoods",
     "prd_f_scores",
     "prd_from_histograms",

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from taildiff.errors import InputError
 from taildiff.metrics.points import Features, Floats, points, same_dimension
+from taildiff.metrics.search import nearest_of
 
 FEWEST, MOST = 20, 1000
 _BLOCK = 2048
@@ -127,6 +128,9 @@ def _nearest(
 
     Found by |b|² - 2ab in float64 and computed from the difference, so that copies are at distance 0.
     """
+    if excluded is None:
+        squared, index = nearest_of(a, b, _BLOCK)
+        return np.sqrt(squared), index
     centre = b.mean(axis=0, dtype=np.float64)
     best, index = np.full(len(a), np.inf), np.zeros(len(a), dtype=np.intp)
     for first in range(0, len(b), _BLOCK):
@@ -135,9 +139,8 @@ def _nearest(
         for start in range(0, len(a), _BLOCK):
             rows = slice(start, min(start + _BLOCK, len(a)))
             squared = lengths - 2 * ((a[rows] - centre) @ y.T)  # less the length of a, the same for all of b
-            if excluded is not None:
-                row, k = np.nonzero((excluded[rows] >= first) & (excluded[rows] < first + len(y)))
-                squared[row, excluded[rows][row, k] - first] = np.inf
+            row, k = np.nonzero((excluded[rows] >= first) & (excluded[rows] < first + len(y)))
+            squared[row, excluded[rows][row, k] - first] = np.inf
             column = squared.argmin(axis=1)
             nearest = squared[np.arange(len(column)), column]
             closer = nearest < best[rows]

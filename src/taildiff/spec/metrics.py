@@ -133,7 +133,7 @@ _RECORDS = (
            description="Effective number of different images among the generated ones of a class."),
     Metric("memorized", "memorised", family="memorized", better="lower", bounds=(0.0, 1.0), unit="share",
            needs=("training images",), few_real=True,
-           description="Share of generated images nearer to a training image than any held-out real image is."),
+           description="Share of generated images that are copies: nearer to a training image than any real one."),
     Metric("inception_score", "Inception score", short="IS", family="inception_score", better="higher",
            bounds=(1.0, inf), needs=("class probabilities",), few_real=True,
            description="How sure the extractor is of each image's class and how evenly the classes occur."),
