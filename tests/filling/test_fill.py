@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filling.made import Filling, content
+from filling.made import QUICK, Filling, content
 from taildiff.errors import InputError
 from taildiff.filling.manifest import read_counts
 from taildiff.filling.request import Amounts
@@ -109,6 +109,12 @@ def test_a_class_that_cannot_be_filled_stops_at_ten_times_what_was_asked(filling
     (reason,) = reasons("owl", counts)
     assert reason.startswith("owl: 3 of 3 are missing after 30 draws:")
     assert "did not look like the class" in reason
+
+
+def test_guidance_of_a_class_is_recorded(filling: Filling, tmp_path: Path):
+    own = QUICK.model_copy(update={"guidance_by_class": (("owl", 3.0),)})
+    filling.into(tmp_path / "out", sampling=own)
+    assert {(line["class"], line["guidance"]) for line in lines(tmp_path / "out")} == {("dog", 1.0), ("owl", 3.0)}
 
 
 def test_other_folders_are_left_alone(filling: Filling, tmp_path: Path):

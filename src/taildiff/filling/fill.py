@@ -45,6 +45,7 @@ from taildiff.log import Progress, log, silent
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import folder_names, info_of
 from taildiff.sampling.generate import TrainedModel
+from taildiff.sampling.predicting import Predicting
 
 VERSION = 1  # raise it with every change of what is admitted or written
 
@@ -152,6 +153,7 @@ class _Writing:
         self.origin = Origin(
             job.run.root.resolve().name, self.model.step, self.model.weights_hash, request.sampling.seed
         )
+        self.scales = Predicting(self.model, request.sampling, request.guidance).scales
         self.folders = folder_names(job.names)
         self.names = Names()
         self.counts: dict[str, Counts] = {}
@@ -216,7 +218,8 @@ class _Writing:
         if file is not None:
             (base / file).parent.mkdir(parents=True, exist_ok=True)
             (base / file).write_bytes(png(image, GENERATED))
-        self.lines.append(Entry(verdict, label, self.job.request.guidance, file).line(self.job.store, self.origin))
+        guidance = self.scales.get(label, self.job.request.guidance)
+        self.lines.append(Entry(verdict, label, guidance, file).line(self.job.store, self.origin))
 
     def _write_info(self, photographs: Photographs) -> None:
         job, thresholds, rule = self.job, self.filters.thresholds, self.filters.copies.rule
