@@ -118,12 +118,14 @@ def test_a_killed_sample_goes_on(run: RunDir, tmp_path: Path, devices: int, form
             process.send_signal(signal.SIGKILL)
             process.communicate()
             time.sleep(4)  # the other process ends when it finds rank zero gone
-    if process.returncode:
-        finished(taildiff(*command, killed))
+            if killed.exists():
+                break
+    if process.returncode:  # killed at the very end, all is there: the command says so, and removes the lock
+        finished(taildiff(*command, killed), 2 if killed.exists() else 0)
     if form == "npz":
         assert all(np.array_equal(a, b) for a, b in zip(arrays(whole), arrays(killed), strict=True))
     else:
         names = [name for name in tree(whole) if name.endswith(".png")]
-        assert tree(whole) == tree(killed)
+        assert set(tree(whole)) == set(tree(killed))  # the times differ
         assert all((whole / name).read_bytes() == (killed / name).read_bytes() for name in names)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
