@@ -63,7 +63,7 @@ def test_most_of_the_front_door_opens_without_torch():
 
 
 def test_all_public_names_are_there_and_described():
-    assert set(taildiff.__all__) - {"__version__"} == set(taildiff._MODULES)
+    assert set(taildiff.__all__) - {"__version__", "study"} == set(taildiff._MODULES)
     assert dir(taildiff) == sorted(taildiff.__all__)
     for name in taildiff.__all__:
         assert getattr(taildiff, name)
@@ -300,7 +300,7 @@ def test_an_evaluation_and_what_it_shows(run: Path, tmp_path: Path):
     assert evaluation.table.guidances == (1, 2)
     assert evaluation.rows == list(evaluation.table.rows)
     assert evaluation == taildiff.Evaluation.read(str(evaluation.folder))
-    assert repr(evaluation) == f"Evaluation(folder={evaluation.folder!r})"
+    assert repr(evaluation).startswith("Evaluation(run, step 5; guidance 1, 2; best Fréchet distance ")
     html = evaluation._repr_html_()
     assert "<th>accuracy ↑</th><th>Fréchet ↓</th>" in html
     assert html.count("<tr>") == 1 + 2 * 4  # all, head, body and tail at two guidances

@@ -38,7 +38,6 @@ def test_reports_and_comparisons(runs: list[str], capsys: pytest.CaptureFixture[
         assert not ACTING.search(text)
     assert "| &lt;img src=x&gt; |" in files[".md"]
     assert r"| a\|b |" in files[".md"]
-    assert r"& \$x\_1\textasciicircum{}2\$ &" in files[".tex"]
     assert "<img src=x>" not in files[".html"]
 
 

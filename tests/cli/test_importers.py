@@ -149,7 +149,7 @@ def test_ctrl_c_logs_how_to_resume(places, monkeypatch, caplog):
     from taildiff.io import resumable_array
 
     monkeypatch.setattr(resumable_array, "SHARD_BYTES", 64 * 32 * 32 * 3)
-    monkeypatch.setattr(prepare.StoreWriter, "close", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(prepare.StoreWriter, "close", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     words = ["prepare", "cifar10", str(places / "cifar10"), "--out", str(places / "s")]
     with caplog.at_level("INFO", "taildiff"), pytest.raises(KeyboardInterrupt):
         verb.main(words)

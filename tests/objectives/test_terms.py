@@ -86,7 +86,7 @@ def test_contract(blocks):
 
 def test_every_block_of_a_term_is_checked():
     assert {name for blocks in BLOCKS for name in list(blocks)[:1]} == {
-        name for name, block in ObjectiveSpec() if hasattr(block, "compares_samples")
+        name for name, block in ObjectiveSpec() if hasattr(block, "compares_samples") and name != "custom"
     }
 
 

@@ -201,5 +201,5 @@ def test_weights_of_pixels_do_not_start_a_run_on_latents_of_the_same_size(pixels
 
     latents = encode(pixels, tmp_path / "latents", facts, moments)
     assert latents.facts.shape == pixels.facts.shape
-    with pytest.raises(CheckpointError, match=r"16x16x3 images, and this run is .* 16x16x3 latents"):
+    with pytest.raises(CheckpointError, match=r"16x16x3 images,\nand this run is .* 16x16x3 latents"):
         run_training(RunDir(tmp_path / "run"), spec, latents, start_from=first.weights(1))

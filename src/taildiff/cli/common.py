@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
-from dataclasses import field, fields, is_dataclass, make_dataclass
+from dataclasses import field, fields, make_dataclass
 from io import StringIO
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -72,7 +72,6 @@ def parse_options(
 
 def _with_quiet(options: type[T]) -> type[T]:
     """The dataclass with a field for `--quiet`, which `start_output` has obeyed by then."""
-    assert is_dataclass(options)
     what = "Print only warnings, errors and what was asked for: no progress, no summary, no next commands."
     quiet = ("quiet", Annotated[bool, tyro.conf.arg(help=what)], field(default=False))
     return make_dataclass(options.__name__, [quiet], bases=(options,), frozen=True, kw_only=True)

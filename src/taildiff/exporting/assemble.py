@@ -83,7 +83,8 @@ def _use(found: _Assembly, source: _Module, used: str) -> None:
         statement = found.imports.setdefault(name, source.outer[name])
         assert statement == source.outer[name], f"{name} is imported in two ways"
     else:
-        assert attribute or hasattr(builtins, name) or name in ("self", "__name__"), f"{source.name} uses {name}"
+        known = attribute or hasattr(builtins, name) or name in ("self", "__name__")
+        assert known, f"{source.name} uses {name}"
 
 
 def _grouped(statements: list[str]) -> list[str]:

@@ -40,7 +40,7 @@ RECIPES = (
         """taildiff data prepare cifar10 cifar-10-python.tar.gz --out data/cifar10
         taildiff train cifar10lt --data data/cifar10 --out runs/cifar10lt
         taildiff train cifar10lt --method plain --data data/cifar10 --out runs/cifar10lt-plain""",
-        cost=(35.75, 1434, 717),
+        cost=(35.75, 1346, 673),
         published="CCUA's paper 5.93 without and 5.56 with CCUA; CORAL's DDPM 6.17, CBDM 5.62, T2H 7.01, CORAL 5.32; "
         "Capacity Manipulation's DDPM 10.70, CBDM 8.23, OC 8.39, CM 7.73",
     ),
@@ -74,7 +74,7 @@ RECIPES = (
         """taildiff data prepare cifar100 cifar-100-python.tar.gz --out data/cifar100
         taildiff train cifar100lt --data data/cifar100 --out runs/cifar100lt
         taildiff train cifar100lt --method t2h --data data/cifar100 --out runs/cifar100lt-t2h""",
-        cost=(35.80, 1434, 717),
+        cost=(35.80, 1346, 673),
         published="CORAL's DDPM 7.70, CBDM 6.02, T2H 6.78, CORAL 5.37; "
         "Capacity Manipulation's DDPM 10.16, CBDM 10.05, OC 8.31, CM 7.52",
     ),
@@ -86,7 +86,7 @@ RECIPES = (
         taildiff train cifar100lt-0.001 --data data/cifar100 --out runs/cifar100lt-0.001""",
         {"data": DataSpec(tail="exp", ratio=0.001, min_per_class=1, flip=True)},
         note="The rule alone leaves ten classes without an image; here each keeps at least one.",
-        cost=(35.80, 1434, 717),
+        cost=(35.80, 1346, 673),
     ),
     Recipe(
         "tinyimagenetlt",
@@ -95,7 +95,7 @@ RECIPES = (
         """taildiff data prepare tinyimagenet tiny-imagenet-200 --out data/tinyimagenet
         taildiff train tinyimagenetlt --data data/tinyimagenet --out runs/tinyimagenetlt""",
         RESAMPLED,
-        cost=(35.85, 10_769, 5385),
+        cost=(35.85, 10013, 5006),
     ),
     Recipe(
         "placeslt",
@@ -104,7 +104,7 @@ RECIPES = (
         """taildiff data prepare places365 PLACES --size 64 --out data/places64
         taildiff train placeslt --data data/places64 --out runs/placeslt""",
         note="For the published list of 62,500 images (OLTR): --data.tail list --data.list Places_LT_train.txt",
-        cost=(35.93, 10_769, 5385),
+        cost=(35.93, 10013, 5006),
     ),
     Recipe(
         "imagenetlt64",
@@ -114,6 +114,6 @@ RECIPES = (
         taildiff train imagenetlt64 --data data/imagenet64 --out runs/imagenetlt64""",
         RESAMPLED,
         note="For the published list of 115,846 images (OLTR): --data.tail list --data.list ImageNet_LT_train.txt",
-        cost=(36.26, 10_769, 5385),
+        cost=(36.26, 10013, 5006),
     ),
 )
