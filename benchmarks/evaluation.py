@@ -49,6 +49,7 @@ def prepare(place: Path) -> None:
 def measure(place: Path, metrics: str) -> None:
     """Print seconds as JSON, and leave the tables in `place`."""
     import taildiff
+    from taildiff.spec import EvalSpec
 
     def run(names: tuple[str, ...], **fields: object) -> float:
         common = {"data": place / "store", "per_class": 80, "trained_on": place / "trained.npz"}
@@ -63,12 +64,12 @@ def measure(place: Path, metrics: str) -> None:
         return total
 
     run(SETS[:1])  # loads libraries
-    shutil.rmtree(place / f"{SETS[0]}-evals")
+    shutil.rmtree(place / f"{SETS[0]}.npz-evals")
     for cached in (place / "store" / "cache").glob("real-*"):
         cached.unlink()
     first = run(SETS[:1])
     seconds = {"first": first, "sweep": first + run(SETS[1:])}
-    if "intervals" in taildiff.EvalSpec.model_fields:
+    if "intervals" in EvalSpec.model_fields:
         for cached in (place / "store" / "cache").glob("real-*"):
             cached.unlink()
         seconds["none"] = run(SETS, intervals="none")

@@ -42,7 +42,9 @@ class Fake:
     def __init__(self) -> None:
         self.guidances: list[float] = []
 
-    def __call__(self, model, labels, sampling, guidance, batch_size=256, progress=None, array=None) -> np.ndarray:
+    def __call__(
+        self, model, labels, sampling, guidance, batch_size=256, progress=None, array=None, engine=None
+    ) -> np.ndarray:
         self.guidances.append(guidance)
         pictures, made = tiny.images((40, 40, 40), seed=9)
         np.testing.assert_array_equal(made, labels)

@@ -141,7 +141,7 @@ def test_neighbour_metrics_equal_prdc(k: int, chunk: int):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.integers(0, 2**31), st.integers(5, 30), st.integers(5, 30), st.integers(1, 4), st.integers(1, 12), st.booleans()
+    st.integers(0, 2**31), st.integers(5, 30), st.integers(5, 30), st.integers(1, 4), st.integers(3, 12), st.booleans()
 )
 def test_any_block_size_and_order_gives_the_definition(seed, n, m, k, chunk, grid):
     rng = np.random.default_rng(seed)
