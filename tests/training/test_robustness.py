@@ -215,7 +215,9 @@ def test_a_run_starts_from_an_official_checkpoint(tiny_store, tiny_spec, tmp_pat
     torch.testing.assert_close(dict(trained), dict(official), rtol=0, atol=1e-20)
     torch.testing.assert_close(trained_row[-1], official_row[-1], rtol=0, atol=1e-20)
     assert len(trained_row) == 4
-    with pytest.raises(CheckpointError, match=r"--from .*official\.pt does not fit this network: none of its 22 parameters"):
+    with pytest.raises(
+        CheckpointError, match=r"--from .*official\.pt does not fit this network: none of its 22 parameters"
+    ):
         run_training(RunDir(tmp_path / "other"), tiny_spec, tiny_store, start_from=tmp_path / "official.pt")
 
 

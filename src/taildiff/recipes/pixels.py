@@ -95,7 +95,7 @@ RECIPES = (
         """taildiff data prepare tinyimagenet tiny-imagenet-200 --out data/tinyimagenet
         taildiff train tinyimagenetlt --data data/tinyimagenet --out runs/tinyimagenetlt""",
         RESAMPLED,
-        cost=(35.85, 10013, 5006),
+        cost=(35.85, 10_013, 5006),
     ),
     Recipe(
         "placeslt",
@@ -104,7 +104,7 @@ RECIPES = (
         """taildiff data prepare places365 PLACES --size 64 --out data/places64
         taildiff train placeslt --data data/places64 --out runs/placeslt""",
         note="For the published list of 62,500 images (OLTR): --data.tail list --data.list Places_LT_train.txt",
-        cost=(35.93, 10013, 5006),
+        cost=(35.93, 10_013, 5006),
     ),
     Recipe(
         "imagenetlt64",
@@ -114,6 +114,6 @@ RECIPES = (
         taildiff train imagenetlt64 --data data/imagenet64 --out runs/imagenetlt64""",
         RESAMPLED,
         note="For the published list of 115,846 images (OLTR): --data.tail list --data.list ImageNet_LT_train.txt",
-        cost=(36.26, 10013, 5006),
+        cost=(36.26, 10_013, 5006),
     ),
 )
