@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from taildiff.cli import data as verb
+from taildiff.cli.common import console
 from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.errors import DataError, InputError
 
@@ -28,7 +29,7 @@ def photos(tmp_path):
 @pytest.fixture
 def run(capsys, monkeypatch):
     """The output of a command, with all white space as single spaces."""
-    monkeypatch.setattr(verb.console, "width", 200)
+    monkeypatch.setattr(console, "width", 200)
 
     def words(*args):
         assert verb.main([str(arg) for arg in args]) == 0

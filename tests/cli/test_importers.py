@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from taildiff.cli import data as verb
+from taildiff.cli.common import console
 from taildiff.data.formats import importers
 from taildiff.data.formats.published import Cut
 from taildiff.data.store import Store
@@ -22,7 +23,7 @@ import sources  # the writers of small published formats
 @pytest.fixture
 def run(capsys, monkeypatch):
     """The output of a command, with all white space as single spaces."""
-    monkeypatch.setattr(verb.console, "width", 200)
+    monkeypatch.setattr(console, "width", 200)
 
     def words(*args):
         assert verb.main([str(arg) for arg in args]) == 0

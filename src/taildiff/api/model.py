@@ -13,6 +13,7 @@ from taildiff.data.batches import to_images
 from taildiff.errors import SpecError, unknown
 from taildiff.log import Progress, silent
 from taildiff.sampling.generate import Labels, TrainedModel, batches, check_images, class_labels, decoded
+from taildiff.sampling.predicting import Predicting
 from taildiff.spec import SamplingSpec, parse
 from taildiff.text import one_line
 
@@ -126,7 +127,7 @@ class Model(TrainedModel):
         index = class_labels(labels, self.facts.class_names)
         none = torch.empty(0, self.facts.channels, self.facts.height, self.facts.width)
         stages: list[list[Tensor]] = [[] for _ in range(1 if only_last else sampling.steps)]
-        for rows, steps in batches(self, index, sampling, guidance, batch_size):
+        for rows, steps in batches(Predicting(self, sampling, guidance), index, batch_size):
             for step, x in enumerate(steps, start=1):
                 if only_last and step < sampling.steps:
                     continue

@@ -3,7 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import field, fields, make_dataclass
 from io import StringIO
@@ -191,6 +191,22 @@ def next_steps(*commands: str) -> None:
     console.print("\n[bold]next[/]")
     for command in commands:
         console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
+
+
+def print_stopped(command: Sequence[str]) -> None:
+    """Print how to resume what a signal stopped; the terminal may be gone."""
+    with forgiving(sys.stdout):
+        again = escape(shlex.join(command))
+        console.print(f"[yellow]stopped[/], everything is saved; to resume: {again}", soft_wrap=True)
+
+
+def print_verbs(verb: str, verbs: Mapping[str, str]) -> None:
+    """Print the verbs of a verb, by their usage such as `show PATH`, with what each does."""
+    names = ",".join(usage.split()[0] for usage in verbs)
+    console.print(f"usage: taildiff {verb} {{{names}}} …\n", markup=False)
+    width = max(map(len, verbs)) + 2
+    for usage, text in verbs.items():
+        print_line(f"  {usage:<{width}}{text}")
 
 
 def command_line(*words: object) -> str:

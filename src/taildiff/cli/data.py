@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from taildiff.api.data import find_source, holding_out, prepare
-from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line, print_note
+from taildiff.cli.common import command_line, next_steps, parse_options, print_line, print_note, print_verbs
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, resumable_progress
 from taildiff.cli.encode import main as encode
@@ -66,9 +66,7 @@ class Prepare:
 def main(args: list[str]) -> int:
     """Run `taildiff data VERB …` and return the exit code."""
     if not args or args[0] in ("-h", "--help"):
-        console.print("usage: taildiff data {show,prepare,encode,export} …\n", markup=False)
-        for usage, text in VERBS.items():
-            print_line(f"  {usage:<27}{text}")
+        print_verbs("data", VERBS)
         return 0 if args else 2
     match args[0]:
         case "show":

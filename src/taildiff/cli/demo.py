@@ -2,12 +2,8 @@
 
 import dataclasses
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
-
-from rich.markup import escape
 
 from taildiff.api.copies_of_runs import copies_of_runs
 from taildiff.api.evaluation import evaluate
@@ -21,6 +17,7 @@ from taildiff.cli.common import (
     next_steps,
     parse_options,
     print_line,
+    print_stopped,
     wants_progress,
 )
 from taildiff.cli.report import print_summary
@@ -36,7 +33,6 @@ from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import summarise
 from taildiff.run.layout import RunDir
 from taildiff.spec import EvalSpec, RunSpec, SamplingSpec
-from taildiff.text import forgiving
 
 RECIPES = ("mnist5k-plain", "mnist5k-ccua")
 EVALUATION = EvalSpec(guidance=(1.0, 2.0, 3.0), per_class=100, sampling=SamplingSpec(sampler="heun", steps=10))
@@ -74,9 +70,7 @@ def main(args: list[str]) -> int:
             try:
                 train(spec, out=run.root, data=store, device=options.device, progress=progress, command=command)
             except Interrupted as interrupted:
-                again = escape(shlex.join(command))
-                with forgiving(sys.stdout):
-                    console.print(f"[yellow]stopped[/], everything is saved; to resume: {again}", soft_wrap=True)
+                print_stopped(command)
                 return 128 + (interrupted.outcome.signal or 0)
             stages = prefixed(progress, run.root.name)
             evaluate(run.root, data=store.root, spec=measured, device=options.device, progress=stages)

@@ -1,7 +1,5 @@
 """`taildiff study new|run|status|report FILE`: methods x datasets x seeds at equal compute."""
 
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,13 +19,14 @@ from taildiff.cli.common import (
     parse_options,
     print_line,
     print_note,
+    print_stopped,
+    print_verbs,
     wants_progress,
 )
 from taildiff.cli.compare import Names, guidance_of, names
 from taildiff.errors import InputError, unknown
 from taildiff.study.page import findings
 from taildiff.study.verbs import Status
-from taildiff.text import forgiving
 
 VERBS = {
     "new FILE": "write a commented study that runs as it is on the embedded digits",
@@ -92,9 +91,7 @@ class ReportOf:
 def main(args: list[str]) -> int:
     """`taildiff study VERB …`."""
     if not args or args[0] in ("-h", "--help"):
-        console.print("usage: taildiff study {new,run,status,report} FILE …\n", markup=False)
-        for usage, text in VERBS.items():
-            print_line(f"  {usage:<14}{text}")
+        print_verbs("study", VERBS)
         return 0 if args else 2
     match args[0]:
         case "new":
@@ -128,10 +125,7 @@ def _run(options: Run, args: list[str]) -> int:
             command=command,
         )
     except Interrupted as interrupted:
-        with forgiving(sys.stdout):
-            console.print(
-                f"[yellow]stopped[/], everything is saved; to resume: {escape(shlex.join(command))}", soft_wrap=True
-            )
+        print_stopped(command)
         return 128 + (interrupted.outcome.signal or 0)
     show(known, cells=not options.dry_run)
     where = ("--out", options.out) if options.out else ()

@@ -46,7 +46,11 @@ class CopyFinder:
 
     def measure(self, images: ImageSequence, labels: NDArray[np.int64]) -> Copies:
         """Generated images (M, H, W, C) of labels (M,); `nearest` are positions in the store."""
-        found = self.rule.measure(flattened(pictures(images)), labels)
+        return self.measure_points(flattened(pictures(images)), labels)
+
+    def measure_points(self, points: NDArray[np.float32], labels: NDArray[np.int64]) -> Copies:
+        """The same for the flattened pictures (M, D) of images."""
+        found = self.rule.measure(points, labels)
         return Copies(found.distance, self.trained[found.nearest], found.ratio, found.copied)
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from taildiff.data.batches import to_images
 from taildiff.evaluation.images import Images
 from taildiff.filling.request import MOST_DRAWS
 from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NpzError, read_arrays
-from taildiff.sampling.generate import TrainedModel, batches, check_images, decoded
-from taildiff.spec import SamplingSpec
+from taildiff.sampling.generate import batches, last_images
+from taildiff.sampling.predicting import Predicting
 
 _PIXELS = 2**18  # of a part, at most; about 20 seconds of two cores
 _MOST, _FEWEST = 128, 8  # images of a part
@@ -25,9 +24,7 @@ _MOST, _FEWEST = 128, 8  # images of a part
 class Drawing:
     """Draws from a model, and keeps what is drawn in a folder."""
 
-    model: TrainedModel
-    sampling: SamplingSpec
-    guidance: float
+    predicting: Predicting
     folder: Path
     key: str
     """Everything that decides the images."""
@@ -47,17 +44,13 @@ class Drawing:
         return images
 
     def _sampled(self, label: int, start: int, stop: int) -> Images:
-        model, parts = self.model, []
-        for _, steps in batches(model, np.full(stop, label), self.sampling, self.guidance, self.batch_size, start):
-            *_, x = steps
-            x = decoded(model, x)
-            check_images(x, self.guidance)
-            parts.append(to_images(x))
-        return np.concatenate(parts)
+        predicting, labels = self.predicting, np.full(stop, label)
+        parts = batches(predicting, labels, self.batch_size, start)
+        return np.concatenate([last_images(predicting.model, steps, predicting.guidance) for _, steps in parts])
 
     def next_stop(self, drawn: int, admitted: int, asked: int) -> int:
         """Where the next part ends: it has as many images as are likely to be needed."""
-        facts, missing = self.model.facts, asked - admitted
+        facts, missing = self.predicting.model.facts, asked - admitted
         most = max(1, min(_MOST, _PIXELS // (facts.height * facts.width)))
         rate = max(admitted / drawn, 1 / MOST_DRAWS) if drawn else 0.8
         size = max(min(_FEWEST, most), min(most, round(1.1 * missing / rate)))

@@ -149,11 +149,11 @@ class _Writing:
         ]
         key = json_sha256(drawn)
         where = self.home / "drawn"
-        self.drawing = Drawing(self.model, request.sampling, request.guidance, where, key, request.batch_size)
+        predicting = Predicting(self.model, request.sampling, request.guidance)
+        self.drawing, self.scales = Drawing(predicting, where, key, request.batch_size), predicting.scales
         self.origin = Origin(
             job.run.root.resolve().name, self.model.step, self.model.weights_hash, request.sampling.seed
         )
-        self.scales = Predicting(self.model, request.sampling, request.guidance).scales
         self.folders = folder_names(job.names)
         self.names = Names()
         self.counts: dict[str, Counts] = {}

@@ -147,7 +147,8 @@ class ClassFilter:
         filters, label = self._filters, self._label
         labels = np.full(len(images), label)
         probabilities = filters.classifier.probabilities(filters.classifier.features(images))
-        found, small = filters.copies.measure(images, labels), flattened(pictures(images))
+        small = flattened(pictures(images))
+        found = filters.copies.measure_points(small, labels)
         verdicts: list[Verdict] = []
         for k in range(len(images)):
             if not most:

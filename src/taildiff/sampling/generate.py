@@ -44,6 +44,7 @@ __all__ = [
     "generate",
     "image_array",
     "images_of",
+    "last_images",
     "load_model",
     "newest_weights",
     "ranks_of",
@@ -102,7 +103,8 @@ def generate(
     first = array.rows if array else 0
     first = engine.from_rank_zero(lambda: first) if engine else first
     started = time.perf_counter()
-    for rows, batch in _shared(model, batches(model, labels, sampling, guidance, batch_size, first), guidance, engine):
+    parts = batches(Predicting(model, sampling, guidance), labels, batch_size, first)
+    for rows, batch in _shared(model, parts, guidance, engine):
         progress(f"sampling at guidance {guidance:g}", rows.stop, len(labels))
         if array is None:
             images[rows if receives else slice(0)] = batch if receives else batch[:0]
@@ -124,18 +126,19 @@ def _shared(
     """Rows and images of each batch in order, from the processes in turn."""
     if engine is None:
         for rows, steps in parts:
-            yield rows, _last(model, steps, guidance)
+            yield rows, last_images(model, steps, guidance)
         return
     while turn := list(islice(parts, engine.processes)):
         own = np.zeros((turn[0][0].stop - turn[0][0].start, *_image_shape(model.facts)), np.uint8)
         if engine.rank < len(turn):
             rows, steps = turn[engine.rank]
-            own[: rows.stop - rows.start] = _last(model, steps, guidance)
+            own[: rows.stop - rows.start] = last_images(model, steps, guidance)
         for (rows, _), images in zip(turn, engine.gathered(torch.from_numpy(own)), strict=False):
             yield rows, images.numpy()[: rows.stop - rows.start]
 
 
-def _last(model: TrainedModel, steps: Iterator[Tensor], guidance: float) -> NDArray[np.uint8]:
+def last_images(model: TrainedModel, steps: Iterator[Tensor], guidance: float) -> NDArray[np.uint8]:
+    """uint8 images (N, H, W, C) after the last step of a batch; `RunError` for those that `check_images` refuses."""
     *_, x = steps
     x = decoded(model, x)
     check_images(x, guidance)
@@ -188,20 +191,15 @@ def _image_shape(facts: DataFacts) -> tuple[int, int, int]:
 
 
 def batches(
-    model: TrainedModel,
-    labels: NDArray[np.int64],
-    sampling: SamplingSpec,
-    guidance: float,
-    batch_size: int | None = None,
-    start: int = 0,
+    predicting: Predicting, labels: NDArray[np.int64], batch_size: int | None = None, start: int = 0
 ) -> Iterator[Batch]:
     """Rows from `start` on, and for each batch what the network makes of it after each step, not yet decoded."""
-    predicting = Predicting(model, sampling, guidance)
-    batch_size = batch_size or usual_batch(model.facts.height, model.facts.width)
+    facts = predicting.model.facts
+    batch_size = batch_size or usual_batch(facts.height, facts.width)
     ranks = ranks_of(labels)
     for first in range(start, len(labels), batch_size):
         rows = slice(first, min(first + batch_size, len(labels)))
-        yield rows, _steps(predicting, labels[rows], ranks[rows], sampling)
+        yield rows, _steps(predicting, labels[rows], ranks[rows])
 
 
 def usual_batch(height: int, width: int) -> int:
@@ -210,12 +208,10 @@ def usual_batch(height: int, width: int) -> int:
 
 
 @torch.inference_mode()
-def _steps(
-    predicting: Predicting, labels: NDArray[np.int64], ranks: NDArray[np.int64], sampling: SamplingSpec
-) -> Iterator[Tensor]:
+def _steps(predicting: Predicting, labels: NDArray[np.int64], ranks: NDArray[np.int64]) -> Iterator[Tensor]:
     model = predicting.model
     predict = predicting.batch(labels.tolist())
-    yield from _drawn(predict, model.process, labels, ranks, model.facts.shape, sampling, model.device)
+    yield from _drawn(predict, model.process, labels, ranks, model.facts.shape, predicting.sampling, model.device)
 
 
 @torch.inference_mode()
