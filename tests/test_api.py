@@ -300,7 +300,8 @@ def test_an_evaluation_and_what_it_shows(run: Path, tmp_path: Path):
     assert evaluation.table.guidances == (1, 2)
     assert evaluation.rows == list(evaluation.table.rows)
     assert evaluation == taildiff.Evaluation.read(str(evaluation.folder))
-    assert repr(evaluation).startswith("Evaluation(run, step 5; guidance 1, 2; best Fréchet distance ")
+    shown = r"Evaluation\(run, step 5; guidance 1, 2; best Fréchet distance [\d.]+; best accuracy \d+%\)"
+    assert re.fullmatch(shown, repr(evaluation))
     html = evaluation._repr_html_()
     assert "<th>accuracy ↑</th><th>Fréchet ↓</th>" in html
     assert html.count("<tr>") == 1 + 2 * 4  # all, head, body and tail at two guidances

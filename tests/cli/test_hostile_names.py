@@ -28,16 +28,21 @@ def test_reports_and_comparisons(runs: list[str], capsys: pytest.CaptureFixture[
     assert call("report", *runs, "--out", "page.html") == 0
     for suffix in (".csv", ".md", ".tex"):
         assert call("compare", *runs, "--classes", "--out", f"table{suffix}") == 0
+    named = Path(runs[0]).rename("$x_1^2$")  # classes that many are in no LaTeX table
+    assert call("compare", str(named), runs[1], "--out", "named.tex") == 0
     printed = "".join(capsys.readouterr())
     for name in ("<img src=x>", "a|b", "$x_1^2$", ":cat:", "[bold]x", r"\x1b]0;", r"\u202e"):
         assert name in printed
     assert r"$'b\x1b]0;owned\x07'" in printed  # in the commands that come next
-    files = {path.suffix: path.read_text() for path in Path().glob("*.*") if path.is_file()}
+    files = {path.suffix: path.read_text() for path in Path().glob("[pt]*.*") if path.is_file()}
     assert sorted(files) == [".csv", ".html", ".md", ".tex"]
     for text in (printed, *files.values()):
         assert not ACTING.search(text)
     assert "| &lt;img src=x&gt; |" in files[".md"]
     assert r"| a\|b |" in files[".md"]
+    text = Path("named.tex").read_text()
+    assert r"\$x\_1\textasciicircum{}2\$ &" in text
+    assert not ACTING.search(text)
     assert "<img src=x>" not in files[".html"]
 
 

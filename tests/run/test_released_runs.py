@@ -107,7 +107,8 @@ def test_other_groups_are_refused(old_run: RunDir, old_unet: RunDir):
     with pytest.raises(RunError, match=r"model\.channels: \[8\] -> \[16\]"):
         run_training(old_unet, wider, store)
     grouped = spec.model_copy(update={"model": UNetSpec(channels=(8,), group_channels=4)})
-    with pytest.raises(CheckpointError, match=r'(?s)"group_channels":1,.*and this run is .*"group_channels":4,'):
+    differ = r'(?s)"group_channels":1,.*and this run is .*"group_channels":4,.*: --model\.group-channels 1$'
+    with pytest.raises(CheckpointError, match=differ):
         run_training(RunDir(old_run.root.parent / "new"), grouped, store, start_from=old_unet.weights(2))
 
 

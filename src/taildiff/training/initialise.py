@@ -89,7 +89,8 @@ def _check_described(path: Path, given: RunSpec, held: DataFacts, spec: RunSpec,
     same_kind = held.shape == facts.shape and on_latents == bool(facts.codec)
     free = [*MAY_CHANGE, "model.zero_init", "model.group_channels", "model.groups", "model.dropout"]
     differ = [name for name, _, _ in changed(given, spec, free) if name.startswith("model.")]
-    differ += ["model.groups"] if _groups(given) != _groups(spec) else []
+    if isinstance(given.model, UNetSpec) and _groups(given) != _groups(spec):
+        differ.append("model.groups" if given.model.groups else "model.group_channels")
     if same_kind and not differ:
         return
     values = flatten(given.model_dump(mode="json"))
