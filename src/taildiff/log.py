@@ -50,3 +50,12 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int, /) -> None:
     """Show nothing."""
+
+
+def prefixed(progress: Progress, name: str) -> Progress:
+    """The same progress with a name before each stage; notes stay."""
+
+    def named(stage: str, done: int, total: int, /) -> None:
+        progress(Stage(f"{name}: {stage}", getattr(stage, "note", "")), done, total)
+
+    return named

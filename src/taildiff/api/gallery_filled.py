@@ -20,6 +20,7 @@ from taildiff.data.images import FORMATS
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.data.store import Store
 from taildiff.errors import DataError, SpecError
+from taildiff.filling.manifest import MANIFEST, SUMMARY
 from taildiff.io.json_files import read_json
 from taildiff.io.paths import reason, regular, whole
 from taildiff.reporting.gallery import REAL, Gallery, GalleryClass, Generated, Verdict
@@ -73,7 +74,7 @@ class Line(_Record):
 
 def manifest_of(folder: Path) -> Path:
     """The manifest beside a filled folder."""
-    return info_of(folder) / "manifest.jsonl"
+    return info_of(folder) / MANIFEST
 
 
 def of_filled(folder: Path, data: Path | None) -> Gallery:
@@ -129,7 +130,7 @@ def read_manifest(path: Path) -> tuple[Line, ...]:
 def _real(folder: Path, data: Path | None, notes: list[str]) -> Real | None:
     """The training images; None where their store is not known."""
     try:
-        recorded = read_json(info_of(folder) / "fill.json")
+        recorded = read_json(info_of(folder) / SUMMARY)
         place, of_run = str(data or recorded["store_path"]), RunDir(Path(recorded["run_path"]))
         store = Store.at_recorded(place, str(recorded["store"]))
     except (SpecError, DataError, KeyError, TypeError) as error:

@@ -1,6 +1,5 @@
 """What a gallery shows of a run, of a folder that `taildiff fill` wrote, and of any folder of images."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from taildiff.reporting.load import Evaluation, RunData, load
 from taildiff.reporting.pictures import Uint8s
 from taildiff.run.layout import RunDir, in_order
 from taildiff.sampling.folders import folder_names
+from taildiff.sampling.generate import ranks_of
 
 RECOGNISED = Verdict("recognised", "recognised as its class", True)
 OTHER = Verdict("other", "taken for another class", False)
@@ -157,18 +157,9 @@ def _sampled(known: RunData) -> Iterator[Set]:
             if guidance not in seen and (found := of_folder.images(guidance)):
                 seen.add(guidance)
                 images, labels = found
-                ranks = _ranks(labels)
-                yield Set(images, labels.astype(np.int64), [f"image {k} of its class" for k in ranks], guidance)
-
-
-def _ranks(labels: np.ndarray) -> list[int]:
-    """The place of each image among those of its class, from 1."""
-    seen: Counter[int] = Counter()
-    ranks: list[int] = []
-    for label in labels.tolist():
-        seen[label] += 1
-        ranks.append(seen[label])
-    return ranks
+                labels = labels.astype(np.int64)
+                names = [f"image {place} of its class" for place in (ranks_of(labels) + 1).tolist()]
+                yield Set(images, labels, names, guidance)
 
 
 def _classes(

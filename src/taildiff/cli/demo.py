@@ -25,7 +25,7 @@ from taildiff.data.locate import embedded_digits
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
 from taildiff.io.paths import output_path
-from taildiff.log import Progress
+from taildiff.log import prefixed
 from taildiff.recipes import recipe
 from taildiff.reporting.load import load
 from taildiff.reporting.report import write_page
@@ -100,11 +100,6 @@ def introduce(store: Store) -> None:
         "two models that differ only in the loss: class resampling alone (plain), and CCUA\n",
         highlight=False,
     )
-
-
-def prefixed(progress: Progress, name: str) -> Progress:
-    """Progress with the run's name before each stage."""
-    return lambda stage, done, total: progress(f"{name}: {stage}", done, total)
 
 
 def conclude(runs: list[RunDir], page: Path, seconds: float) -> None:

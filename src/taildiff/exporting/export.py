@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from taildiff import build
-from taildiff.data.longtail import Split
+from taildiff.data.longtail import Split, rank
 from taildiff.errors import InputError
 from taildiff.exporting.assemble import assemble
 from taildiff.exporting.card import Card, model_card
@@ -200,7 +200,7 @@ def _write_grid(
     request: ExportRequest, model: TrainedModel, split: Split, folder: ExportDir, progress: Progress
 ) -> None:
     """Images of the commonest to the rarest classes, one row each, at most `GRID_CLASSES` of them evenly spaced."""
-    ranked = np.argsort(-np.array(split.counts), kind="stable")
+    ranked = rank(split.counts)
     shown = ranked[np.unique(np.linspace(0, len(ranked) - 1, min(GRID_CLASSES, len(ranked))).round().astype(int))]
     labels = np.repeat(shown, request.grid)
     images = generate(model, labels, request.sampling, request.guidance, progress=progress)

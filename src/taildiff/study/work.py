@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 from taildiff.api.evaluation import evaluate
 from taildiff.api.training import train
@@ -21,7 +20,7 @@ from taildiff.io.atomic import write_atomic, write_json
 from taildiff.io.json_files import read_json
 from taildiff.io.lock import BusyError, locked
 from taildiff.io.staging import lock_of
-from taildiff.log import Progress, Stage, log, silent
+from taildiff.log import Progress, log, prefixed, silent
 from taildiff.study.cells import Cell, StudyDir, cells_of, report_spec, search_spec
 from taildiff.study.choose import Missing, Progressed
 from taildiff.study.file import Study
@@ -113,7 +112,7 @@ def _attempt(progressed: Progressed, cell: Cell, stores: Stores, how: How) -> bo
 
 def _do(progressed: Progressed, cell: Cell, missing: Missing, stores: Stores, how: How) -> None:
     """Train as far as an evaluation needs, and evaluate."""
-    step, progress = progressed.step(cell, missing.at), _named(how.progress, cell)
+    step, progress = progressed.step(cell, missing.at), prefixed(how.progress, cell.name)
     if missing.choice is not None:
         spec = report_spec(progressed.study, missing.choice.guidance)
     else:
@@ -141,11 +140,3 @@ def _tidy(progressed: Progressed, cell: Cell) -> None:
     for kind in ("ema", "raw"):
         for step in {*run.weight_steps(kind)} - kept:
             run.weights(step, kind).unlink(missing_ok=True)
-
-
-def _named(progress: Progress, cell: Cell) -> Progress:
-    return partial(_prefixed, progress, cell.name)
-
-
-def _prefixed(progress: Progress, name: str, stage: str, done: int, total: int, /) -> None:
-    progress(Stage(f"{name}: {stage}", getattr(stage, "note", "")), done, total)
