@@ -3,15 +3,13 @@
 import inspect
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import taildiff
-from taildiff.data.store import SourceMeta, Store, StoreWriter
-from taildiff.evaluation import classifier_network
+from shown_code import blocks, little_work, run
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 LESS = {
@@ -23,42 +21,22 @@ LESS = {
 }
 
 
-def blocks() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-
-
 @pytest.fixture
 def _little_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A working directory with photos/cat and photos/dog, and 120 digits per class instead of 500."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("taildiff.data.locate.embedded_digits", lambda: _digits(tmp_path / "digits"))
-    monkeypatch.setattr(classifier_network, "_STEPS", (6, 6))
+    little_work(tmp_path, monkeypatch)
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for n, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)):
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{n}.png")
 
 
-def _digits(path: Path) -> Store:
-    if path.exists():
-        return Store.open(path)
-    labels = np.repeat(np.arange(10), 120)
-    images = np.random.default_rng(0).integers(0, 256, (1200, 28, 28, 1), dtype=np.uint8)
-    with StoreWriter(path, "digits", tuple("0123456789"), (28, 28, 1), SourceMeta(source="made")) as writer:
-        writer.append(images, labels, np.arange(1200) % 120 >= 100)
-        return writer.close()
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("_little_data")
 def test_the_blocks_run(tmp_path: Path):
-    names: dict[str, Any] = {"__name__": "page"}
-    code = blocks()
+    code = blocks(PAGE)
     assert len(code) == 8
-    for block in code:
-        for much, little in LESS.items():
-            block = block.replace(much, little)
-        exec(compile(block, str(PAGE), "exec"), names)
+    names = run(code, LESS, str(PAGE))
     assert names["x"].shape == (3, 1, 28, 28)
     assert [image.size for image in names["images"]] == [(28, 28)] * 3
     assert [stage.shape for stage in names["stages"]] == [(1, 28, 28, 1)] * 10
@@ -71,7 +49,7 @@ def test_the_blocks_run(tmp_path: Path):
 
 
 def test_less_work_replaces_what_the_page_says():
-    text = "".join(blocks())
+    text = "".join(blocks(PAGE))
     assert all(much in text for much in LESS)
 
 

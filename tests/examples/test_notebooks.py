@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 
-from taildiff.data.store import SourceMeta, Store, StoreWriter
-from taildiff.evaluation import classifier_network
+from shown_code import little_work, run
 
 FOLDER = Path(__file__).parents[2] / "examples" / "notebooks"
 LESS = {
@@ -47,14 +45,8 @@ def test_cells_are_saved_without_outputs_and_less_work_replaces_what_they_say(na
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LESS)
 def test_the_cells_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(classifier_network, "_STEPS", (6, 6))
-    monkeypatch.setattr("taildiff.data.locate.embedded_digits", lambda: _digits(tmp_path / "digits"))
-    names: dict[str, Any] = {"__name__": "notebook"}
-    for cell in code(name):
-        for much, little in LESS[name].items():
-            cell = cell.replace(much, little)
-        exec(compile(cell, name, "exec"), names)
+    little_work(tmp_path, monkeypatch)
+    names = run(code(name), LESS[name], name)
     plt.close("all")
     if name == "practitioner":
         assert len(list((tmp_path / "generated").glob("*/*.png"))) == 1
@@ -63,13 +55,3 @@ def test_the_cells_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     else:
         assert (tmp_path / "report.html").is_file()
         assert names["table"].names == ("plain", "ccua", "weaker")
-
-
-def _digits(path: Path) -> Store:
-    if path.exists():
-        return Store.open(path)
-    labels = np.repeat(np.arange(10), 120)
-    images = np.random.default_rng(0).integers(0, 256, (1200, 28, 28, 1), dtype=np.uint8)
-    with StoreWriter(path, "digits", tuple("0123456789"), (28, 28, 1), SourceMeta(source="made")) as writer:
-        writer.append(images, labels, np.arange(1200) % 120 >= 100)
-        return writer.close()
