@@ -10,6 +10,7 @@ import taildiff
 from cli.calls import call, said
 from evaluation import tiny
 from taildiff.errors import RunError
+from taildiff.evaluation import classifier_network
 from taildiff.run.layout import RunDir
 from taildiff.sampling.generate import check_images
 
@@ -37,7 +38,10 @@ def test_sample_says_so_and_leaves_nothing(
     assert not (tmp_path / "x").exists()
 
 
-def test_python_and_evaluate_say_so_too(run: RunDir, capsys: pytest.CaptureFixture[str]):
+def test_python_and_evaluate_say_so_too(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(classifier_network, "_STEPS", (2, 2))
     model = taildiff.load(run.root)
     with pytest.raises(RunError, match="is too large"):
         model.sample([0, 1, 2], guidance=1e30, sampler="euler", steps=2)

@@ -14,6 +14,7 @@ from taildiff import build
 from taildiff.data.store import Store
 from taildiff.diffusion.process import Flow
 from taildiff.errors import InputError, SpecError
+from taildiff.evaluation import classifier_network
 from taildiff.objectives.custom import custom_term
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import RunDir
@@ -71,8 +72,13 @@ def options(spec: RunSpec, store: Store, folder: Path, **custom: Any) -> list[st
 
 
 def test_a_run_records_it_and_needs_its_module_for_training_alone(
-    module: Path, tiny_store: Store, tiny_spec: RunSpec, capsys: pytest.CaptureFixture[str]
+    module: Path,
+    tiny_store: Store,
+    tiny_spec: RunSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
+    monkeypatch.setattr(classifier_network, "_STEPS", (2, 2))
     command = options(tiny_spec, tiny_store, module.parent, term="my_terms:Small", weight=0.5, args='{"power": 3}')
     assert call(*command) == 0, said(capsys)
     run = taildiff.Run(Path("run"))
