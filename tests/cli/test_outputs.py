@@ -81,6 +81,35 @@ def test_a_link_is_followed(verb: str, command: Callable[[str, object], int], tm
 
 
 @pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("suffix", [".zip", ".png", ".pdf"])
+def test_a_name_of_another_kind_of_file_is_refused_before_any_work(
+    verb: str, suffix: str, command: Callable[[str, object], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert command(verb, tmp_path / f"x{suffix}") == 2
+    assert ("--out must end in" if verb in FILES else "a folder is written there; name a folder") in said(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fill", "run", "--to", "20", "--out"),
+        ("data", "export", "store", "--to", "imagefolder", "--out"),
+        ("export", "run"),
+        ("demo", "--out"),
+    ],
+    ids=" ".join,
+)
+def test_a_name_of_a_file_is_refused_by_the_other_verbs(
+    words: tuple[str, ...], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    named = [place / word if word in ("run", "store") else word for word in words]
+    assert call(*named, tmp_path / "x.zip") == 2
+    assert f"x.zip ends in .zip, but a folder is written there; name a folder, such as {tmp_path / 'x'}" in said(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_path_that_is_not_utf8_is_refused_before_any_work(
     verb: str, command: Callable[[str, object], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import taildiff
 from cli.calls import call, said, tree
 from evaluation import tiny
 from taildiff.io import png
@@ -54,6 +55,23 @@ def test_images_by_class_and_the_same_as_one_file(run: RunDir, tmp_path: Path, c
         for i, image in enumerate(archive["images"]):
             assert (pixels(out / tiny.NAMES[i // 3] / f"{i % 3:05d}.png") == image[..., 0]).all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn.npz", "new"]
+
+
+def test_the_suffix_of_out_chooses_the_format(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ("sample", run.root, "--per-class", 1, *FAST)
+    assert call(*words, "--out", tmp_path / "drawn.NPZ") == 0
+    with np.load(tmp_path / "drawn.NPZ") as archive:
+        assert archive["images"].shape == (3, 8, 8, 1)
+    (tmp_path / "link").symlink_to("linked.npz")
+    assert taildiff.sample(run.root, out=tmp_path / "link", per_class=1, steps=1).is_file()
+    assert call(*words, "--out", tmp_path / "v1.5") == 0
+    assert (tmp_path / "v1.5").is_dir()
+    said(capsys)
+    assert call(*words, "--out", tmp_path / "x.npz", "--dry-run") == 0
+    assert f"as npz to {tmp_path / 'x.npz'}" in said(capsys)
+    assert call(*words, "--out", tmp_path / "x.npz", "--format", "png") == 2
+    assert f"x.npz ends in .npz, but a folder is written there; name a folder, such as {tmp_path / 'x'}" in said(capsys)
+    assert not (tmp_path / "x.npz").exists()
 
 
 def test_a_class_named_twice_is_sampled_once_and_alike(run: RunDir, tmp_path: Path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from taildiff.api.progress import reporting
 from taildiff.device import chosen_device
 from taildiff.errors import InputError, unknown
-from taildiff.io.paths import output_path, text_path
+from taildiff.io.paths import output_folder, output_path, text_path
 from taildiff.log import Progress, log
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def prepare(
     """
     from taildiff.data.prepare import prepare as prepare_images
 
-    place, held_out = output_path(out), holding_out(hold_out, hold_out_seed)
+    place, held_out = output_folder(out), holding_out(hold_out, hold_out_seed)
     found = find_source(importer, source, size, options)
     with reporting(progress) as report:
         return prepare_images(
@@ -120,7 +120,7 @@ def encode(
     from taildiff.data.latents import is_latents
     from taildiff.data.verify import affordable
 
-    place = output_path(out)
+    place = output_folder(out)
     source = open_store(store, batch_size)
     loaded = open_vae(vae, source, device)
     if not is_latents(place) and not affordable(source):

@@ -13,7 +13,7 @@ from taildiff.api.progress import reporting
 from taildiff.errors import InputError, unknown
 from taildiff.evaluation.overview import classifier_line, overview
 from taildiff.evaluation.table import Row, Table
-from taildiff.io.paths import output_path, text_path
+from taildiff.io.paths import output_folder, text_path
 from taildiff.log import Progress
 from taildiff.run.layout import EvalDir
 from taildiff.spec import METRICS, EvalSpec
@@ -116,7 +116,7 @@ def evaluate(
         TaildiffError: for a run without weights, data that do not fit, or an option that does not apply.
     """
     data, trained_on = (None if path is None else text_path(path, "--data") for path in (data, trained_on))
-    place = None if out is None else output_path(out)
+    place = None if out is None else output_folder(out)
     wanted = request(
         text_path(source, "source"),
         fields,

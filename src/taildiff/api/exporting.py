@@ -10,7 +10,7 @@ from taildiff.api.sampling import chosen_guidance
 from taildiff.api.source import RunSource
 from taildiff.device import chosen_device
 from taildiff.errors import SpecError, unknown
-from taildiff.io.paths import output_path
+from taildiff.io.paths import output_folder
 from taildiff.log import Progress, log
 from taildiff.run.exported import ExportDir
 from taildiff.run.layout import RunDir
@@ -82,7 +82,7 @@ def export_request(
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sampling.extras)
         raise SpecError(f"exported pipelines sample without {names}; remove it, and use it with taildiff sample")
     card = Card(**{name: given.pop(name) for name in ("name", "license", "data_license") if name in given})
-    source, place = RunDir(Path(run)), output_path(out)
+    source, place = RunDir(Path(run)), output_folder(out)
     guidance = chosen_guidance(RunSource(source), given.pop("guidance", None), sampling).value
     device = chosen_device(given.pop("device", None))
     if given.get("grid", 0) < 0:

@@ -16,8 +16,8 @@ from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
 from taildiff.errors import InputError
 from taildiff.filling.request import Amounts, FillRequest, Layout, Originals
-from taildiff.io.paths import output_path, text_path
-from taildiff.log import Progress, log
+from taildiff.io.paths import output_folder, text_path
+from taildiff.log import Progress, log, prefixed
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import info_of
 from taildiff.spec import SamplingSpec, parse
@@ -120,8 +120,9 @@ def fill(
     with reporting(progress) as report:
         if is_photographs(source):
             source = _run_of(
-                source, output_path(out), amounts, force, size, max_time, steps_of_training, chosen, report, command
+                source, output_folder(out), amounts, force, size, max_time, steps_of_training, chosen, report, command
             )
+            report = prefixed(report, "4/4")
         elif (size, max_time, steps_of_training) != (None, None, None):
             raise InputError(f"--size, --max-time and --steps-of-training are for photographs; {source} is a run")
         places = {"data": data, "guidance": guidance, "batch_size": batch_size}
@@ -177,7 +178,7 @@ def fill_job(
     **sampling: Unpack[SamplingFields],
 ) -> "FillJob":
     """What `fill` would do, checked before anything is computed."""
-    directory, place = RunDir(text_path(run, "run")), output_path(out)
+    directory, place = RunDir(text_path(run, "run")), output_folder(out)
     directory.info()  # a wrong path is reported first
     from taildiff.filling.fill import FillJob, check_out
 

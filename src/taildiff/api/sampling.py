@@ -18,7 +18,7 @@ from taildiff.device import chosen_device
 from taildiff.errors import SpecError, unknown
 from taildiff.evaluation.best_guidance import DefaultGuidance
 from taildiff.io.checksum import json_sha256
-from taildiff.io.paths import output_path
+from taildiff.io.paths import output_folder, output_path
 from taildiff.log import Progress, log
 from taildiff.sampling.folders import FileFormat, check_new, claimed, write_images
 from taildiff.sampling.team import working_together
@@ -70,7 +70,7 @@ def sample(
     per_class: int = 8,
     classes: Sequence[str] = (),
     guidance: float | None = None,
-    format: FileFormat = "png",
+    format: FileFormat | None = None,
     vae: str | None = None,
     model: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
@@ -79,18 +79,19 @@ def sample(
     progress: bool | Progress = False,
     **sampling: Unpack[SamplingFields],
 ) -> Path:
-    """Write images of each class to `out` and return it: PNG files by class, with a grid in OUT-info, or one npz.
+    """Write images of each class to `out` and return it: PNG files by class, with a grid in OUT-info, or one .npz file.
 
     After an interruption, the same call resumes behind the images that it has kept beside `out`.
 
     Args:
         run: the run's folder, or a model from elsewhere, as in `load`.
-        out: a new folder, which gets class folders and nothing else, or with `format="npz"` a new .npz file.
+        out: a new folder, which gets class folders and nothing else, or a new .npz file.
         per_class: images per class.
         classes: only these classes, by name.
         guidance: g in null + g (conditional - null); 1 is none. Default: that of the lowest Fréchet distance over all
             classes in the run's evaluations; 1.5 without one, 1 where the null label was never trained.
-        format: `png`, or `npz` with `images` (N, H, W, C), `labels` (N,) and `class_names`.
+        format: `png`, or `npz` with `images` (N, H, W, C), `labels` (N,) and `class_names`; default: by the suffix of
+            `out`.
         vae: where the VAE of a run on latents is now, if it moved.
         model: what a file of parameters does not tell, as in `load`.
         batch_size: images sampled together; changes speed and memory only.
@@ -105,6 +106,7 @@ def sample(
             guidance on a null label that was never trained.
     """
     spec, place, source = parse(SamplingSpec, sampling), output_path(out), model_source(run, model, vae)
+    format = format or file_format(place)
     labels = requested_labels(source.facts.class_names, place, per_class, classes, format, batch_size)
     guidance = chosen_guidance(source, guidance, spec).value
     with working_together(devices, device, "sampling") as team, reporting(progress) as report, ExitStack() as stack:
@@ -135,6 +137,11 @@ def chosen_guidance(source: ModelSource, guidance: float | None, sampling: Sampl
     return chosen
 
 
+def file_format(out: str | os.PathLike[str]) -> FileFormat:
+    """`npz` for the name of an .npz file, `png` for that of a folder."""
+    return "npz" if output_path(out).suffix.lower() in ARRAYS else "png"
+
+
 def requested_labels(
     names: Sequence[str], out: Path, per_class: int, classes: Sequence[str], format: FileFormat, batch_size: int | None
 ) -> NDArray[np.int64]:
@@ -144,6 +151,8 @@ def requested_labels(
     check_new(out, format)
     if format == "npz":
         output_file(out, ARRAYS)
+    else:
+        output_folder(out)
     labels = {position(names, name): name for name in classes or names}
     if -1 in labels:
         raise SpecError(unknown("class", labels[-1], names))

@@ -15,7 +15,7 @@ from taildiff.data.locate import default_store
 from taildiff.data.store import Store
 from taildiff.errors import RunError, SpecError
 from taildiff.io.json_files import read_json
-from taildiff.io.paths import output_path, text_path
+from taildiff.io.paths import output_folder, text_path
 from taildiff.log import Progress
 from taildiff.memory import physical_memory
 from taildiff.recipes import FOR_DATA, check_data, with_method
@@ -125,7 +125,7 @@ def train(
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP, once everything is saved.
         TaildiffError: for a field, recipe, data or run that does not fit, or a loss that is not finite.
     """
-    place = output_path(out)
+    place = output_folder(out)
     store = open_data(text_path(data, "--data")) if isinstance(data, str | os.PathLike) else data
     spec = starting_spec(recipe, store.facts if store else None, method)
     spec = with_changes(spec, {**(changes or {}), **fields})

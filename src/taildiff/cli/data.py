@@ -16,6 +16,7 @@ from taildiff.cli.export_data import Export
 from taildiff.cli.export_data import main as export
 from taildiff.data.formats import find, importers
 from taildiff.errors import InputError, unknown
+from taildiff.io.paths import output_folder
 
 if TYPE_CHECKING:
     from taildiff.data.formats.importer import Importer
@@ -188,7 +189,7 @@ def _print_plan(options: Prepare) -> None:
     hold_out = holding_out(options.hold_out, options.hold_out_seed)
     found = find_source(options.importer, options.source, options.size, options.importer_options())
     size = found.size if options.size is None else options.size
-    _, store = plan(found, options.out, size, options.strict, options.overwrite, options.white, hold_out)
+    _, store = plan(found, output_folder(options.out), size, options.strict, options.overwrite, options.white, hold_out)
     source = found.read()
     check_hold_out(found, source, hold_out)
     opened = " (not opened yet)" if source.names else ""

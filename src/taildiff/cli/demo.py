@@ -24,7 +24,7 @@ from taildiff.cli.report import print_summary
 from taildiff.data.locate import embedded_digits
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
-from taildiff.io.paths import output_path
+from taildiff.io.paths import output_folder
 from taildiff.log import prefixed
 from taildiff.recipes import recipe
 from taildiff.reporting.load import load
@@ -54,7 +54,7 @@ class Options:
 def main(args: list[str]) -> int:
     """`taildiff demo`."""
     options = parse_options(Options, args, "taildiff demo")
-    out = output_path(options.out or ("runs/demo-quick" if options.quick else "runs/demo"))
+    out = output_folder(options.out or ("runs/demo-quick" if options.quick else "runs/demo"))
     plans = {RunDir(out / name.removeprefix("mnist5k-")): planned(name, options.quick) for name in RECIPES}
     if options.dry_run:
         runs = {str(run.root): spec.model_dump(mode="json") for run, spec in plans.items()}

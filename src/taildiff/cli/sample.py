@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from taildiff.api.sampling import chosen_guidance, requested_labels, sample
+from taildiff.api.sampling import chosen_guidance, file_format, requested_labels, sample
 from taildiff.api.source import RunSource, model_source
 from taildiff.cli.common import (
     SAMPLING,
@@ -31,7 +31,7 @@ class Options:
     """The run's folder; or an export, a model of diffusers (UNet2DModel, DDPMPipeline, DiTPipeline), a file of
     parameters (SiT, DiT, REPA, DeltaFM), or OWNER/NAME on the Hugging Face Hub."""
     out: Path
-    """A new folder for PNG files by class, with a grid in OUT-info beside it; or, with --format npz, a new file."""
+    """A new folder for PNG files by class, with a grid in OUT-info beside it; or a new .npz file."""
     per_class: int = 8
     """Images per class."""
     classes: tuple[str, ...] = ()
@@ -42,8 +42,8 @@ class Options:
     omega: float | None = None
     """The same as g - 1, as papers of the DDPM family write it."""
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SAMPLING
-    format: FileFormat = "png"
-    """PNG files by class, or one npz with `images` (N, H, W, C) and `labels` (N,)."""
+    format: FileFormat | None = None
+    """PNG files by class, or one npz with `images` (N, H, W, C) and `labels` (N,) [default: by the suffix of --out]."""
     vae: str | None = None
     """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub; default: where it was."""
     batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -61,12 +61,12 @@ def main(args: list[str]) -> int:
     options = parse_options(Options, args, "taildiff sample")
     given = guidances(_given(options.guidance), _given(options.omega), default=())
     source, out = model_source(options.run, options.model, options.vae), options.out
-    names = source.facts.class_names
-    count = len(requested_labels(names, out, options.per_class, options.classes, options.format, options.batch_size))
+    names, format = source.facts.class_names, options.format or file_format(out)
+    count = len(requested_labels(names, out, options.per_class, options.classes, format, options.batch_size))
     guidance = chosen_guidance(source, given[0] if given else None, options.sampling).value
     if options.dry_run:
         print(options.sampling.model_dump_json(indent=1))
-        print(f"{count} images, {options.per_class} per class, at guidance {guidance:g}, as {options.format} to {out}")
+        print(f"{count} images, {options.per_class} per class, at guidance {guidance:g}, as {format} to {out}")
         return 0
     sample(
         options.run,
@@ -74,7 +74,7 @@ def main(args: list[str]) -> int:
         per_class=options.per_class,
         classes=options.classes,
         guidance=guidance,
-        format=options.format,
+        format=format,
         vae=options.vae,
         model=options.model.model_dump(),
         batch_size=options.batch_size,

@@ -17,6 +17,7 @@ from taildiff.cli.common import DeviceOption, command_line, console, next_steps,
 from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
+from taildiff.io.paths import output_folder
 from taildiff.log import log
 from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data
 from taildiff.spec import DataFacts, DataSpec, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec
@@ -76,6 +77,8 @@ def main(args: list[str]) -> int:
     if options.stop_at is not None and options.stop_at < 1:
         raise SpecError(f"--stop-at {options.stop_at}: the first step is 1")
     max_time = None if options.max_time is None else duration(options.max_time)
+    if options.out is not None:
+        output_folder(options.out)
     if options.dry_run:
         if options.store:
             _check_fit(options.spec, options.store)

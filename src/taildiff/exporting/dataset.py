@@ -20,6 +20,7 @@ from taildiff.data.formats.parquet import needs
 from taildiff.data.store import Store
 from taildiff.errors import InputError
 from taildiff.io.atomic import write_atomic
+from taildiff.io.paths import output_folder
 from taildiff.io.png import png
 from taildiff.io.staging import check_space, keep_apart, one_writer, partial, sweep
 from taildiff.log import Progress, silent
@@ -37,10 +38,12 @@ def default_out(store: Path, to: DataFormat) -> Path:
 
 
 def check_new_data(store: Store, out: Path, to: DataFormat) -> None:
-    """`InputError` where `out` exists or would be in the store, or a library is missing."""
+    """`InputError` where `out` exists, would be in the store or has the wrong suffix, or a library is missing."""
     if out.exists() and (to == "npz" or not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; choose another --out")
-    if to == "npz" and out.suffix != ".npz":
+    if to != "npz":
+        output_folder(out)
+    elif out.suffix.lower() != ".npz":
         raise InputError(f"--out {out} must end in .npz")
     keep_apart(out, [store.root])
     if to == "parquet":

@@ -18,7 +18,7 @@ from taildiff.exporting.assemble import assemble
 from taildiff.exporting.card import Card, model_card
 from taildiff.exporting.modeling import TaildiffTransformer
 from taildiff.io.atomic import write_json
-from taildiff.io.paths import output_path
+from taildiff.io.paths import output_folder
 from taildiff.io.png import grid, write_png
 from taildiff.io.staging import one_writer, partial, sweep
 from taildiff.log import Progress, silent
@@ -63,7 +63,7 @@ class ExportRequest:
 
 def check_target(out: Path) -> Path:
     """The folder to write; `InputError` where something is there already."""
-    place = output_path(out)
+    place = output_folder(out)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"{out} exists already; choose a new output folder")
     return place

@@ -7,6 +7,7 @@ never end.
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from taildiff.errors import InputError
 
 LARGEST_TEXT = 2**30
 """Bytes of a text file that is read as a whole; the annotations of iNaturalist 2018 have 125 MB."""
+_OF_FILES = re.compile(
+    r"\.(bmp|ckpt|csv|gif|gz|h5|hdf5|html|jpe?g|jsonl?|md|npy|npz|parquet|pdf|png|pth?|safetensors|svg|tar|tex|tgz|tiff?"
+    r"|toml|txt|webp|ya?ml|zip)",
+    re.IGNORECASE,
+)
 _KINDS = (
     (stat.S_ISFIFO, "named pipe"),
     (stat.S_ISCHR, "device"),
@@ -31,6 +37,17 @@ def output_path(path: str | os.PathLike[str], option: str = "--out") -> Path:
     if end.is_symlink():
         raise InputError(f"{option} {given} is a link that leads back to itself; remove it, or choose another {option}")
     return end
+
+
+def output_folder(path: str | os.PathLike[str], option: str = "--out") -> Path:
+    """Where to write a folder, with a link followed; `InputError` for a new one that is named like a file."""
+    place = output_path(path, option)
+    if _OF_FILES.fullmatch(place.suffix) and not place.is_dir():
+        raise InputError(
+            f"{option} {place} ends in {place.suffix}, but a folder is written there; name a folder, such as "
+            f"{place.with_suffix('')}"
+        )
+    return place
 
 
 def text_path(path: str | os.PathLike[str], option: str) -> Path:

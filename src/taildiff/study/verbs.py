@@ -12,7 +12,7 @@ from taildiff.comparison.table import ComparisonTable
 from taildiff.device import chosen_device
 from taildiff.errors import DataError, InputError, RunError
 from taildiff.io.atomic import write_atomic
-from taildiff.io.paths import output_path, text_path
+from taildiff.io.paths import output_folder, output_path, text_path
 from taildiff.log import Progress, log
 from taildiff.study.budget import Plan, measure, plan_of, read_plan
 from taildiff.study.cells import StudyDir, cells_of, check, stores_of
@@ -147,7 +147,7 @@ def status(path: AnyPath, out: AnyPath | None = None) -> Status:
 
 def _opened(path: AnyPath, out: AnyPath | None) -> tuple[Study, StudyDir]:
     study = Study.read(text_path(path, "FILE"))
-    return study, StudyDir(study.folder if out is None else output_path(out))
+    return study, StudyDir(study.folder if out is None else output_folder(out))
 
 
 def _status(progressed: Progressed, prediction: Prediction) -> Status:
