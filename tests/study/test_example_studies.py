@@ -20,6 +20,7 @@ MUST_HAVE = {
     "resampling": ("data.resample",),
     "ratio-0.001": ("data.ratio",),
     "ccua-cheap": ("objective.null_fraction", "objective.shared_null"),
+    "ccua-cheap-confirm": ("objective.null_fraction", "objective.shared_null"),
     "combinations": ("objective.cbdm.weight", "objective.transfer.mode", "objective.coral.weight"),
     "null": (),
     "digits": (),
@@ -39,6 +40,24 @@ def test_every_ablation_that_reviewers_asked_for_is_there():
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         assert all(f'"{field}"' in text for field in MUST_HAVE[path.stem]), path.name
+
+
+def test_the_choice_of_a_cheap_variant_is_confirmed_with_other_seeds_by_the_same_rule():
+    chosen, confirmed = (
+        Study.read(FILES[0].with_name(f"{name}.toml")).spec for name in ("ccua-cheap", "ccua-cheap-confirm")
+    )
+    assert chosen.margin
+    assert (chosen.margin.reference, chosen.margin.group) == ("ccua", "tail")
+    assert (chosen.margin.difference, chosen.margin.ratio) == ({"recall": 0.05, "accuracy": 0.05}, {"frechet": 1.1})
+    assert not {*chosen.seeds.training} & {*confirmed.seeds.training}
+    for field in ("datasets", "methods", "budget", "margin", "evaluation"):
+        assert getattr(chosen, field) == getattr(confirmed, field)
+    variants = {
+        (spec.null_fraction, spec.shared_null, spec.shared_uniform)
+        for spec in (arm.spec(None).objective for arm in arms_of(Study.read(FILES[0].with_name("ccua-cheap.toml"))))
+    }
+    shared = {(1.0, f, u) for f in (0.1, 0.15, 0.25) for u in (0.5, 1.0)}
+    assert variants == {(1.0, None, 0.5), (0.25, None, 0.5)} | shared
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

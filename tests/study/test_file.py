@@ -51,6 +51,27 @@ def test_the_hash_is_of_the_values(tmp_path: Path):
     assert first.folder.name == f"s-{first.hash[:10]}"
 
 
+@pytest.mark.parametrize(
+    ("margin", "message"),
+    [
+        ('reference = "cua"', "margin: unknown reference 'cua': did you mean 'ccua'"),
+        ('reference = "ccua"\nratio = { recall = 1.1 }\ndifference = {}', "higher recall is better; give a difference"),
+        ('reference = "ccua"\ndifference = { frechet = 1.0 }', "frechet: give either a difference or a ratio"),
+        (
+            'reference = "ccua"\nratio = { frechet = 0.9 }',
+            "margin.ratio.frechet: Input should be greater than or equal",
+        ),
+        ('reference = "ccua"\ndifference = { diversity = 1 }', "diversity has no better direction"),
+        ('reference = "ccua"\ndifference = { coverage = 0.1 }', "evaluation: add coverage to the metrics"),
+        ('reference = "ccua"\ndifference = {}\nratio = {}', "give a difference or a ratio of at least one metric"),
+    ],
+)
+def test_a_margin_that_cannot_be_judged_is_refused(margin: str, message: str, tmp_path: Path):
+    text = MINIMAL + "[evaluation]\nmetrics = ['accuracy', 'frechet', 'recall']\n"
+    with pytest.raises(SpecError, match=message):
+        read(tmp_path, f"{text}[margin]\n{margin}\n")
+
+
 def test_settings_reach_the_runs_under_a_constant_schedule(tmp_path: Path):
     mine = 'name = "mine"\nmethod = "ccua"\nchanges = {optimizer.lr = 0.002}\nsettings = [{objective.ucl.weight = 0.3}]'
     dataset = 'recipe = "mnist5k-plain"\nchanges = { "data.ratio" = 0.1 }'

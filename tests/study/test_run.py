@@ -203,6 +203,11 @@ def test_the_report_has_every_cell_and_the_hash_on_every_table(done: Path, capsy
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "failed: noise/al@1/seed5: training stopped in step 2" in page
     assert "only 2 training seeds: exploratory" in page
+    within = (
+        "Within the margin of al (accuracy at most 100 points lower; means over training seeds, all classes): plain ("
+    )
+    assert within in page
+    assert all(texts[0].startswith(within) for texts in written.margins)
     for path in written.files:
         if path.suffix in (".tex", ".md", ".csv"):
             assert study.short_hash in path.read_text(), path
@@ -216,11 +221,21 @@ def test_the_report_has_every_cell_and_the_hash_on_every_table(done: Path, capsy
     assert {r["sampling_seed"] for r in rows if r["purpose"] == "report" and r["guidance"]} == {"1"}
     assert all(float(r["flop"]) > 0 and int(r["images"]) > 0 for r in rows)
     assert main(["study", "report", str(done), "--metrics", "accuracy", "--groups", "tail", "--guidance", "2"]) == 0
-    assert "at guidance 2 on sampling seed 0: description" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "at guidance 2 on sampling seed 0: description" in shown
+    assert shown.count("plain itself is within it") == 2
     text = (written.page.parent / "table-noise-time.tex").read_text()
     assert r"& accuracy $\uparrow$ \\" in text
     assert "& tail" in text
     assert "all" not in text.split("toprule")[1]
+
+
+def test_a_margin_waits_for_the_last_cell(tiny_store: Store, tmp_path: Path):
+    path = tiny_study.write(tmp_path, tiny_store)
+    study = Study.read(path)
+    budget.plan_of(study, StudyDir(study.folder), {})
+    work.start(study, StudyDir(study.folder), {"noise": tiny_store})
+    assert verbs.report(path).margins == (("Cells are missing, so the margin of al is not judged yet.",),) * 2
 
 
 def test_a_study_that_was_not_started_has_no_report(tiny_store: Store, tmp_path: Path):

@@ -30,6 +30,11 @@ settings = [{{}}, {{ "optimizer.lr" = 0.01 }}]
 seconds = 2
 [selection]
 metric = "accuracy"
+[margin]
+reference = "al"
+group = "all"
+difference = {{ accuracy = 1.0 }}
+ratio = {{}}
 [evaluation]
 guidance = [1, 2]
 per_class = 4

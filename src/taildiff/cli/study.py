@@ -151,9 +151,9 @@ def _report(options: ReportOf) -> int:
         groups=names(options.groups),
         guidance=guidance_of(options.guidance) or "best",
     )
-    for table in written.tables:
+    for table, margin in zip(written.tables, written.margins, strict=True):
         console.print(f"\n[bold]{escape(table.title)}[/]", highlight=False)
-        for text in findings(table):
+        for text in (*findings(table), *margin):
             console.print(f"• {text}", markup=False, highlight=False)
         for note in (*table.verdict.notes, *table.notes):
             print_note(f"note: {note}")

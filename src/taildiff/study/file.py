@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from taildiff.errors import SpecError
+from taildiff.errors import SpecError, unknown
 from taildiff.io.checksum import json_sha256
 from taildiff.io.paths import reason, whole
 from taildiff.spec import EvalSpec, MetricName, SamplingSpec, Spec, flatten, parse
-from taildiff.spec.base import Count, Positive
+from taildiff.spec.base import Count, Positive, Weight
 from taildiff.spec.metrics import METRICS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=60)]
@@ -118,6 +118,39 @@ class SelectionSpec(Spec):
         return value
 
 
+Ratio = Annotated[float, Field(ge=1, le=1e30)]
+
+
+class MarginSpec(Spec):
+    """When a method may take the place of a more expensive one: how much its means over training seeds may be worse."""
+
+    reference: Name
+    """The method whose place it may take."""
+    group: Literal["all", "head", "body", "tail"] = "tail"
+    """The classes whose numbers count."""
+    difference: dict[MetricName, Weight] = Field(default_factory=lambda: {"recall": 0.05, "accuracy": 0.05})
+    """By metric, how much worse the mean may be."""
+    ratio: dict[MetricName, Ratio] = Field(default_factory=lambda: {"frechet": 1.1})
+    """By metric of which lower is better, how many times the reference's mean it may be."""
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """All metrics of the margin."""
+        return (*self.difference, *self.ratio)
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        if not self.metrics:
+            raise ValueError("give a difference or a ratio of at least one metric")
+        if both := [metric for metric in self.difference if metric in self.ratio]:
+            raise ValueError(f"{both[0]}: give either a difference or a ratio")
+        if neither := [metric for metric in self.metrics if METRICS[metric].better == "none"]:
+            raise ValueError(f"{neither[0]} has no better direction")
+        if higher := [metric for metric in self.ratio if METRICS[metric].better == "higher"]:
+            raise ValueError(f"ratio: higher {higher[0]} is better; give a difference")
+        return self
+
+
 class StudySpec(Spec):
     """Everything that a study's numbers depend on, besides the data and the machine."""
 
@@ -128,6 +161,8 @@ class StudySpec(Spec):
     """The first is the one that all others are compared with."""
     budget: BudgetSpec
     selection: SelectionSpec = SelectionSpec()
+    margin: MarginSpec | None = None
+    """The rule by which the report names the methods that come close enough to one, and the cheapest of them."""
     evaluation: EvalSpec = EvalSpec(guidance=(1.0, 2.0, 3.0), sampling=SamplingSpec(sampler="heun", steps=10))
 
     @model_validator(mode="after")
@@ -151,7 +186,17 @@ class StudySpec(Spec):
             raise ValueError("evaluation: give at least one guidance")
         if (metric := self.selection.metric) not in self.evaluation.metrics:
             raise ValueError(f"evaluation: add {metric} to the metrics, as it decides the selection")
+        self._check_margin()
         return self
+
+    def _check_margin(self) -> None:
+        if self.margin is None:
+            return
+        names = [method.name for method in self.methods]
+        if self.margin.reference not in names:
+            raise ValueError(f"margin: {unknown('reference', self.margin.reference, names)}")
+        if missing := [metric for metric in self.margin.metrics if metric not in self.evaluation.metrics]:
+            raise ValueError(f"evaluation: add {missing[0]} to the metrics, as it decides the margin")
 
 
 def _check_changes(where: str, entry: DatasetSpec | MethodSpec) -> None:

@@ -13,6 +13,7 @@ from taildiff.comparison.table import ComparisonTable, Line
 from taildiff.reporting.page import environment
 from taildiff.reporting.plots import COLOURS, Chart, draw, short
 from taildiff.spec import METRICS
+from taildiff.study import margin
 from taildiff.study.choose import Progressed
 from taildiff.study.results import Block
 from taildiff.study.statistics import Aggregate, Spread, spreads
@@ -104,7 +105,8 @@ def _part(block: Block, table: ComparisonTable, progressed: Progressed) -> Part:
     tables += [_costs(block, progressed), _spreads(block)]
     tables.append(_numbers("All numbers at the chosen guidance: description", table, table.lines, folded=True))
     shown_tables = tuple(each for each in tables if each.rows)
-    return Part(block.name, tuple(findings(table)), shown_tables, (*table.verdict.notes, *table.notes))
+    found = (*findings(table), *margin.findings(block, progressed.plan))
+    return Part(block.name, found, shown_tables, (*table.verdict.notes, *table.notes))
 
 
 def findings(table: ComparisonTable) -> list[str]:

@@ -14,6 +14,7 @@ from taildiff.errors import DataError, InputError, RunError
 from taildiff.io.atomic import write_atomic
 from taildiff.io.paths import output_folder, output_path, text_path
 from taildiff.log import Progress, log
+from taildiff.study import margin
 from taildiff.study.budget import Plan, measure, plan_of, read_plan
 from taildiff.study.cells import StudyDir, cells_of, check, stores_of
 from taildiff.study.choose import Progressed, holder
@@ -173,6 +174,8 @@ class Report:
     """Tables and figures beside the page."""
     tables: tuple[ComparisonTable, ...]
     """Of each dataset at equal time and equal steps, the one of the verdict first."""
+    margins: tuple[tuple[str, ...], ...]
+    """What the study's margin says of each table, in sentences; empty without a margin."""
 
 
 def report(
@@ -220,4 +223,5 @@ def report(
     for name, content in {"report.html": text, **contents}.items():
         write_atomic(folder.root / name, content.encode())
     written = tuple(folder.root / name for name in contents)
-    return Report(folder.root / "report.html", written, tuple(table for _, table in shown))
+    margins = tuple(tuple(margin.findings(block, plan)) for block in blocks)
+    return Report(folder.root / "report.html", written, tuple(table for _, table in shown), margins)
