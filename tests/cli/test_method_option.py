@@ -73,6 +73,8 @@ def test_an_auto_recipe_says_what_the_method_adds(
         ("t2h", "objective targets t2h "),
         ("plain", "objective denoising alone "),
         ("ccua", "objective UCL 0.05, AL 0.05 "),
+        ("ccua-cheap", "objective UCL 0.05, AL 0.05, null rows 0.25 "),
+        ("ccua-shared", "objective UCL 0.05, AL 0.05, shared null rows 0.1 "),
     ]:
         assert call(*start, "--method", method, "--out", tmp_path / method) == 0
         assert words in said(capsys)

@@ -13,7 +13,19 @@ from taildiff.data.batches import Batch
 from taildiff.data.longtail import exponential
 from taildiff.errors import DataError, SpecError
 from taildiff.objectives.objective import Streams
-from taildiff.recipes import FIXED, METHODS, NAMES, auto_ccua, auto_sit_ccua, check_data, describe, recipe, with_method
+from taildiff.recipes import (
+    FIXED,
+    FOR_DATA,
+    METHODS,
+    NAMES,
+    auto,
+    auto_ccua,
+    auto_sit_ccua,
+    check_data,
+    describe,
+    recipe,
+    with_method,
+)
 from taildiff.run.layout import RunDir
 from taildiff.spec import (
     ALSpec,
@@ -104,6 +116,15 @@ def test_auto_fits_latents_by_their_own_size():
     assert spec.model == auto_ccua(facts.model_copy(update={"codec": None, "height": 32, "width": 32})).model
     assert spec.data.flip
     assert not auto_ccua(facts.model_copy(update={"channels": 1})).data.flip  # latents of digits
+
+
+@pytest.mark.parametrize("name", FOR_DATA)
+def test_the_method_of_auto_recipes_is_one_constant(name: str, monkeypatch: pytest.MonkeyPatch):
+    facts = facts_for("cifar10lt")
+    assert recipe(name, facts) == recipe(name, facts, "ccua")
+    monkeypatch.setattr(auto, "METHOD", "ccua-shared")
+    assert recipe(name, facts) == recipe(name, facts, "ccua-shared") != recipe(name, facts, "ccua")
+    assert describe(name).endswith("Method: ccua-shared; --method names another.")
 
 
 def test_names_and_descriptions():

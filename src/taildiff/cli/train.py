@@ -219,7 +219,9 @@ def order(data: DataSpec) -> str:
 
 
 def terms(spec: ObjectiveSpec) -> str:
-    """The terms added to denoising, with their weights."""
+    """The terms added to denoising, with their weights, and the share of the batch in a cheaper pass without labels."""
     words = [f"{type(block).__name__.removesuffix('Spec')} {block.weight:g}" for block in spec.terms.values()]
     words += [f"targets {spec.transfer.mode}"] if spec.transfer.mode != "none" else []
+    words += [f"null rows {spec.null_fraction:g}"] if spec.null_fraction < 1 else []
+    words += [f"shared null rows {spec.shared_null:g}"] if spec.shared_null else []
     return ", ".join(words) or "denoising alone"

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 
 from taildiff.errors import SpecError, unknown
-from taildiff.recipes import latents, pixels, small
+from taildiff.recipes import auto, latents, pixels, small
 from taildiff.recipes.auto import auto_ccua, auto_sit_ccua
 from taildiff.recipes.checks import check_data
 from taildiff.recipes.methods import METHODS, with_method
@@ -47,4 +47,6 @@ def recipe(name: str, facts: DataFacts | None = None, method: str | None = None)
 
 def describe(name: str) -> str:
     """A recipe's description: what it trains, its commands, its cost and published numbers."""
-    return FIXED[name].text if name in FIXED else inspect.cleandoc(FOR_DATA[name].__doc__ or "")
+    if name in FIXED:
+        return FIXED[name].text
+    return f"{inspect.cleandoc(FOR_DATA[name].__doc__ or '')}\n\nMethod: {auto.METHOD}; --method names another."

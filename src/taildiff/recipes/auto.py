@@ -15,6 +15,10 @@ from taildiff.spec import (
     UNetSpec,
 )
 
+METHOD = "ccua"
+"""The method of these recipes: the cheapest one that examples/studies/ccua-cheap.toml finds within its margin of full
+CCUA and ccua-cheap-confirm.toml confirms; full CCUA until one is."""
+
 
 def auto_ccua(facts: DataFacts) -> RunSpec:
     """CCUA on your own images: network, batch size, steps and order are chosen from the data and printed.
@@ -67,7 +71,7 @@ def _auto(name: str, facts: DataFacts, model: UNetSpec | SiTSpec, epochs: int) -
         ema=EMASpec(decay=0.999),
         every=IntervalSpec(log=10, samples=1000, save=500),
     )
-    return with_method(spec, "ccua")
+    return with_method(spec, METHOD)
 
 
 def _halvings(size: int) -> int:
