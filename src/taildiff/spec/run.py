@@ -12,10 +12,14 @@ from taildiff.spec.process import FlowSpec, PathSpec
 
 
 class OptimizerSpec(Spec):
-    """Adam with decoupled weight decay (AdamW; equal to Adam at weight decay 0)."""
+    """The optimiser, learning rate and gradient clipping."""
 
+    name: Literal["adamw", "muon"] = "adamw"
+    """adamw: Adam with decoupled weight decay (equal to Adam at weight decay 0). muon: Muon for the matrices of a
+    transformer's blocks and AdamW for the rest, with the same learning rate; needs torch 2.9."""
     lr: Positive = 1e-3
     betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Of AdamW."""
     weight_decay: Weight = 0.0
     warmup: CountOrZero = 0
     """Steps over which the learning rate rises linearly from 0."""
@@ -82,6 +86,8 @@ class RunSpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.optimizer.name == "muon" and isinstance(self.model, UNetSpec):
+            raise ValueError("optimizer.name muon is for transformers, and this network is a U-Net: use adamw")
         counts = [(self.devices, "devices"), (self.nodes, "nodes"), (self.accumulate, "micro-batches (accumulate)")]
         over = " x ".join(f"{n} {what}" for n, what in counts if n > 1)
         if self.batch_size % (self.processes * self.accumulate):

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from taildiff.data.batches import Batches, Resident
 from taildiff.data.latents import LatentStore
@@ -26,6 +25,7 @@ from taildiff.training.ema import MovingAverage
 from taildiff.training.environment import describe
 from taildiff.training.initialise import initialise
 from taildiff.training.loop import Training, draw_grid, identity, save_weights, train
+from taildiff.training.optimizers import optimizer_of
 from taildiff.training.request import Outcome, StopRule, TrainingRequest
 from taildiff.training.resume import (
     check_resumable,
@@ -136,9 +136,7 @@ def open_training(request: TrainingRequest, engine: Engine, progress: Progress =
         compile_in_place(learner.denoiser, engine.device)  # the objective's draws and tables stay outside
         log.info("compiling the network in the first step, which takes a while")
     module = engine.setup(learner)
-    o = spec.optimizer
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay, fused=True)
-    trainable = Trainable(learner, ema, optimizer)
+    trainable = Trainable(learner, ema, optimizer_of(spec.optimizer, learner))
     position = resume(run, trainable, engine)
     groups = Groups.thirds(split.counts)
     return Training(
