@@ -3,6 +3,7 @@
     python benchmarks/step_profile.py mnist5k-plain --batch-size 64
     python benchmarks/step_profile.py cifar10lt-plain --batch-size 4 --operators 20
     python benchmarks/step_profile.py imagenetlt256-sit-s2 --method plain --batch-size 4
+    python benchmarks/step_profile.py mnist5k-sit-ccua --batch-size 64 --optimizer muon
 
 Medians over steps of CPU seconds of all threads, which other work on the machine hardly changes. On a GPU use torch's
 own profiler: kernels run behind the calls that start them.
@@ -18,12 +19,13 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from taildiff import build
+from taildiff.api.training import starting_spec, with_changes
 from taildiff.data.batches import Batch
 from taildiff.memory import keep_freed_memory
 from taildiff.objectives.objective import Streams
-from taildiff.recipes import recipe, with_method
 from taildiff.spec import CodecFacts, DataFacts
 from taildiff.training.ema import MovingAverage
+from taildiff.training.optimizers import optimizer_of
 
 LATENTS = CodecFacts(source="", kind="AutoencoderKL", hash="", channels=4, height=32, width=32, scaling=0.18215)
 
@@ -31,8 +33,8 @@ LATENTS = CodecFacts(source="", kind="AutoencoderKL", hash="", channels=4, heigh
 class Step:
     """One training step, part by part."""
 
-    def __init__(self, name: str, method: str | None, batch_size: int):
-        spec = recipe(name) if method is None else with_method(recipe(name), method)
+    def __init__(self, name: str, method: str | None, batch_size: int, optimizer: str):
+        spec = with_changes(starting_spec(name, method=method), {"optimizer.name": optimizer})
         size, channels = (28, 1) if name.startswith("mnist") else (32, 3)
         codec = LATENTS if "256" in name else None
         side = 256 if codec else size
@@ -41,7 +43,7 @@ class Step:
         torch.manual_seed(0)
         self.learner = build.learner(spec, facts, facts.counts).train()
         self.batch = Batch(torch.randn(batch_size, *facts.shape), torch.arange(batch_size) % 10)
-        self.optimizer = torch.optim.AdamW(self.learner.parameters(), lr=1e-4, fused=True)
+        self.optimizer = optimizer_of(spec.optimizer, self.learner)
         self.average = MovingAverage(self.learner.denoiser, spec.ema.decay).requires_grad_(False)
         self.times = defaultdict[str, list[float]](list)
 
@@ -75,12 +77,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("--method")
+    parser.add_argument("--optimizer", default="adamw")
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--operators", type=int, default=0, help="how many operators to list")
     options = parser.parse_args()
     keep_freed_memory()
-    step = Step(options.recipe, options.method, options.batch_size)
+    step = Step(options.recipe, options.method, options.batch_size, options.optimizer)
     for number in range(options.steps + 1):
         step(number)
         if not number:
