@@ -26,8 +26,10 @@ from taildiff.data.latents import LatentStore
 from taildiff.data.store import Store
 from taildiff.data.store_files import SourceMeta, StoreMeta
 from taildiff.engine import Engine
+from taildiff.exporting.stock_unet import stock_unet
+from taildiff.models.unet import UNet
 from taildiff.run.layout import RunDir
-from taildiff.spec import RunSpec
+from taildiff.spec import RunSpec, UNetSpec
 from taildiff.training.loop import advance
 from taildiff.training.request import TrainingRequest
 from taildiff.training.session import open_training
@@ -213,4 +215,7 @@ class Ours:
 def _network(spec: RunSpec, store: Store, device: torch.device) -> nn.Module:
     """Diffusers' UNet2DModel, with the start of a run."""
     torch.manual_seed(0)
-    return build.denoiser(spec.model, store.facts).net.to(device)  # pyright: ignore[reportReturnType]
+    network = build.denoiser(spec.model, store.facts)
+    assert isinstance(network, UNet)
+    assert isinstance(spec.model, UNetSpec)
+    return stock_unet(network, spec.model, store.facts).to(device)  # pyright: ignore[reportArgumentType]

@@ -2,20 +2,33 @@
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 
 from taildiff import build
 from taildiff.errors import SpecError
+from taildiff.exporting.stock_unet import stock_unet
+from taildiff.importing.stock_unet import unet_config
 from taildiff.models.unet import UNet
 from taildiff.models.unet_parts import upsampled
 from taildiff.recipes import recipe
 from taildiff.spec import DataFacts, UNetSpec
 from taildiff.testing import check_denoiser
 
+FACTS = DataFacts(height=8, width=8, channels=2, class_names=("a", "b", "c"), counts=(1, 1, 1))
+
+
+def options(**changes):
+    return {"channels": (8, 16), "blocks": 1, "attention": (1,), "zero_init": False, **changes}
+
 
 def small(dtype=torch.float64, **changes):
     torch.manual_seed(0)
-    options = {"channels": (8, 16), "blocks": 1, "attention": (1,), "zero_init": False, **changes}
-    return UNet(size=(8, 8), image_channels=2, classes=3, **options).to(dtype)
+    return UNet(size=(8, 8), image_channels=2, classes=3, **options(**changes)).to(dtype)
+
+
+def theirs(net, **changes):
+    """The same network as diffusers has it."""
+    return stock_unet(net, UNetSpec(**options(**changes)), FACTS).to(next(net.parameters()).dtype)
 
 
 def inputs(n=4, dtype=torch.float64):
@@ -26,35 +39,56 @@ def inputs(n=4, dtype=torch.float64):
 
 @pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize(
-    "options",
-    [{"attention": ()}, {"attention": (0,)}, {"attention": (0, 1), "head_channels": 4}, {"downsample_padding": 0}],
+    "changes",
+    [
+        {"attention": ()},
+        {"attention": (0,)},
+        {"attention": (0, 1), "head_channels": 4},
+        {"downsample_padding": 0, "sinusoids": "sin-cos"},
+        {"channels": (8, 24, 16), "groups": 4, "norm_eps": 1e-3},
+    ],
 )
-def test_prediction_and_gradient_equal_those_of_the_library(blocks, options):
-    net = small(blocks=blocks, **options)
+def test_prediction_and_gradient_equal_those_of_diffusers(blocks, changes):
+    net = small(blocks=blocks, **changes)
+    stock = theirs(net, blocks=blocks, **changes)
     x, s, y = inputs()
     target = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(2))
-    gradients = []
-    for prediction in (net.predict(x, s, y), net.net(x, 1000 * s, y).sample):
-        gradients.append(torch.autograd.grad((prediction - target).square().sum(), list(net.parameters())))
-    torch.testing.assert_close(net.predict(x, s, y), net.net(x, 1000 * s, y).sample, rtol=1e-10, atol=1e-10)
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+    predictions = net.predict(x, s, y), stock(x, 1000 * s, y).sample
+    torch.testing.assert_close(*predictions, rtol=1e-10, atol=1e-10)
+    gradients = [
+        torch.autograd.grad((prediction - target).square().sum(), list(network.parameters()))
+        for prediction, network in zip(predictions, (net, stock), strict=True)
+    ]
+    for own, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("changes", [{}, {"channels": (8, 16, 24), "blocks": 2, "attention": (0, 2)}])
+def test_a_seed_gives_the_weights_that_diffusers_starts_with(changes):
+    """Also the order of the parameters, over which the gradient's norm is summed."""
+    net = small(dtype=torch.float32, **changes)
+    torch.manual_seed(0)
+    stock = UNet2DModel(**unet_config(UNetSpec(**options(**changes)), FACTS))
+    assert [name for name, _ in net.net.named_parameters()] == [name for name, _ in stock.named_parameters()]
+    for own, other in zip(net.parameters(), stock.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=0)
 
 
 def test_every_tap_has_the_activation_of_its_place():
     net = small()
+    stock = theirs(net)
     seen = {}
 
     def watch(name):
         return lambda _module, _inputs, out: seen.update({name: out[0] if isinstance(out, tuple) else out})
 
-    net.net.mid_block.register_forward_hook(watch("middle"))
-    net.net.down_blocks[1].register_forward_hook(watch("down.1"))
-    net.net.down_blocks[0].resnets[-1].register_forward_hook(watch("down.0"))
-    net.net.up_blocks[0].register_forward_hook(watch("up.1"))
-    net.net.up_blocks[1].register_forward_hook(watch("up.0"))
+    stock.mid_block.register_forward_hook(watch("middle"))
+    stock.down_blocks[1].register_forward_hook(watch("down.1"))
+    stock.down_blocks[0].resnets[-1].register_forward_hook(watch("down.0"))
+    stock.up_blocks[0].register_forward_hook(watch("up.1"))
+    stock.up_blocks[1].register_forward_hook(watch("up.0"))
     x, s, y = inputs()
-    net.net(x, 1000 * s, y)
+    stock(x, 1000 * s, y)
     out = net(x, s, y, taps=net.tap_names)
     assert net.tap_names == ("down.0", "down.1", "middle", "up.1", "up.0")
     for name, feature in zip(net.tap_names, out.features, strict=True):

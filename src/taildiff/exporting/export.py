@@ -17,6 +17,7 @@ from taildiff.errors import InputError
 from taildiff.exporting.assemble import assemble
 from taildiff.exporting.card import Card, model_card
 from taildiff.exporting.modeling import TaildiffTransformer
+from taildiff.exporting.stock_unet import stock_unet
 from taildiff.io.atomic import write_json
 from taildiff.io.paths import output_folder
 from taildiff.io.png import grid, write_png
@@ -30,7 +31,7 @@ from taildiff.run.layout import RunDir
 from taildiff.run.null_label import null_trained
 from taildiff.run.weights import WeightsMeta
 from taildiff.sampling.generate import TrainedModel, filled, generate, newest_weights
-from taildiff.spec import CodecFacts, DataFacts, SamplingSpec, SiTSpec
+from taildiff.spec import CodecFacts, DataFacts, SamplingSpec, SiTSpec, UNetSpec
 
 NO_CARD = Card()
 VAEAs = Literal["auto", "name", "copy"]
@@ -127,10 +128,11 @@ def _write(request: ExportRequest, folder: ExportDir, progress: Progress) -> Non
 
 def write_network(denoiser: nn.Module, meta: WeightsMeta, folder: Path) -> list[str]:
     """Write the network as a model of diffusers; its library and class, as model_index.json names them."""
-    if isinstance(denoiser, UNet):
-        denoiser.net.save_pretrained(folder)
-        return ["diffusers", "UNet2DModel"]
     spec, facts = meta.spec.model, meta.facts
+    if isinstance(denoiser, UNet):
+        assert isinstance(spec, UNetSpec)
+        stock_unet(denoiser, spec, facts).save_pretrained(folder)
+        return ["diffusers", "UNet2DModel"]
     assert isinstance(spec, SiTSpec)
     channels, height, width = facts.shape
     network = TaildiffTransformer(

@@ -1,10 +1,11 @@
-"""`UNet2DModel` of diffusers as our U-Net, which is that network with a fixed choice of its options."""
+"""`UNet2DModel` of diffusers as our U-Net and back; ours is that network with a fixed choice of its options."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from taildiff.errors import InputError
-from taildiff.spec import DDPMSpec, UNetSpec, parse
+from taildiff.models.unet import groups_of
+from taildiff.spec import DataFacts, DDPMSpec, UNetSpec, parse
 
 _FIXED = {
     "center_input_sample": False,
@@ -50,6 +51,30 @@ def unet_spec(config: Mapping[str, Any], source: str) -> UNetSpec:
         "sinusoids": _SINUSOIDS[sinusoids],
     }
     return parse(UNetSpec, values, f"{source}: config.json")
+
+
+def unet_config(spec: UNetSpec, facts: DataFacts) -> dict[str, Any]:
+    """The arguments of the UNet2DModel with the same parameters and predictions: the inverse of `unet_spec`."""
+    channels, height, width = facts.shape
+    kinds = ["Attn" if level in spec.attention else "" for level in range(len(spec.channels))]
+    flipped, shift = next(pair for pair, name in _SINUSOIDS.items() if name == spec.sinusoids)
+    return {
+        "sample_size": (height, width),
+        "in_channels": channels,
+        "out_channels": channels,
+        "layers_per_block": spec.blocks,
+        "block_out_channels": spec.channels,
+        "down_block_types": tuple(f"{kind}DownBlock2D" for kind in kinds),
+        "up_block_types": tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+        "norm_num_groups": spec.groups or groups_of(spec.channels, spec.group_channels),
+        "attention_head_dim": spec.head_channels,
+        "norm_eps": spec.norm_eps,
+        "downsample_padding": spec.downsample_padding,
+        "flip_sin_to_cos": flipped,
+        "freq_shift": shift,
+        "dropout": spec.dropout,
+        "num_class_embeds": facts.classes + 1,
+    }
 
 
 def ddpm_spec(scheduler: Mapping[str, Any], source: str) -> DDPMSpec:

@@ -1,7 +1,8 @@
-"""The U-Net of DDPM (Ho et al. 2020, appendix B): diffusers' UNet2DModel as a `Denoiser`.
+"""The U-Net of DDPM (Ho et al. 2020, appendix B) as a `Denoiser`.
 
-The forward pass is written out, because UNet2DModel.forward can neither return inner activations nor stop early, and
-takes more work (see `unet_parts`); parameters have the names of UNet2DModel. The noise level is embedded as 1000 s in
+Its parameters have the names, the order and torch's initial values that diffusers' UNet2DModel has, and its predictions
+equal that network's up to rounding. It is written out here because UNet2DModel can neither return inner activations nor
+stop early, takes more work (see `unet_parts`), and takes seconds to import. The noise level is embedded as 1000 s in
 float32.
 
 The network starts near zero, as DDPM's releases do: a gain of 1e-5 on the last convolution, on the second one of each
@@ -10,18 +11,25 @@ residual block and on the attention's output. diffusers alone starts with torch'
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 
 from taildiff.errors import SpecError
 from taildiff.models.denoiser import Denoiser, Output
-from taildiff.models.unet_parts import attention, residual, upsampled
+from taildiff.models.unet_parts import (
+    Attention,
+    Downsample,
+    Layers,
+    Level,
+    Middle,
+    NoiseEmbedding,
+    Residual,
+    Sinusoids,
+    Upsample,
+)
 
 
 class UNet(Denoiser):
@@ -42,7 +50,7 @@ class UNet(Denoiser):
         head_channels: int | None = None,
         norm_eps: float = 1e-5,
         downsample_padding: int = 1,
-        sinusoids: Literal["cos-sin", "sin-cos"] = "cos-sin",
+        sinusoids: Sinusoids = "cos-sin",
     ):
         super().__init__()
         levels = len(channels)
@@ -56,31 +64,18 @@ class UNet(Denoiser):
         self.classes, self.channels = classes, tuple(channels)
         names = [f"down.{i}" for i in range(levels)], [f"up.{i}" for i in reversed(range(levels))]
         self.tap_names = (*names[0], "middle", *names[1])  # in the order of the forward pass
-        kinds = ["Attn" if level in attention else "" for level in range(levels)]
-        self.net: Any = UNet2DModel(
-            sample_size=size,
-            in_channels=image_channels,
-            out_channels=image_channels,
-            layers_per_block=blocks,
-            block_out_channels=tuple(channels),
-            down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
-            up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
-            norm_num_groups=groups or groups_of(channels, group_channels),
-            attention_head_dim=head_channels,  # None: one head
-            norm_eps=norm_eps,
-            downsample_padding=downsample_padding,
-            flip_sin_to_cos=sinusoids == "cos-sin",
-            freq_shift=0 if sinusoids == "cos-sin" else 1,
-            dropout=dropout,
-            num_class_embeds=classes + 1,
+        groups = groups or groups_of(channels, group_channels)
+        layers = Layers(4 * channels[0], groups, norm_eps, dropout, head_channels)
+        self.net: Any = _Net(
+            layers, image_channels, classes + 1, channels, blocks, attention, downsample_padding, sinusoids
         )
         if zero_init:
             self._zero_init()
 
     def _zero_init(self) -> None:
         """Scale the layers that add to a residual path, and the last one, by 1e-5; their biases become 0."""
-        last = [m.conv2 for m in self.net.modules() if isinstance(m, ResnetBlock2D)]
-        last += [m.to_out[0] for m in self.net.modules() if isinstance(m, Attention)]  # pyright: ignore[reportOptionalSubscript]
+        last = [m.conv2 for m in self.net.modules() if isinstance(m, Residual)]
+        last += [m.to_out[0] for m in self.net.modules() if isinstance(m, Attention)]
         for layer in [*last, self.net.conv_out]:
             layer.weight.data.mul_(1e-5)
             nn.init.zeros_(layer.bias)
@@ -93,14 +88,12 @@ class UNet(Denoiser):
     def forward(self, x_s: Tensor, s: Tensor, y: Tensor, taps: Sequence[str] = (), full: int | None = None) -> Output:
         """See `Denoiser.forward`."""
         net, recorder = self.net, self.recorder(taps, len(x_s), full)
-        embedding = net.time_embedding(net.time_proj(1000 * s.float()).to(x_s.dtype)) + net.class_embedding(y)
-        active = F.silu(embedding)
+        active = F.silu(net.time_embedding(1000 * s.float(), x_s.dtype) + net.class_embedding(y))
         h = net.conv_in(x_s)
         skips = [h]
         for level, block in enumerate(net.down_blocks):
-            for resnet, mixing in zip(block.resnets, _attentions(block), strict=True):
-                h = residual(resnet, h, active)
-                h = h if mixing is None else attention(mixing, h)
+            for place in range(len(block.resnets)):
+                h = block(place, h, active)
                 skips.append(h)
             if recorder.record(f"down.{level}", h):
                 return recorder.output()
@@ -108,26 +101,56 @@ class UNet(Denoiser):
                 h = block.downsamplers[0](h)
                 skips.append(h)
             h, active, *skips = recorder.keep(h, active, *skips)
-        first, last = net.mid_block.resnets
-        h = residual(last, attention(net.mid_block.attentions[0], residual(first, h, active)), active)
+        h = net.mid_block(h, active)
         if recorder.record("middle", h):
             return recorder.output()
         h, active, *skips = recorder.keep(h, active, *skips)
         for level, block in zip(reversed(range(len(net.up_blocks))), net.up_blocks, strict=True):
-            for resnet, mixing in zip(block.resnets, _attentions(block), strict=True):
-                h = residual(resnet, torch.cat([h, skips.pop()], 1), active)
-                h = h if mixing is None else attention(mixing, h)
+            for place in range(len(block.resnets)):
+                h = block(place, torch.cat([h, skips.pop()], 1), active)
             if block.upsamplers is not None:
-                h = upsampled(h, block.upsamplers[0].conv)
+                h = block.upsamplers[0](h)
             if recorder.record(f"up.{level}", h):
                 return recorder.output()
             h, active, *skips = recorder.keep(h, active, *skips)
-        return recorder.output(net.conv_out(net.conv_act(net.conv_norm_out(h))))
+        return recorder.output(net.conv_out(F.silu(net.conv_norm_out(h))))
 
 
-def _attentions(block: Any) -> list[Any]:
-    """The attention behind each residual block of a level, None where there is none."""
-    return list(block.attentions) if hasattr(block, "attentions") else [None] * len(block.resnets)
+class _Net(nn.Module):
+    """The layers, in the order in which UNet2DModel makes and registers them; `UNet.forward` connects them."""
+
+    def __init__(
+        self,
+        layers: Layers,
+        image_channels: int,
+        labels: int,
+        channels: Sequence[int],
+        blocks: int,
+        attention: Sequence[int],
+        downsample_padding: int,
+        sinusoids: Sinusoids,
+    ):
+        super().__init__()
+        self.conv_in = nn.Conv2d(image_channels, channels[0], 3, padding=1)
+        self.time_embedding = NoiseEmbedding(channels[0], layers.embedding, sinusoids)
+        self.class_embedding = nn.Embedding(labels, layers.embedding)
+        self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
+        for level, outer in enumerate(channels):
+            widths = [(channels[max(level - 1, 0)], outer), *[(outer, outer)] * (blocks - 1)]
+            self.down_blocks.append(down := Level(layers, widths, level in attention))
+            if level < len(channels) - 1:
+                down.downsamplers = nn.ModuleList([Downsample(outer, downsample_padding)])
+        self.mid_block = Middle(layers, channels[-1])
+        for level, outer in reversed(list(enumerate(channels))):
+            below, skipped = channels[min(level + 1, len(channels) - 1)], channels[max(level - 1, 0)]
+            inputs = [below, *[outer] * blocks]
+            skips = [*[outer] * blocks, skipped]
+            widths = [(a + b, outer) for a, b in zip(inputs, skips, strict=True)]
+            self.up_blocks.append(up := Level(layers, widths, level in attention))
+            if level > 0:
+                up.upsamplers = nn.ModuleList([Upsample(outer)])
+        self.conv_norm_out = nn.GroupNorm(layers.groups, channels[0], layers.eps)
+        self.conv_out = nn.Conv2d(channels[0], image_channels, 3, padding=1)
 
 
 def groups_of(channels: Sequence[int], at_least: int) -> int:
