@@ -61,6 +61,14 @@ def test_the_first_method_is_no_candidate_even_if_it_is_within():
     assert last == "plain itself is within it: what full gains over it is no more than the margin."
 
 
+def test_a_variant_that_costs_more_takes_no_place():
+    found = standings(MARGIN, [PLAIN, FULL, NEARER], COSTS | {"nearer": 210.0})
+    assert found
+    texts = list(_sentences(MARGIN, found, "plain"))
+    assert "nearer (1.05 of its time per step)" in texts[0]
+    assert texts[-1] == "No cheaper variant takes the place of full."
+
+
 def test_means_are_over_the_runs_that_both_have():
     one = measured("near", [0.6], [0.9], [2.0])  # its second run failed; the means of both would be outside
     (standing,) = standings(MARGIN, [FULL, one], COSTS) or ()

@@ -76,7 +76,7 @@ def within(margin: MarginSpec, metric: MetricName, mean: float, reference: float
 
 def _sentences(margin: MarginSpec, found: list[Standing], first: str) -> Iterator[str]:
     inside = [each for each in found if not each.worse]
-    candidates = [each for each in inside if each.name != first]
+    candidates = [each for each in inside if each.name != first and each.cost < 1]
     rule = f"the margin of {margin.reference} ({_rule(margin)})"
     if inside:
         listed = ", ".join(f"{each.name} ({each.cost:.2f} of its time per step)" for each in inside)
@@ -94,7 +94,7 @@ def _sentences(margin: MarginSpec, found: list[Standing], first: str) -> Iterato
         )
     else:
         yield f"No cheaper variant takes the place of {margin.reference}."
-    if len(candidates) < len(inside):
+    if any(each.name == first for each in inside):
         yield f"{first} itself is within it: what {margin.reference} gains over it is no more than the margin."
 
 
