@@ -1,6 +1,5 @@
 """`taildiff.train` and the run that it returns."""
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,8 @@ from taildiff.api.progress import reporting
 from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.locate import default_store
 from taildiff.data.store import Store
-from taildiff.errors import RunError, SpecError
+from taildiff.distributed import is_rank_zero
+from taildiff.errors import SpecError
 from taildiff.io.json_files import read_json
 from taildiff.io.paths import output_folder, text_path
 from taildiff.log import Progress
@@ -22,10 +22,12 @@ from taildiff.recipes import FOR_DATA, check_data, with_method
 from taildiff.recipes import recipe as named_recipe
 from taildiff.run.info import RunInfo
 from taildiff.run.layout import RunDir
+from taildiff.run.metrics import logged_lines
 from taildiff.spec import DataFacts, RunSpec, Spec, parse
 
 if TYPE_CHECKING:
     from taildiff.api.model import Model
+    from taildiff.trackers.base import ExperimentTracker, Trackers
     from taildiff.training.request import Outcome
 
 AnyPath = str | os.PathLike[str]
@@ -61,9 +63,7 @@ class Run:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl: step, images, seconds, loss and its terms; none before the first one."""
-        log = RunDir(self.path).metrics
-        *lines, _ = log.read_bytes().split(b"\n") if log.is_file() else [b""]  # the last may be half written
-        return [_logged(log, number, line) for number, line in enumerate(lines, start=1)]
+        return list(logged_lines(RunDir(self.path).metrics))
 
     def load(self, weights: Literal["ema", "raw"] = "ema") -> "Model":
         """The newest weights, ready to sample from; `taildiff.load` has more options."""
@@ -71,12 +71,22 @@ class Run:
 
         return load(self, weights)
 
+    def log(self, to: "str | ExperimentTracker" = "tensorboard") -> int:
+        """Send metrics and sample grids to a tracker as one curve, and return the number of lines sent.
 
-def _logged(log: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        return {name: value for name, value in json.loads(line).items() if name != "crc"}
-    except (ValueError, AttributeError):
-        raise RunError(f"{log}, line {number} is damaged") from None
+        Args:
+            to: `tensorboard` (event files in the run's folder `tensorboard/`), `wandb`, or a tracker of your own:
+                `taildiff.trackers.base.ExperimentTracker`.
+
+        Raises:
+            InputError: a `ValueError`, where the tracker's library is missing, or it fails.
+        """
+        from taildiff.trackers.base import tracker
+        from taildiff.trackers.feed import replay
+
+        run = RunDir(self.path)
+        run.info()  # refuses what is no run
+        return replay(run, tracker(to))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -98,6 +108,7 @@ def train(
     max_time: float | None = None,
     start_from: AnyPath | None = None,
     device: str | None = None,
+    log: "Trackers" = (),
     progress: bool | Progress = False,
     command: Sequence[str] = (),
     **fields: Unpack[RunFields],
@@ -117,6 +128,8 @@ def train(
             by class name where names are known; new classes are logged.
         device: `cpu`, `cuda` or `mps`, which may be another one when a run is resumed; default: `cuda` where there is
             one, else `cpu`.
+        log: also send metrics and sample grids to `tensorboard`, `wandb`, or trackers of your own
+            (`taildiff.trackers.base.ExperimentTracker`); one or several.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         command: recorded in run.json.
         **fields: top-level fields of `RunSpec`: steps, seed, batch_size, devices, …
@@ -125,6 +138,9 @@ def train(
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP, once everything is saved.
         TaildiffError: for a field, recipe, data or run that does not fit, or a loss that is not finite.
     """
+    from taildiff.trackers.base import trackers
+
+    followers = trackers(log) if is_rank_zero() else ()
     place = output_folder(out)
     store = open_data(text_path(data, "--data")) if isinstance(data, str | os.PathLike) else data
     spec = starting_spec(recipe, store.facts if store else None, method)
@@ -138,7 +154,7 @@ def train(
     stop, weights = StopRule(stop_at, max_time), None if start_from is None else text_path(start_from, "--from")
     spec = adopted(spec, run, weights)
     with reporting(progress) as report:
-        outcome = run_training(run, spec, store, stop, weights, list(command), report, device)
+        outcome = run_training(run, spec, store, stop, weights, list(command), report, device, followers)
     if outcome.signal:
         raise Interrupted(Run(run.root, outcome), outcome)
     return Run(run.root, outcome)

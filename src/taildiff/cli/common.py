@@ -209,9 +209,9 @@ def print_verbs(verb: str, verbs: Mapping[str, str]) -> None:
         print_line(f"  {usage:<{width}}{text}")
 
 
-def command_line(*words: object) -> str:
+def command_line(*words: object, program: str = "taildiff") -> str:
     """A command, quoted for the shell."""
-    return " ".join(map(_quoted, ("taildiff", *map(str, words))))
+    return " ".join(map(_quoted, (program, *map(str, words))))
 
 
 def _quoted(word: str) -> str:

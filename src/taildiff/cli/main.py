@@ -37,6 +37,7 @@ VERBS = {
     "study": "methods compared over datasets and training seeds at equal compute, from a file",
     "export": "a run as a folder that diffusers loads, with a model card; push it to the Hugging Face Hub",
     "gallery": "one HTML page to look at generated images, each beside the training image nearest to it",
+    "log": "a run's metrics and sample grids for TensorBoard or Weights & Biases",
     "recipes": "list the recipes",
 }
 

@@ -22,6 +22,7 @@ from taildiff.log import log
 from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data
 from taildiff.spec import DataFacts, DataSpec, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec
 from taildiff.text import forgiving
+from taildiff.trackers.base import TrackerName, trackers
 
 USAGE = f"""usage: taildiff train RECIPE [--method METHOD] [--data STORE] --out RUN [OPTIONS]
 
@@ -61,6 +62,9 @@ class Options:
     checkpoint of SiT, DiT, REPA or DeltaFM, or OWNER/NAME on the Hub. Classes are matched by name; new ones start with
     fresh rows of the label table."""
     device: DeviceOption = None
+    log: tuple[TrackerName, ...] = ()
+    """Also show metrics and sample grids in these, while training (pip install 'taildiff[tensorboard]' or
+    'taildiff[wandb]'); taildiff log does it afterwards."""
     dry_run: bool = False
     """Check that the settings fit --data, print the resolved spec as JSON, and do nothing."""
 
@@ -80,6 +84,7 @@ def main(args: list[str]) -> int:
     if options.out is not None:
         output_folder(options.out)
     if options.dry_run:
+        trackers(options.log)
         if options.store:
             _check_fit(options.spec, options.store)
         print(options.spec.model_dump_json(indent=1))
@@ -99,6 +104,7 @@ def main(args: list[str]) -> int:
             max_time=max_time,
             start_from=options.start_from,
             device=options.device,
+            log=options.log,
             progress=wants_progress(),
             command=command,
         )
@@ -109,7 +115,7 @@ def main(args: list[str]) -> int:
     if not outcome.is_rank_zero:
         return 0
     with forgiving(sys.stdout):  # after SIGHUP there is no terminal
-        _report(run, options.spec, command)
+        _report(run, options.spec, command, "tensorboard" in options.log)
     return 128 + outcome.signal if outcome.signal else 0
 
 
@@ -156,8 +162,8 @@ def last_value(args: list[str], flag: str) -> str | None:
     return value
 
 
-def _report(run: Run, spec: RunSpec, command: list[str]) -> None:
-    """Print how training ended and the next command."""
+def _report(run: Run, spec: RunSpec, command: list[str], show: bool) -> None:
+    """Print how training ended and the next commands; `show`: among them how to look at TensorBoard."""
     outcome = run.outcome
     assert outcome
     place = escape(str(run.path))
@@ -167,6 +173,7 @@ def _report(run: Run, spec: RunSpec, command: list[str]) -> None:
             command_line("sample", run.path, "--per-class", 8, "--out", run.path / "drawn"),
             command_line("evaluate", run.path),
             command_line("report", run.path),
+            *([command_line("--logdir", run.path, program="tensorboard")] if show else []),
         )
         return
     console.print(

@@ -1,6 +1,7 @@
 """run.json: the spec of a run, its data, versions and hardware."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -75,6 +76,14 @@ class RunInfo(_Info):
     """Of the file of the user's own term, if the run has one."""
     start_from: str | None = None
     """The weights file that the run started from, if any."""
+
+    @property
+    def created_seconds(self) -> float:
+        """`created` in seconds since 1970; 0 where it is not known."""
+        try:
+            return datetime.fromisoformat(self.created).timestamp()
+        except (ValueError, OverflowError):
+            return 0.0
 
 
 def check_format(values: Any, path: Path, error: type[RunError] = RunError) -> None:

@@ -69,6 +69,11 @@ class RunDir:
         return self.samples / f"step-{step:07d}.png"
 
     @property
+    def tensorboard(self) -> Path:
+        """tensorboard/: event files, which hold what metrics.jsonl and samples/ do."""
+        return self.root / "tensorboard"
+
+    @property
     def evals(self) -> Path:
         """evals/: one folder per definition."""
         return self.root / "evals"
@@ -88,6 +93,10 @@ class RunDir:
     def weight_steps(self, kind: str = "ema") -> list[int]:
         """Steps with a weights file, ascending."""
         return _steps(self.weights_dir, rf"{kind}-(\d+)\.safetensors")
+
+    def grid_steps(self) -> list[int]:
+        """Steps with a sample grid, ascending."""
+        return _steps(self.samples, r"step-(\d+)\.png")
 
     def exists(self) -> bool:
         """Whether there is a run here."""

@@ -27,6 +27,7 @@ from taildiff.run.null_label import has_null
 from taildiff.run.weights import WeightsMeta, nonfinite, write_weights
 from taildiff.sampling.generate import TrainedModel, generate
 from taildiff.spec import DDPMSpec, SamplingSpec
+from taildiff.trackers.feed import Feed
 from taildiff.training.checkpoint import Position, Trainable, prune, save_checkpoint
 from taildiff.training.request import Outcome, TrainingRequest
 from taildiff.training.schedule import learning_rate
@@ -82,6 +83,8 @@ class Training:
     progress: Progress
     codec: Codec | None
     """For sample grids; None where none are drawn."""
+    feed: Feed
+    """Experiment trackers; none on other ranks than zero."""
     home: tuple[int, int] | None = None
     """Device and inode of the run's folder where this process writes it."""
 
@@ -108,7 +111,7 @@ def train(t: Training) -> Outcome:
                 outcome = _interrupted(t, step, interrupts, time.monotonic() - started)
             saving = outcome or step == last or (spec.every.save and step % spec.every.save == 0)
             if saving or step % spec.every.log == 0:
-                t.tracker.write(step, step * spec.batch_size, seconds, lr, t.skipped)
+                t.feed.line(t.tracker.write(step, step * spec.batch_size, seconds, lr, t.skipped))
             if saving:
                 save(t, step, seconds)
             if outcome:
@@ -265,3 +268,4 @@ def draw_grid(t: Training, step: int) -> None:
         log.warning(f"no sample grid at step {step}: {error}")
         return
     write_png(t.request.run.sample_grid(step), grid(images, columns=8))
+    t.feed.grid(step)

@@ -1,5 +1,6 @@
 """Open a run for training: a new one, or an existing one to resume."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from taildiff.log import Progress, log, silent
 from taildiff.models.codec import Codec, codec
 from taildiff.run.layout import RunDir
 from taildiff.spec import DataFacts, RunSpec, parse
+from taildiff.trackers.base import ExperimentTracker
+from taildiff.trackers.feed import Feed
 from taildiff.training.checkpoint import Trainable, prune
 from taildiff.training.ema import MovingAverage
 from taildiff.training.environment import describe
@@ -47,10 +50,12 @@ def run_training(
     command: list[str] | None = None,
     progress: Progress = silent,
     device: str | None = None,
+    trackers: Sequence[ExperimentTracker] = (),
 ) -> Outcome:
     """Train `run` from the start or from its newest intact checkpoint; leaves a checkpoint and weights.
 
-    `start_from`: a weights file to start from (fine-tuning). `device`: by name; default: the best one.
+    `start_from`: a weights file to start from (fine-tuning). `device`: by name; default: the best one. `trackers`: of
+    rank zero.
     Under torchrun or SLURM, devices and nodes come from the launcher, and every process calls this. `taildiff.train`
     and the command line are built on it.
     Raises RunError for an existing run that differs, DataError for data that do not fit, NonFiniteError.
@@ -60,7 +65,8 @@ def run_training(
     with engine.report_once():
         request = for_existing_run(request)
         request = replace(request, spec=engine.resolved(request.spec))
-        outcome = _run(request, engine, progress if engine.is_rank_zero else silent)
+        feed = Feed(run, trackers if engine.is_rank_zero else ())
+        outcome = _run(request, engine, progress if engine.is_rank_zero else silent, feed)
         engine.shutdown()
     return replace(outcome, is_rank_zero=engine.is_rank_zero)
 
@@ -74,7 +80,7 @@ def fit_to_launcher(spec: RunSpec) -> RunSpec:
     return parse(RunSpec, values, f"{started_by.name} started {started_by.processes} processes")
 
 
-def _run(request: TrainingRequest, engine: Engine, progress: Progress) -> Outcome:
+def _run(request: TrainingRequest, engine: Engine, progress: Progress, feed: Feed) -> Outcome:
     """`run_training` in one process, once all are connected."""
     run, store = request.run, request.store
     if not verify(store):
@@ -83,7 +89,7 @@ def _run(request: TrainingRequest, engine: Engine, progress: Progress) -> Outcom
     with ExitStack() as stack:
         engine.on_rank_zero(lambda: stack.enter_context(locked(run.lock, lambda holder: _busy(run, holder))))
         existing = check_resumable(request)
-        training = open_training(request, engine, progress)
+        training = open_training(request, engine, progress, feed)
         stack.callback(training.tracker.close)
         info = describe(request, engine)
         # only now: a run that cannot be built leaves nothing behind
@@ -94,6 +100,8 @@ def _run(request: TrainingRequest, engine: Engine, progress: Progress) -> Outcom
             report_changed_term(existing, info.get("custom_sha256"))
         for line in reduced_comparisons(request.spec):
             log.warning(line)
+        stack.callback(feed.finish)
+        feed.start(training.position.step)
         outcome = _continue(training)
         if str(training.skipped):
             log.info(f"of {outcome.step} steps, training skipped {training.skipped}")
@@ -122,7 +130,9 @@ def _continue(training: Training) -> Outcome:
     return Outcome(step, "finished" if step >= spec.steps else "stop-at") if done else train(training)
 
 
-def open_training(request: TrainingRequest, engine: Engine, progress: Progress = silent) -> Training:
+def open_training(
+    request: TrainingRequest, engine: Engine, progress: Progress = silent, feed: Feed | None = None
+) -> Training:
     """Build everything and restore the newest intact checkpoint."""
     run, spec, store, split = request.run, request.spec, request.store, request.split
     order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
@@ -151,6 +161,7 @@ def open_training(request: TrainingRequest, engine: Engine, progress: Progress =
         position.skipped,
         progress,
         _codec(spec, store.facts, engine),
+        feed or Feed(run),
     )
 
 

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,10 +88,12 @@ class Tracker:
         """The recent mean of the weighted loss, on this process's rows, for progress; empty before the first step."""
         return f"loss {self._recent:.4g}" if self._added else ""
 
-    def write(self, step: int, images: int, seconds: float, lr: float, skipped: Skipped = NOTHING) -> None:
-        """Append a line about all steps since the last one, if there were any."""
+    def write(
+        self, step: int, images: int, seconds: float, lr: float, skipped: Skipped = NOTHING
+    ) -> dict[str, Any] | None:
+        """Append a line about all steps since the last one, and return it; None if there were none."""
         if not self._steps and not self._skipped:
-            return
+            return None
         values, quarter, group = self._collected()
         means = [float(v.mean()) if len(v) else math.nan for v in values]
         line = {
@@ -116,6 +119,7 @@ class Tracker:
             self._append(text)
         else:
             self._engine.on_rank_zero(lambda: self._append(text))
+        return line
 
     def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values (terms, n), quarters of the noise level (n,) and class groups (n,) of all ranks."""
