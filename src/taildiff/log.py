@@ -48,6 +48,11 @@ class Progress(Protocol):
         ...
 
 
+def note_of(stage: str) -> str:
+    """What to show beside a stage now."""
+    return stage.note if isinstance(stage, Stage) else ""
+
+
 def silent(stage: str, done: int, total: int, /) -> None:
     """Show nothing."""
 
@@ -56,6 +61,6 @@ def prefixed(progress: Progress, name: str) -> Progress:
     """The same progress with a name before each stage; notes stay."""
 
     def named(stage: str, done: int, total: int, /) -> None:
-        progress(Stage(f"{name}: {stage}", getattr(stage, "note", "")), done, total)
+        progress(Stage(f"{name}: {stage}", note_of(stage)), done, total)
 
     return named

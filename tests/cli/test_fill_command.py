@@ -1,5 +1,7 @@
 """`taildiff fill` from its arguments to its output, on a run and on a bare folder."""
 
+import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,13 @@ from PIL import Image
 
 import taildiff
 from cli.calls import call, said
+from cli.screen import terminal_for
 from evaluation import tiny
 from taildiff.api import filling_photos
+from taildiff.api.training import Interrupted, Run
 from taildiff.errors import InputError
 from taildiff.evaluation import classifier_network
+from taildiff.training.request import Outcome
 
 
 def photographs(root: Path, counts: dict[str, int]) -> Path:
@@ -66,6 +71,24 @@ def test_a_run_is_filled_and_the_numbers_are_printed(tmp_path: Path, capsys: pyt
     assert "are for photographs" in said(capsys)
 
 
+@pytest.mark.parametrize(("end", "code"), [(KeyboardInterrupt(), 130), (signal.SIGTERM, 143)])
+def test_what_is_stopped_says_how_to_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: object, code: int
+):
+    run = Run(tmp_path / "run")
+
+    def stop(*_: object, **__: object) -> None:
+        if isinstance(end, KeyboardInterrupt):
+            raise end
+        raise Interrupted(run, Outcome(3, "signal", signal.SIGTERM))
+
+    monkeypatch.setattr(filling_photos, "prediction", lambda *_: ())
+    monkeypatch.setattr(filling_photos, "train_and_evaluate", stop)
+    words = ("fill", photographs(tmp_path / "photos", {"cat": 25, "dog": 10}), "--to", 10, "--out", tmp_path / "out")
+    assert call(*words) == code
+    assert f"everything is saved; to resume: taildiff {' '.join(map(str, words))}" in said(capsys)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_quick")
 def test_a_bare_folder_is_prepared_trained_evaluated_and_filled(
@@ -82,11 +105,11 @@ def test_a_bare_folder_is_prepared_trained_evaluated_and_filled(
     assert "2. train: auto-ccua, 2 steps: about 1 min" in text
     assert "4. fill: 2 images or more: about 1 min" in text
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
-    assert call(*words) == 0
-    text = said(capsys)
-    assert (
-        text.index("1. prepare") < text.index("decode") < text.index("training auto-ccua") < text.index("filling dog")
-    )
+    with monkeypatch.context() as context:
+        terminal = terminal_for(context)
+        assert call(*words) == 0
+    shown = [match[0].rstrip() for row in terminal.rows if (match := re.match(r"\d[./].*?(?=━|:|$)", row))]
+    assert shown == ["1.", "2.", "3.", "4.", "1/4: decode"]
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "filled", "filled-info", "filled-work"}
     assert len([path for path in Path("filled/cat").iterdir() if path.is_symlink()]) == 20
     weights = next(Path("filled-work/run/weights").glob("ema-*")).stat().st_mtime_ns
@@ -95,6 +118,9 @@ def test_a_bare_folder_is_prepared_trained_evaluated_and_filled(
     assert "is already filled as asked" in text
     assert "1. prepare" not in text
     assert next(Path("filled-work/run/weights").glob("ema-*")).stat().st_mtime_ns == weights
+    assert call(*("quiet" if word == "filled" else word for word in words), "--quiet") == 0
+    assert said(capsys) == ""
+    assert Path("quiet/dog").is_dir()
 
 
 def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_done(tmp_path: Path):

@@ -17,7 +17,7 @@ from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.errors import InputError
 from taildiff.filling.request import Amounts, check_few
 from taildiff.io.staging import keep_apart
-from taildiff.log import Progress, log
+from taildiff.log import Progress, log, prefixed
 from taildiff.run.layout import RunDir
 from taildiff.spec import DataFacts, EvalSpec, RunSpec
 
@@ -126,9 +126,10 @@ def train_and_evaluate(
     command: Sequence[str] = (),
 ) -> Run:
     """Prepare, train and evaluate, as far as that was not done before; the run to fill from."""
-    store = prepare("folder", plan.photos, out=plan.store, size=plan.size, hold_out=plan.hold_out, progress=progress)
-    run = _trained(plan, store, device, progress, max_time, command)
-    evaluate(run, device=device, progress=progress)
+    first, second, third = (prefixed(progress, f"{number}/4") for number in (1, 2, 3))
+    store = prepare("folder", plan.photos, out=plan.store, size=plan.size, hold_out=plan.hold_out, progress=first)
+    run = _trained(plan, store, device, second, max_time, command)
+    evaluate(run, device=device, progress=third)
     return run
 
 

@@ -4,10 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from taildiff.distributed import is_local_rank_zero
-from taildiff.log import Progress, Stage, silent
+from taildiff.log import Progress, note_of, silent
 from taildiff.text import forgiving, shown
 
 QUIET_SECONDS = 15.0
@@ -30,49 +29,14 @@ def progress_bar() -> Iterator[Progress]:
     if not sys.stderr.isatty() or not is_local_rank_zero():
         yield _lines()
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bars
-    from rich.text import Text
+    from taildiff.api.bars import Display  # rich
 
-    from taildiff.api.terminal import SafeConsole
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
-
-    columns = (
-        *(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate()),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
-    bars = Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=SafeConsole(stderr=True))
-    tasks: dict[str, Any] = {}
-
-    def report(stage: str, done: int, total: int, /) -> None:
-        with forgiving(sys.stderr):
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(shown(stage), total=total, completed=0, note="")
-            bars.update(tasks[stage], completed=done, total=total, note=_note(stage))
-
-    with forgiving(sys.stderr):
-        bars.start()
+    display = Display()
+    display.start()
     try:
-        yield report
+        yield display
     finally:
-        with forgiving(sys.stderr):
-            bars.stop()
-
-
-def _note(stage: str) -> str:
-    return stage.note if isinstance(stage, Stage) else ""
+        display.stop()
 
 
 def _lines() -> Callable[[str, int, int], None]:
@@ -88,7 +52,7 @@ def _lines() -> Callable[[str, int, int], None]:
         rate = (done - first) / (now - start) if now > start and done > first else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
         speed = f" ({rate:.1f}/s{left})" if rate else ""
-        note = f", {_note(stage)}" if _note(stage) else ""
+        note = f", {note_of(stage)}" if note_of(stage) else ""
         with forgiving(sys.stderr):
             sys.stderr.write(f"{shown(stage)}: {done}/{total}{speed}{note}\n")
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The console that everything for people is printed on."""
+"""The consoles that everything for people is printed on."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -25,3 +25,7 @@ class SafeConsole(Console):
         """Rich's, with whatever was not a plain string escaped as well."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(shown(segment.text), segment.style)
+
+
+errors = SafeConsole(stderr=True)
+"""For progress and the log: one console, so that lines of the log go above the bars and not into them."""

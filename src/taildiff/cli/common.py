@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.text import Text
 
-from taildiff.api.terminal import SafeConsole
+from taildiff.api.terminal import SafeConsole, errors
 from taildiff.device import DeviceName
 from taildiff.distributed import is_local_rank_zero, is_rank_zero
 from taildiff.errors import SpecError
@@ -26,7 +26,6 @@ from taildiff.spec.sampling import Scales
 from taildiff.text import forgiving, shown
 
 console = SafeConsole()
-errors = SafeConsole(stderr=True)
 SAMPLING = SamplingSpec.model_construct()
 """Defaults of the options of sampling; not validated, so that `--spacing auto` follows the sampler that is chosen."""
 T = TypeVar("T")

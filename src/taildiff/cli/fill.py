@@ -1,6 +1,7 @@
 """`taildiff fill`: complete rare classes with generated images, from a run or a bare folder of photographs."""
 
 import dataclasses
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from taildiff.api.filling import Filled, fill, fill_job, is_photographs
+from taildiff.api.training import Interrupted
 from taildiff.cli.common import (
     SAMPLING,
     DeviceOption,
@@ -21,6 +23,7 @@ from taildiff.cli.common import (
     parse_options,
     print_line,
     print_note,
+    print_stopped,
     wants_progress,
 )
 from taildiff.cli.train import duration
@@ -108,8 +111,21 @@ def main(args: list[str]) -> int:
     if options.dry_run:
         _print_plan(options, guidance)
         return 0
+    command = ["taildiff", "fill", *args]
+    try:
+        filled = _filled(options, guidance, command)
+    except KeyboardInterrupt as stop:
+        print_stopped(command)
+        return 128 + ((stop.outcome.signal if isinstance(stop, Interrupted) else None) or signal.SIGINT)
+    print_filled(filled)
+    checked = [] if options.check else [command_line("fill", *args, "--check")]
+    next_steps(command_line("gallery", options.out), *checked)
+    return 0
+
+
+def _filled(options: Options, guidance: float | None, command: Sequence[str]) -> Filled:
     amounts = options.amounts
-    filled = fill(
+    return fill(
         options.run,
         out=options.out,
         to=amounts.to,
@@ -132,13 +148,9 @@ def main(args: list[str]) -> int:
         batch_size=options.batch_size,
         device=options.device,
         progress=wants_progress(),
-        command=["taildiff", "fill", *args],
+        command=command,
         **options.sampling.model_dump(),
     )
-    print_filled(filled)
-    checked = [] if options.check else [command_line("fill", *args, "--check")]
-    next_steps(command_line("gallery", options.out), *checked)
-    return 0
 
 
 def print_filled(filled: Filled) -> None:
