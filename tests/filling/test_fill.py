@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,26 @@ def test_what_is_held_out_stays_out_but_of_the_split_layout(filling: Filling, tm
     assert not copy.is_symlink()
     with Image.open(copy) as image:
         assert image.size == (16, 16)
+
+
+@pytest.mark.parametrize("layout", ["classes", "split"])
+def test_datasets_reads_the_folder_with_its_labels(filling: Filling, tmp_path: Path, layout: str):
+    datasets = pytest.importorskip("datasets")
+    out, store = tmp_path / "filled", filling.store
+    filling.into(out, layout=layout)
+    admitted = {name: counts.admitted for name, counts in read_counts(out).items()}
+    assert all(admitted.values())
+    expected = {"train": {name: n + admitted.get(name, 0) for name, n in zip(COUNTS, store.facts.counts, strict=True)}}
+    if layout == "split":
+        held_out = np.bincount(store.labels[store.test], minlength=3).tolist()
+        expected["test"] = dict(zip(COUNTS, held_out, strict=True))
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(out), cache_dir=str(tmp_path / "cache"))
+    names = loaded["train"].features["label"].names
+    found = {split: Counter(names[label] for label in part["label"]) for split, part in loaded.items()}
+    assert found == expected
+    for part in loaded.values():
+        for path, label in zip(part.data.column("image").to_pylist(), part["label"], strict=True):
+            assert Path(path["path"]).parent.name == names[label]
 
 
 def test_a_class_that_cannot_be_filled_stops_at_ten_times_what_was_asked(filling: Filling, tmp_path: Path):
