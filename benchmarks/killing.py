@@ -20,7 +20,7 @@ from pathlib import Path
 LIMIT_S, HUNG = 300.0, 124
 """Work that takes longer is killed and has this exit code, as under timeout(1)."""
 OPERATIONS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate")
-CHANGING = {"seconds", "waiting", "created", "crc", "sha256", "metrics_bytes", "order"}
+CHANGING = {"seconds", "milliseconds", "waiting", "created", "crc", "sha256", "metrics_bytes", "order"}
 """Fields that a repetition may change: times, durations, the order of evaluations, and what depends on these."""
 CHANGING_HTML = re.compile(rb"(<li>.* training time .*|.*>started</th>.*)\n|<td>\d+[^<\d]+s</td>")
 """The same on a page."""

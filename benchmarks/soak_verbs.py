@@ -1,6 +1,7 @@
 """Kill every verb at random moments, and start pairs of verbs at random offsets; all results must be undisturbed.
 
     python benchmarks/soak_verbs.py --kills 1000 --pairs 120 --jobs 2 --seed 0        (make soak: 60 and 22)
+    python benchmarks/soak_verbs.py --kills 40 --pairs 0 --verbs "fill RUN" "fill FOLDER"
 
 A tiny world (a folder of images, a store, a VAE, trained and evaluated runs) is copied for every attempt, and each
 command runs as at the command line in a process forked from one that has imported everything.
@@ -27,6 +28,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -142,12 +144,12 @@ class Campaign:
         self.results.flush()
 
 
-def worker(folder: Path, kills: int, pairs: int, seed: int) -> None:
+def worker(folder: Path, kills: int, pairs: int, seed: int, verbs: Sequence[str]) -> None:
     """One process of the campaign; leaves results.jsonl."""
     folder.mkdir()
     os.environ["TAILDIFF_CACHE"] = str(folder / "cache")
     with (folder / "results.jsonl").open("w") as results:
-        campaign, all_pairs, done = Campaign(folder, seed, results), list(PAIRS), Counter(dict.fromkeys(COMMANDS, 0))
+        campaign, all_pairs, done = Campaign(folder, seed, results), list(PAIRS), Counter(dict.fromkeys(verbs, 0))
         campaign.rng.shuffle(all_pairs)
         for number in range(pairs):
             campaign.together(*all_pairs[number % len(all_pairs)])
@@ -192,7 +194,9 @@ def table(counts: dict[str, Counter], part: str) -> None:
 def campaign(folder: Path, options: argparse.Namespace) -> bool:
     """Start the workers and follow their figures; whether all of them ended by themselves."""
     kills, pairs = (-(-total // options.jobs) for total in (options.kills, options.pairs))
-    workers = [forked(folder / str(job), kills, pairs, options.seed + job) for job in range(options.jobs)]
+    workers = [
+        forked(folder / str(job), kills, pairs, options.seed + job, options.verbs) for job in range(options.jobs)
+    ]
     complete = True
     try:
         while workers:
@@ -216,6 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("kills", 1000), ("pairs", 120), ("jobs", 2), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--verbs", nargs="*", choices=COMMANDS, default=[*COMMANDS], help="kill only these")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     begun, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="taildiff-soak-verbs-"))

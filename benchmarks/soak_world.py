@@ -13,6 +13,7 @@ from killing import Work
 from PIL import Image
 
 from soak import SPEC as TINY
+from taildiff.api import filling_photos
 from taildiff.cli import (  # noqa: F401 (before the fork)
     compare,
     data,
@@ -21,8 +22,11 @@ from taildiff.cli import (  # noqa: F401 (before the fork)
     evaluate,
     export,
     export_data,
+    fill,
+    gallery,
     report,
     sample,
+    study,
     train,
 )
 from taildiff.cli.main import main as taildiff
@@ -30,6 +34,7 @@ from taildiff.data.formats import find
 from taildiff.data.prepare import prepare
 from taildiff.evaluation import classifier_network
 from taildiff.evaluation import evaluate as run_evaluation  # noqa: F401
+from taildiff.filling import fill as run_fill  # noqa: F401
 from taildiff.models import codec  # noqa: F401
 from taildiff.reporting import plots  # noqa: F401
 from taildiff.reporting import report as page
@@ -50,6 +55,22 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("export", "run", "exported", *FAST),
     "data export": ("data", "export", "store", "--to", "imagefolder", "--out", "files"),
     "demo": ("demo", "--out", "demo"),
+    "fill RUN": (
+        "fill",
+        "run",
+        "--add",
+        "3",
+        "--keep-rejected",
+        "--force",
+        "--out",
+        "filled",
+        "--guidance",
+        "1",
+        *FAST,
+    ),
+    "fill FOLDER": ("fill", "photos", "--add", "2", "--force", "--size", "8", "--out", "whole", *FAST),
+    "gallery": ("gallery", "one", "--out", "gallery.html"),
+    "study run": ("study", "run", "study.toml"),
 }
 """These are killed."""
 OTHERS: dict[str, tuple[str, ...]] = {
@@ -79,7 +100,7 @@ PAIRS = [
 ]
 NEW = ("sample", "export", "data export")
 """These exit with 2 where the output exists."""
-MAY_REFUSE = (*NEW, "train", "demo", "evaluate the new run", "report on the new run")
+MAY_REFUSE = (*NEW, "train", "demo", "fill FOLDER", "evaluate the new run", "report on the new run")
 """These exit with 2 also where another process trains the run, or there is no run yet."""
 EVERY = IntervalSpec(log=2, samples=4, save=2, keep=2)
 SPEC = TINY.model_copy(
@@ -90,6 +111,35 @@ SPEC = TINY.model_copy(
         "path": DDPMSpec(timesteps=4, beta_start=0.1, beta_end=0.9),  # so that sample grids take four steps
     }
 )
+
+
+STUDY = """
+[seeds]
+training = [4]
+choose = 0
+report = 1
+[[datasets]]
+name = "noise"
+recipe = "mnist5k-plain"
+data = "store"
+changes = { model.channels = [8], batch_size = 4, data.tail = "natural" }
+[[methods]]
+name = "plain"
+[[methods]]
+name = "cbdm"
+[budget]
+steps = 3
+equal = ["steps"]
+[selection]
+metric = "accuracy"
+[evaluation]
+guidance = [1, 2]
+per_class = 4
+metrics = ["accuracy", "recall"]
+[evaluation.sampling]
+sampler = "euler"
+steps = 1
+"""
 
 
 def _tiny(name: str, _: bool) -> RunSpec:
@@ -105,9 +155,11 @@ def _replace(module: Any, **values: Any) -> None:
 def shrink() -> None:
     """Make what is slow for real images tiny, and load what every command loads.
 
-    Tiny are the classifier of evaluations, the charts of pages, and the demo's data, runs and evaluation.
+    Tiny are the classifier of evaluations, the charts of pages, the demo's data, runs and evaluation, and the run and
+    evaluation of photographs that are filled; the hours of these are not predicted.
     """
     sampling = SamplingSpec(sampler="euler", steps=2)
+    evaluation = EvalSpec(guidance=(1.0,), per_class=4, sampling=sampling)
     _replace(classifier_network, _STEPS=(3, 3))
     _replace(page, draw=lambda *_: "<svg></svg>")
     _replace(
@@ -115,10 +167,17 @@ def shrink() -> None:
         embedded_digits=lambda root: prepare(find("folder", Path("photos")), root / "mnist5k", 8),
         planned=_tiny,
         introduce=lambda _: None,
-        evaluation=lambda _: EvalSpec(guidance=(1.0,), per_class=4, sampling=sampling),
+        evaluation=lambda _: evaluation,
+    )
+    evaluate_run = filling_photos.evaluate
+    _replace(
+        filling_photos,
+        prediction=lambda *_: (),
+        starting_spec=lambda *_: _tiny("auto-ccua", True),
+        evaluate=lambda run, **more: evaluate_run(run, spec=evaluation, **more),
     )
     for command in COMMANDS.values():
-        verb = command[:2] if command[0] == "data" else command[:1]
+        verb = command[:2] if command[0] in ("data", "study") else command[:1]
         with redirect_stdout(StringIO()), suppress(SystemExit):
             taildiff([*verb, "--help"])
 
@@ -146,6 +205,7 @@ def build(world: Path, log: Path) -> None:
             Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     _save_vae(world / "vae")
     (world / "spec.json").write_text(SPEC.model_dump_json())
+    (world / "study.toml").write_text(STUDY)
     (world / "one.json").write_text(SPEC.model_copy(update={"steps": 4}).model_dump_json())
     for command in (
         ("data", "prepare", "folder", "photos", "--out", "store", "--size", "8"),
