@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,9 +16,11 @@ import taildiff
 from cli.calls import call, said
 from evaluation import tiny
 from exporting import made
+from taildiff.data.store import Store
 from taildiff.errors import InputError
 from taildiff.evaluation import classifier_network
 from taildiff.exporting.push import push
+from taildiff.run.exported import ExportDir
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,27 @@ def test_an_export_is_pushed_file_by_file(exported: Path, hub: FakeHub, capsys: 
     assert created.get("private") or created.get("visibility") == "private"
     local = {str(path.relative_to(exported)): path.read_bytes() for path in exported.rglob("*") if path.is_file()}
     assert {name: content for name, content in hub.files.items() if name != ".gitattributes"} == local
+
+
+def test_what_names_local_paths_is_not_pushed(
+    exported: Path, tiny_vae: Path, make_store: Callable[..., Store], hub: FakeHub, tmp_path: Path
+):
+    store = make_store(tmp_path / "store", size=16)
+    run = made.make_run(tmp_path / "run", store, made.SPECS["dit"], tiny_vae)
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"named by the local path .*, which nobody else has: .*--vae-as copy"):
+        taildiff.export(run.root, out, vae_as="name", grid=0, push="owner/model")
+    assert not out.exists()
+    taildiff.export(run.root, out, vae_as="name", grid=0, guidance=1)
+    with pytest.raises(InputError, match="named by the local path"):
+        push(out, "owner/model")
+    old = shutil.copytree(exported, tmp_path / "old")
+    record = ExportDir(old).meta()
+    named = record.model_copy(update={"store": record.store.model_copy(update={"path": "/home/me/store"})})
+    ExportDir(old).record.write_text(json.dumps(named.values()))
+    with pytest.raises(InputError, match="by an older version, which recorded the path of the store"):
+        push(old, "owner/model")
+    assert not hub.created
 
 
 def test_a_push_that_fails_keeps_the_folder(exported: Path, hub: FakeHub, capsys: pytest.CaptureFixture[str]):

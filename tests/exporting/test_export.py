@@ -18,8 +18,12 @@ from exporting import made
 from taildiff.data.store import Store
 from taildiff.diffusers import TaildiffPipeline
 from taildiff.errors import InputError
+from taildiff.exporting.public import public_record, public_text
 from taildiff.io.png import png
-from taildiff.run.exported import ExportDir
+from taildiff.run.exported import ExportDir, ExportMeta
+from taildiff.run.info import StoreRef
+from taildiff.run.layout import RunDir
+from taildiff.spec import DataFacts, DataSpec, RunSpec, SamplingSpec
 
 LABELS = [2, 2, 0]
 WITHOUT = """
@@ -129,6 +133,41 @@ def test_the_vae_is_copied_or_named(
     assert call("export", exported("unet")[0], place / "x", "--vae-as", "copy") == 2
     assert "do not apply to a pixel-space run" in said(capsys)
     assert not (place / "x").exists()
+
+
+@pytest.mark.parametrize("kind", ["unet", "dit"])
+def test_no_file_of_an_export_says_where_it_was_made(
+    exported: Callable[..., tuple[Path, Path]], kind: str, place: Path
+):
+    _, out = exported(kind)
+    for file in out.rglob("*"):
+        assert not file.is_file() or str(place.parent).encode() not in file.read_bytes(), file
+    assert ExportDir(out).meta().store.hash == RunDir(place / f"{kind}-run").info().store.hash
+
+
+def test_paths_become_names():
+    record = ExportMeta(
+        run="r",
+        kind="ema",
+        step=1,
+        spec=RunSpec(data=DataSpec(tail="list", list=Path("/home/me/lists/train.txt"))),
+        facts=DataFacts(height=8, width=8, channels=1, class_names=("a",), counts=(1,)),
+        counts=(1,),
+        store=StoreRef(path="/home/me/store", hash="h"),
+        null_trained=True,
+        guidance=1,
+        sampling=SamplingSpec(),
+    )
+    assert "/home/me" not in public_record(record, None).model_dump_json()
+    assert public_record(record, None).spec.data.list == Path("train.txt")
+    for text, named in (
+        ("beside the store (/home/me/x y/c.npz: Permission denied)", "beside the store (x y/c.npz: Permission denied)"),
+        ("~/data/a.zip: 3 of 255", "a.zip: 3 of 255"),
+        ("../b/c d/e.png is grey", "c d/e.png is grey"),
+        ("head/body/tail, 1/2 and 24/7", "head/body/tail, 1/2 and 24/7"),
+        ("12 images/s", "12 images/s"),
+    ):
+        assert public_text(text) == named
 
 
 def test_what_is_in_the_way_is_left_alone(

@@ -350,21 +350,25 @@ def test_a_model_is_evaluated_as_a_run_beside_it(
     monkeypatch.setattr("taildiff.evaluation.classifier_network._STEPS", (6, 6))
     run, out, store = exported
     options = ("--guidance", 1, "--metrics", "accuracy", "--per-class", 2, "--steps", 1)
-    assert call("evaluate", out, *options) == 0
+    assert call("evaluate", out, *options) == 2
+    assert "an export does not say where its images are; give them: --data STORE" in said(capsys)
+    real = ("--data", store.root)
+    assert call("evaluate", out, *options, *real) == 0
     text = said(capsys)
     assert "out-run" in text
     assert (tmp_path / "out-run" / "split.json").read_bytes() == run.split.read_bytes()
     kept, meta = read_weights(RunDir(tmp_path / "out-run").weights(5))
     assert all(torch.equal(kept[name], value) for name, value in read_weights(run.weights(5))[0].items())
     assert meta.facts.class_names == ("c0", "c1", "c2")
-    assert call("evaluate", out, *options) == 0  # again: the same run, and its cached numbers
+    assert RunDir(tmp_path / "out-run").info().store.path == str(store.root)
+    assert call("evaluate", out, *options, *real) == 0  # again: the same run, and its cached numbers
     net = out / "net" / "diffusion_pytorch_model.safetensors"
     copied = tmp_path / "alone.safetensors"
     copied.write_bytes(net.read_bytes())
     said(capsys)
     assert call("evaluate", copied, *options, "--model.heads", 2) == 2
     assert "give the real images to compare" in said(capsys)
-    assert call("evaluate", copied, *options, "--model.heads", 2, "--data", store.root, "--out", tmp_path / "as") == 0
+    assert call("evaluate", copied, *options, *real, "--model.heads", 2, "--out", tmp_path / "as") == 0
     assert "are taken for the store's classes in their order: 0 is 'c0'" in said(capsys)
     assert RunDir(tmp_path / "as").info().facts.class_names == ("c0", "c1", "c2")
 

@@ -10,7 +10,7 @@ import numpy as np
 from taildiff.api.fields import EvaluationFields, SamplingFields
 from taildiff.api.source import Hints, foreign
 from taildiff.data.latents import LatentStore, is_latents, pixels_of
-from taildiff.data.locate import store_of
+from taildiff.data.locate import embedded_digits, store_of
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
@@ -182,10 +182,14 @@ def _evaluate_run(request: Request, progress: Progress, device: str | None, devi
 
 
 def _store_of_model(model: "Foreign") -> Store:
-    """The store that an export recorded; `SpecError` for other models, which know of none."""
+    """The embedded digits, where an export is of a run on them; `SpecError` otherwise, as no model says where it is."""
     if model.export is None:
         raise SpecError(f"give the real images to compare {model.source} with: --data STORE, FOLDER or NPZ")
     store = model.export.store
+    if not store.path:
+        if model.spec.recipe.startswith("mnist5k-") and (digits := embedded_digits()).meta.hash == store.hash:
+            return digits
+        raise SpecError(f"an export does not say where its images are; give them: --data STORE, for {model.source}")
     try:
         return Store.at_recorded(store.path, store.hash)
     except DataError as error:

@@ -72,7 +72,7 @@ def export_request(
     """What to export; `TaildiffError` for what can be refused before any work."""
     from taildiff.exporting.card import Card
     from taildiff.exporting.export import ExportRequest, check_target  # torch
-    from taildiff.exporting.push import check_name
+    from taildiff.exporting.push import check_name, check_vae
 
     if to not in FORMATS:
         raise SpecError(unknown("format", to, FORMATS))
@@ -91,4 +91,7 @@ def export_request(
         check_name(push)
     if not (push and ExportDir(place).exists()):
         check_target(place)
+        inner = source.info().facts.codec
+        if push and inner and given.get("vae_as") == "name":
+            check_vae(given.get("vae") or inner.source)
     return ExportRequest(source, place, sampling, guidance, card=card, device=device, **given)

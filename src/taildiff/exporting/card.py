@@ -4,13 +4,13 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from taildiff.data.longtail import Groups
 from taildiff.errors import RunError, first_few
 from taildiff.evaluation.overview import GROUPS
 from taildiff.evaluation.table import Group, Row, Table
+from taildiff.exporting.public import public_source, public_text
 from taildiff.run.exported import ExportMeta
 from taildiff.run.layout import RunDir
 from taildiff.spec import METRICS, RunSpec
@@ -119,7 +119,9 @@ def _dataset(record: ExportMeta) -> str:
 def _summary(record: ExportMeta) -> str:
     facts, spec = record.facts, record.spec
     network = {"unet": "U-Net", "sit": "DiT" if spec.model.kind == "sit" and spec.model.embed == "dit" else "SiT"}
-    space = f"on latents of {facts.codec.kind} {_text(_public(facts.codec.source))}" if facts.codec else "on pixels"
+    space = (
+        f"on latents of {facts.codec.kind} {_text(public_source(facts.codec.source))}" if facts.codec else "on pixels"
+    )
     return (
         f"A class-conditional diffusion model of {facts.classes} classes at {facts.height}×{facts.width} pixels: a "
         f"{network[spec.model.kind]} {space}, trained on long-tailed data with taildiff and exported from the "
@@ -212,7 +214,7 @@ def _numbers(record: ExportMeta, table: Table | None) -> str:
     for metric in names:
         cells = [_cell(table.select(metric, group, guidance)) for group in groups]
         lines.append(f"| {METRICS[metric].heading} | {' | '.join(cells)} |")
-    notes = "".join(f"\n- {_text(note)}" for note in table.notes)
+    notes = "".join(f"\n- {_text(public_text(note))}" for note in table.notes)
     return f"""## Evaluation
 
 At guidance {guidance:g}, {spec.per_class} images per class, {spec.sampling.title}, features \
@@ -244,11 +246,6 @@ whether they repeat the training images, before relying on them.
 {record.facts.height}×{record.facts.width}, can be generated.
 
 {licence}"""
-
-
-def _public(source: str) -> str:
-    """A name on the Hub as it is; of a path the last part alone, as folders are nobody's business."""
-    return PurePath(source).name if source.startswith(("/", "~", ".")) else source
 
 
 def _text(text: str) -> str:

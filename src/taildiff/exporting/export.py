@@ -17,6 +17,7 @@ from taildiff.errors import InputError
 from taildiff.exporting.assemble import assemble
 from taildiff.exporting.card import Card, model_card
 from taildiff.exporting.modeling import TaildiffTransformer
+from taildiff.exporting.public import public_record
 from taildiff.exporting.stock_unet import stock_unet
 from taildiff.io.atomic import write_json
 from taildiff.io.paths import output_folder
@@ -109,6 +110,7 @@ def _write(request: ExportRequest, folder: ExportDir, progress: Progress) -> Non
     )
     component = write_network(denoiser, meta, folder.net)
     vae = _write_vae(request, meta.facts, folder)
+    record = public_record(record, vae["source"] if vae and not folder.vae.is_dir() else None)
     write_index(folder, record, component, vae)
     (folder.root / "pipeline.py").write_text(
         assemble(*_PIPELINE, "Images from a model that taildiff exported."), encoding="utf-8"
@@ -158,7 +160,9 @@ def _write_vae(request: ExportRequest, facts: DataFacts, folder: ExportDir) -> d
     on_hub = not Path(source).expanduser().exists()
     if request.vae_as == "copy" or (request.vae_as == "auto" and not on_hub):
         codec(facts, request.vae)  # refuses another VAE
-        read_autoencoder(source, (facts.height, facts.width)).module.save_pretrained(folder.vae)
+        network = read_autoencoder(source, (facts.height, facts.width)).module
+        network.register_to_config(_name_or_path="")  # its place, which diffusers would write
+        network.save_pretrained(folder.vae)
         source = folder.vae.name
     return _latents(inner, source)
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from taildiff.errors import InputError
-from taildiff.io.hub import quiet
+from taildiff.io.hub import is_hub_name, quiet
+from taildiff.io.json_files import read_json
 from taildiff.io.paths import reason
+from taildiff.run.exported import ExportDir
 
 
 def check_name(name: str) -> Any:
@@ -22,12 +24,35 @@ def check_name(name: str) -> Any:
     return hub
 
 
+def check_vae(source: str) -> None:
+    """`InputError` for a VAE that is named where only this machine has it."""
+    if not is_hub_name(source):
+        raise InputError(
+            f"the VAE is named by the local path {source}, which nobody else has: export to a new folder with "
+            "--vae-as copy, or with --vae OWNER/NAME, then push that"
+        )
+
+
+def check_export(folder: ExportDir) -> None:
+    """`InputError` for an export that others cannot use, or that says where things are on this machine."""
+    latents = read_json(folder.index).get("latents")
+    if latents and not folder.vae.is_dir():
+        check_vae(str(latents.get("source")))
+    if folder.meta().store.path:
+        raise InputError(
+            f"{folder.root} was exported by an older version, which recorded the path of the store; export the run to "
+            "a new folder, then push that"
+        )
+
+
 def push(folder: Path, name: str, private: bool = False) -> str:
     """Upload the folder's files in one commit to the model NAME, which is created if need be; its address.
 
-    `InputError` without a login or network, or where the Hub refuses; the folder stays, so that it can be pushed again.
+    `InputError` for an export that shows local paths, without a login or network, or where the Hub refuses; the folder
+    stays, so that it can be pushed again.
     """
     hub = check_name(name)
+    check_export(ExportDir(folder))
     api = hub.HfApi()
     with quiet(hub):
         try:

@@ -10,6 +10,8 @@ from taildiff.data.store import Store
 from taildiff.errors import InputError, RunError
 from taildiff.importing.foreign import Foreign
 from taildiff.io.atomic import write_json
+from taildiff.io.home import expanded
+from taildiff.io.hub import is_hub_name
 from taildiff.log import log
 from taildiff.models.codec import codec
 from taildiff.models.convert import load_foreign
@@ -51,16 +53,17 @@ def write_run(
     `counts` are the training images per class, which decide head, body and tail (default: those of the store), `split`
     is the split of an export. Which images the model was trained on is not known otherwise.
     """
-    facts = _fitted(model, store)
+    facts = _with_vae(_fitted(model, store), model.vae)
     network = _network(model)
     kept = {name: value.cpu() for name, value in network.state_dict().items()}
     step = model.export.step if model.export else 0
     meta = WeightsMeta(kind=model.export.kind if model.export else "ema", step=step, spec=model.spec, facts=facts)
     own = Split.load(split) if split is not None and split.is_file() else Split.unknown(store, counts)
+    place = StoreRef(path=str(store.root), hash=store.meta.hash)
     info = RunInfo(
         spec=model.spec,
         facts=facts,
-        store=model.export.store if model.export else StoreRef(path=str(store.root), hash=store.meta.hash),
+        store=model.export.store if model.export and model.export.store.hash != store.meta.hash else place,
         split_hash=own.hash,
         start_from=model.source if model.null_trained and not model.spec.objective.trains_null else None,
     )
@@ -91,10 +94,19 @@ def _fitted(model: Foreign, store: Store) -> DataFacts:
     return want.model_copy(update={"class_names": have.class_names, "counts": have.counts, "name": have.name})
 
 
+def _with_vae(facts: DataFacts, vae: str | None) -> DataFacts:
+    """The facts with the place of the VAE: that of a copied one is in the export, which does not record it."""
+    if facts.codec is None or not vae:
+        return facts
+    place = vae if is_hub_name(vae) else str(expanded(vae).resolve())
+    return facts.model_copy(update={"codec": facts.codec.model_copy(update={"source": place})})
+
+
 def _check_same(run: RunDir, info: RunInfo, step: int, kind: str, tensors: Tensors) -> None:
     """`InputError` unless the run is of this model."""
     try:
-        same = run.info().spec == info.spec and run.info().facts == info.facts
+        known = run.info()
+        same = known.spec == info.spec and _with_vae(known.facts, "anywhere") == _with_vae(info.facts, "anywhere")
         same = same and content_hash(read_weights(run.weights(step, kind))[0], {}) == content_hash(tensors, {})
     except RunError:
         same = False
