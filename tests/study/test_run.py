@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,12 @@ def test_a_finished_study_does_nothing_and_a_failed_cell_is_tried_again_on_reque
     before = {path: path.stat().st_mtime_ns for path in done.parent.rglob("table.json")}
     verbs.run(done)
     assert {path: path.stat().st_mtime_ns for path in done.parent.rglob("table.json")} == before
+    cell = cells_of(*opened(done))[0]
+    lock_of(cell.root).touch()  # of a process that was killed before it had tidied up
+    shutil.copytree(cell.run.state(6), cell.run.state(3))
+    verbs.run(done)
+    assert not lock_of(cell.root).exists()
+    assert cell.run.checkpoint_steps() == [6]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work, "train", failing_in("al@1/seed5"))
         assert verbs.run(done, retry_failed=True).count("failed") == 1

@@ -8,6 +8,7 @@ sampled images, and the same call resumes.
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -76,6 +77,8 @@ def work(progressed: Progressed, stores: Stores, how: How, retry: bool = False) 
     if retry:
         for cell in cells:
             cell.failure.unlink(missing_ok=True)
+    for cell in cells:
+        _tidy_after_a_kill(progressed, cell)
     waited = False
     while True:
         choices = progressed.choices()
@@ -130,6 +133,15 @@ def _record_failure(progressed: Progressed, cell: Cell, missing: Missing, error:
     log.warning(f"{cell.name} failed and stays in the table as failed: {error}")
     during = {"during": missing.kind, "step": progressed.step(cell, missing.at)}
     write_json(cell.failure, {"error": str(error), "kind": type(error).__name__, **during})
+
+
+def _tidy_after_a_kill(progressed: Progressed, cell: Cell) -> None:
+    """Remove what a process left that was killed when all of the cell was done, unless another one is at it."""
+    lock = lock_of(cell.root)
+    if lock.exists():
+        with suppress(BusyError), locked(lock, BusyError):
+            if not cell.failed and progressed.trained(cell):
+                _tidy(progressed, cell)
 
 
 def _tidy(progressed: Progressed, cell: Cell) -> None:
