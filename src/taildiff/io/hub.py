@@ -58,6 +58,7 @@ def download(name: str) -> Path:
 @contextmanager
 def quiet(hub: Any) -> Iterator[None]:
     """Silence the hub library's progress bars and warnings: problems are reported as one error."""
+    import_module("huggingface_hub.utils")  # no attribute of the package until then
     logger, hidden = logging.getLogger("huggingface_hub"), hub.utils.are_progress_bars_disabled()
     level = logger.level
     logger.setLevel(logging.CRITICAL)
