@@ -2,7 +2,9 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,14 @@ def _few_threads():
 def _log_all():
     """Tests read what the library logs from `caplog.messages`."""
     logging.getLogger("taildiff").setLevel(logging.INFO)
+
+
+@pytest.fixture(autouse=True)
+def _empty_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """A chart takes 0.1 s and a report has two dozen; a test or module that looks at them is marked `charts`."""
+    report = sys.modules.get("taildiff.reporting.report")
+    if report and not request.node.get_closest_marker("charts"):
+        monkeypatch.setattr(report, "draw", lambda _chart, panel: f"<svg><title>{escape(panel.title)}</title></svg>")
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,6 @@ def test_a_store_and_latents_are_left_alone(tiny_store, tmp_path: Path):
 def test_files_of_the_user_are_replaced_and_links_followed(
     runs: tuple[RunDir, RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("taildiff.reporting.report.draw", lambda *_: "<svg></svg>")  # 3 s a page
     a, b = runs
     target, shown = tmp_path / "real.HTML", tmp_path / "shown"
     target.write_text("before")

@@ -47,6 +47,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> Path:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(classifier_network, "_STEPS", (60, 60))
+    monkeypatch.setattr(classifier_network, "_BATCH", 32)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_real_blurred_and_repeated_images_score_as_they_should(
     assert min(good["precision"], good["recall"], good["coverage"]) > 0.75
     assert good["frechet"] < 0.1 * min(soft["frechet"], same["frechet"])
     assert abs(good["kernel_distance"]) < 0.1 * min(soft["kernel_distance"], same["kernel_distance"])
-    assert good["accuracy"] > 0.85
+    assert good["accuracy"] > 0.75
     assert soft["precision"] < 0.5 * good["precision"]
     assert soft["accuracy"] < 0.7 * good["accuracy"]
     assert same["recall"] < 0.02

@@ -31,7 +31,6 @@ from taildiff.cli import demo
 from taildiff.data.formats import find
 from taildiff.data.prepare import prepare
 from taildiff.evaluation import classifier_network
-from taildiff.reporting import report as page
 from taildiff.spec import DataSpec, UNetSpec
 
 content = benchmarking.load("killing").content
@@ -211,4 +210,3 @@ def shrink_demo(monkeypatch: pytest.MonkeyPatch) -> None:
         demo, "embedded_digits", lambda root: prepare(find("folder", Path("photos")), root / "mnist5k", 8)
     )
     monkeypatch.setattr(demo, "introduce", lambda _: None)
-    monkeypatch.setattr(page, "draw", lambda *_: "<svg></svg>")

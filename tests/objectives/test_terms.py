@@ -213,7 +213,8 @@ def test_cheap_ucl_stands_for_rows_whose_label_was_dropped(fraction, dropped):
         at = draws._replace(dropped=torch.arange(64) * factor % 64 < dropped, uniforms=torch.full((64, 1), u))
         return learner(batch, at).per_sample[1:].mean(1)
 
-    patterns = (5, 11, 29, 37)  # one pattern alone is up to .1 off with half of the labels dropped
+    # one pattern alone is up to .1 off with half of the labels dropped
+    patterns = (5, 11, 29, 37) if 0 < dropped < 64 else (5,)
     with torch.no_grad():
         mean = torch.stack([ucl_and_al(cheap, f, (k + 0.5) / 8) for f in patterns for k in range(8)]).mean(0)
         ratio = mean / torch.stack([ucl_and_al(full, f, 0.0) for f in patterns]).mean(0)

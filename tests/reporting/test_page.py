@@ -97,6 +97,7 @@ def test_the_page_needs_nothing_from_elsewhere(text: str):
     assert not re.search(r"@import|url\((?!#)", text)
 
 
+@pytest.mark.charts
 def test_same_runs_same_bytes(pair: tuple[RunDir, RunDir], text: str, tmp_path: Path):
     assert write_page(load(pair), tmp_path / "again.html").read_text(encoding="utf-8") == text
 

@@ -12,6 +12,7 @@ from evaluation import tiny
 from reporting.fake_runs import make_run
 from taildiff.data.store import Store
 from taildiff.errors import SpecError
+from taildiff.evaluation import classifier_network
 from taildiff.evaluation.best_guidance import default_guidance
 from taildiff.evaluation.table import Table
 from taildiff.io.atomic import write_json
@@ -70,8 +71,9 @@ def test_weights_to_start_from_bring_their_null_label(tmp_path: Path, store: Sto
 
 
 def test_guidance_on_an_untrained_null_label_is_refused_everywhere(
-    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    monkeypatch.setattr(classifier_network, "_STEPS", (2, 2))
     run = retold(tiny.make_run(tmp_path / "run", store), NO_DROP | {"ucl": {"weight": 0.1}})
     fast = ("--sampler", "euler", "--steps", 2)
     for verb in (
