@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from html import escape
@@ -52,6 +53,17 @@ def _empty_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     report = sys.modules.get("taildiff.reporting.report")
     if report and not request.node.get_closest_marker("charts"):
         monkeypatch.setattr(report, "draw", lambda _chart, panel: f"<svg><title>{escape(panel.title)}</title></svg>")
+
+
+@pytest.fixture(autouse=True)
+def _signals_arrive():
+    """Processes that tests start and signal would inherit what nohup and a shell's & ignore, and never end."""
+    ignored = [number for number in (signal.SIGHUP, signal.SIGINT) if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True)
