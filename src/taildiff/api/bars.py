@@ -5,7 +5,9 @@ however many stages there are, the display fits on the screen.
 """
 
 import sys
+from contextlib import suppress
 
+from rich.errors import LiveError
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -59,8 +61,8 @@ class Display:
             self._bars.update(self._tasks[stage], completed=done, total=total, note=note_of(stage))
 
     def start(self) -> None:
-        """Show it."""
-        with forgiving(sys.stderr):
+        """Show it; within another display it needs rich 14.1 and stays hidden before."""
+        with forgiving(sys.stderr), suppress(LiveError):
             self._bars.start()
 
     def stop(self) -> None:
