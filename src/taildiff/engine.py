@@ -44,14 +44,7 @@ class Engine:
         `SpecError` for more `devices` than GPUs or a device that is not there, `RunError` when the processes cannot
         connect.
         """
-        accelerator = chosen_device(device)
-        if accelerator == "mps" and devices * nodes > 1:
-            raise SpecError(f"--device mps is one GPU, not {devices * nodes}; remove --devices and --nodes")
-        if accelerator == "cuda" and devices > torch.cuda.device_count():
-            raise SpecError(
-                f"--devices {devices}: this process sees {torch.cuda.device_count()} GPUs"
-                + ("; each task must see its whole node: --gpus-per-node, not --gpus-per-task" if launcher() else "")
-            )
+        accelerator = accelerator_for(devices, nodes, device)
         if accelerator == "cpu":
             keep_freed_memory()
         self._answers = 0
@@ -199,6 +192,19 @@ class Engine:
             dist.destroy_process_group()
 
 
+def accelerator_for(devices: int, nodes: int, device: str | None) -> str:
+    """The device by name, or the best one; `SpecError` where this machine lacks it, or has fewer than `devices`."""
+    accelerator = chosen_device(device)
+    if accelerator == "mps" and devices * nodes > 1:
+        raise SpecError(f"--device mps is one GPU, not {devices * nodes}; remove --devices and --nodes")
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise SpecError(
+            f"--devices {devices}: this process sees {torch.cuda.device_count()} GPUs"
+            + ("; each task must see its whole node: --gpus-per-node, not --gpus-per-task" if launcher() else "")
+        )
+    return accelerator
+
+
 def _launched(accelerator: str, devices: int, nodes: int) -> "Fabric":
     """Fabric with all processes started; `RunError` when they cannot connect."""
     from lightning_fabric import Fabric
@@ -244,7 +250,7 @@ def compile_in_place(module: nn.Module, device: torch.device) -> None:
     of convolutions on a CPU (2.13: of the U-Net, found by tests/training/test_scale.py), and mix-order reductions on a
     GPU (2.10 to 2.13: of adaptive norms, pytorch#193061).
     """
-    _require_compiler(device)
+    require_compiler(device)
     options: dict[str, str | int | bool | Callable[..., object]] = {}
     if device.type == "cpu":
         options["layout_optimization"] = False
@@ -253,7 +259,8 @@ def compile_in_place(module: nn.Module, device: torch.device) -> None:
     module.compile(options=options)
 
 
-def _require_compiler(device: torch.device) -> None:
+def require_compiler(device: torch.device) -> None:
+    """`SpecError` where there is no C compiler, which torch.compile needs."""
     names = ("g++", "clang++", "c++") if device.type == "cpu" else ("gcc", "clang", "cc")
     given = os.environ.get("CXX" if device.type == "cpu" else "CC")
     if not any(map(shutil.which, [given] if given else names)):

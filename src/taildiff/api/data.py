@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from taildiff.api.progress import reporting
 from taildiff.device import chosen_device
 from taildiff.errors import InputError, unknown
-from taildiff.io.paths import output_folder, output_path, text_path
+from taildiff.io.paths import check_folder, output_folder, output_path, text_path
 from taildiff.log import Progress, log
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def prepare(
     from taildiff.data.prepare import prepare as prepare_images
 
     place, held_out = output_folder(out), holding_out(hold_out, hold_out_seed)
+    if not place.exists():
+        check_folder(place)
     found = find_source(importer, source, size, options)
     with reporting(progress) as report:
         return prepare_images(
@@ -121,6 +123,8 @@ def encode(
     from taildiff.data.verify import affordable
 
     place = output_folder(out)
+    if not place.exists():
+        check_folder(place)
     source = open_store(store, batch_size)
     loaded = open_vae(vae, source, device)
     if not is_latents(place) and not affordable(source):

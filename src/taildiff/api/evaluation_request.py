@@ -1,34 +1,31 @@
 """An evaluation as requested: which images, against which reference, by which spec."""
 
+import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from taildiff.api.evaluation_images import ImagesRequest, evaluations_of, training_images
 from taildiff.api.fields import EvaluationFields, SamplingFields
-from taildiff.api.source import Hints, foreign
+from taildiff.api.sampling import check_source
+from taildiff.api.source import ForeignSource, Hints, foreign
 from taildiff.data.latents import LatentStore, is_latents, pixels_of
 from taildiff.data.locate import embedded_digits, store_of
-from taildiff.data.longtail import Split
 from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
 from taildiff.errors import DataError, SpecError
-from taildiff.io.atomic import write_json
-from taildiff.io.json_files import read_json
+from taildiff.io.paths import check_folder
 from taildiff.io.staging import put_back
 from taildiff.log import Progress, log, silent
 from taildiff.run.exported import ExportDir
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.run.null_label import UNTRAINED, check_guidance, has_null
-from taildiff.sampling.folders import folder_names
-from taildiff.sampling.team import working_together
-from taildiff.spec import EvalSpec, parse
+from taildiff.sampling.team import check_team, working_together
+from taildiff.spec import DataFacts, EvalSpec, parse
 from taildiff.spec.metrics import requested
 
 if TYPE_CHECKING:
-    from taildiff.evaluation.image_sources import ImageSource
     from taildiff.importing.foreign import Foreign
 
 RUN_ONLY, IMAGES_ONLY = ("guidance", "seeds", "step", "vae"), ("trained_on", "out")
@@ -58,6 +55,11 @@ class Request:
         """Whether the source is images instead of a run."""
         return self.model is None and is_images(self.source)
 
+    @property
+    def facts(self) -> DataFacts:
+        """Sizes and class names of a model."""
+        return self.model.facts if self.model else RunDir(self.source).info().facts
+
     def run(self, progress: Progress = silent, device: str | None = None, devices: int = 1) -> EvalDir:
         """Evaluate on a device by name, or the best one; the folder of the finished evaluation.
 
@@ -65,12 +67,34 @@ class Request:
         """
         if not self.of_images:
             return _evaluate_run(self, progress, device, devices)
+        return self._images(devices).run(progress, chosen_device(device))
+
+    def check(self, device: str | None = None, devices: int = 1) -> None:
+        """Raise what `run` would raise before it samples or measures; writes nothing."""
+        if self.of_images:
+            self._images(devices).check(chosen_device(device))
+            return
+        name = check_team(devices, device)
+        from taildiff.evaluation.evaluate import check_evaluation  # torch
+        from taildiff.evaluation.reference import check_reference
+
+        with tempfile.TemporaryDirectory(prefix="taildiff-") as place:
+            store = self.reference_of_run(cache=Path(place))
+            if self.model is None:
+                check_evaluation(RunDir(self.source), store, self.spec, name, self.step, self.vae)
+                return
+            check_source(ForeignSource(self.model), self.spec.sampling, self.spec.guidance, name, None, self.vae)
+            check_reference(store, self.spec, None, name)
+        check_folder(run_of(self.source, self.out).root)
+
+    def _images(self, devices: int) -> ImagesRequest:
         if devices != 1:
             raise SpecError("--devices does not apply to images from elsewhere; remove it")
-        return _evaluate_images(self, progress, chosen_device(device))
+        out = self.out or evaluations_of(self.source)
+        return ImagesRequest(self.source, self.spec, self.data, self.trained_on, out)
 
-    def reference_of_run(self, progress: Progress = silent) -> Store:
-        """The store that a run is compared with."""
+    def reference_of_run(self, progress: Progress = silent, cache: Path | None = None) -> Store:
+        """The store that a run is compared with; images that are none become one in `cache`, beside them by default."""
         if self.data is None:
             return store_of(RunDir(self.source)) if self.model is None else _store_of_model(self.model)
         if is_latents(self.data):
@@ -79,8 +103,8 @@ class Request:
             return Store.open(self.data)
         from taildiff.evaluation.image_sources import to_store
 
-        facts = self.model.facts if self.model else RunDir(self.source).info().facts
-        cache = evaluations_of(self.data) / ".cache"
+        facts = self.facts
+        cache = cache or evaluations_of(self.data) / ".cache"
         return to_store(self.data, cache, facts.height, facts.class_names, progress)[0]
 
 
@@ -163,12 +187,6 @@ def chosen_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
         raise SpecError(str(error)) from None
 
 
-def evaluations_of(source: Path) -> Path:
-    """Where evaluations of a folder or file go: beside it."""
-    path = source.resolve()
-    return path.with_name(f"{path.name}-evals")
-
-
 def _evaluate_run(request: Request, progress: Progress, device: str | None, devices: int) -> EvalDir:
     store = request.reference_of_run(progress)
     run = RunDir(request.source) if request.model is None else _as_run(request, request.model, store)
@@ -211,74 +229,6 @@ def _as_run(request: Request, model: "Foreign", store: Store) -> RunDir:
     run, counts = run_of(request.source, request.out), ()
     if request.trained_on:
         cache = run.root.with_name(f"{run.root.name}-cache")
-        counts, _ = _training_images(request.trained_on, store, cache, silent)
+        counts, _ = training_images(request.trained_on, store, cache, silent)
     write_run(model, run, store, counts, ExportDir(request.source).split if model.export else None)
     return run
-
-
-def _evaluate_images(request: Request, progress: Progress, device: str) -> EvalDir:
-    if request.data is None:
-        raise SpecError(f"give the real images to compare {request.source} with: --data STORE, FOLDER or NPZ")
-    from taildiff.evaluation.image_sets import TrainingImages, evaluate_images, evaluate_statistics
-    from taildiff.evaluation.image_sources import (
-        is_npz,
-        open_images,
-        open_reference,
-        open_unmatched,
-        read_statistics,
-    )
-    from taildiff.evaluation.pipeline import EvaluationsDir
-
-    home = EvaluationsDir(request.out or evaluations_of(request.source))
-    if is_npz(request.data) and (moments := read_statistics(request.data)) is not None:
-        images = open_unmatched(request.source, home.cache, progress)
-        return evaluate_statistics(images, moments, request.spec, home, progress, device)
-    shared = EvaluationsDir(evaluations_of(request.data))  # its classifier is trained once, whatever it evaluates
-    real, notes = open_reference(request.data, shared.cache, progress)
-    images = open_images(request.source, real, folder_names(real.meta.class_names), home.cache, progress)
-    images = replace(images, notes=(*notes, *images.notes))
-    trained = None
-    if request.trained_on:
-        counts, index = _training_images(request.trained_on, real, home.cache, progress)
-        trained = TrainingImages(counts, index)
-    folder = evaluate_images(images, real, request.spec, home, trained, progress, device)
-    _record_sources(folder, real, images)
-    return folder
-
-
-def _record_sources(folder: EvalDir, real: Store, images: "ImageSource") -> None:
-    """Write where the real and the decoded images are, for reports and galleries, unless it stands there."""
-    own = images.store
-    of_own = {int(label): int(to) for label, to in zip(np.asarray(own.labels), images.labels, strict=True)}
-    values = {
-        "real": {"path": str(real.root.resolve()), "hash": real.meta.hash},
-        "images": {
-            "path": str(own.root.resolve()),
-            "hash": own.meta.hash,
-            "labels": [of_own.get(label, -1) for label in range(len(own.meta.class_names))],
-        },
-    }
-    try:
-        known = read_json(folder.sources)
-    except SpecError:
-        known = None
-    if known != values:
-        write_json(folder.sources, values)
-
-
-def _training_images(
-    path: Path, real: Store, cache: Path, progress: Progress
-) -> tuple[tuple[int, ...], np.ndarray | None]:
-    """Training images per class, and their positions in the reference's store where these are known."""
-    from taildiff.evaluation.image_sources import open_images
-
-    run, classes = RunDir(path), real.meta.class_names
-    if run.exists():
-        split = Split.load(run.split)
-        if len(split.counts) != len(classes):
-            raise SpecError(f"--trained-on {path}: {len(split.counts)} classes, the real images have {len(classes)}")
-        return split.counts, split.index if split.store_hash == real.meta.hash else None
-    images = open_images(path, real, folder_names(classes), cache, progress)
-    counts = np.bincount(images.labels[~np.asarray(images.store.test)], minlength=len(classes))
-    same = images.store.meta.hash == real.meta.hash
-    return tuple(counts.tolist()), images.store.train_index if same else None

@@ -10,7 +10,7 @@ from taildiff.api.sampling import chosen_guidance
 from taildiff.api.source import RunSource
 from taildiff.device import chosen_device
 from taildiff.errors import SpecError, unknown
-from taildiff.io.paths import output_folder
+from taildiff.io.paths import check_folder, output_folder
 from taildiff.log import Progress, log
 from taildiff.run.exported import ExportDir
 from taildiff.run.layout import RunDir
@@ -29,6 +29,7 @@ def export(
     to: Literal["diffusers"] = "diffusers",
     push: str | None = None,
     private: bool = False,
+    dry_run: bool = False,
     progress: bool | Progress = False,
     **fields: Unpack[ExportFields],
 ) -> Path:
@@ -43,6 +44,7 @@ def export(
         to: the format.
         push: upload the folder to this model on the Hugging Face Hub, OWNER/NAME; needs `huggingface_hub`.
         private: create that model as a private one.
+        dry_run: raise what would be refused, and write and push nothing.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **fields: `step`, `vae`, `guidance` and `device` as in `evaluate` and `sample`; `vae_as`: `copy` the VAE, `name`
             it, or `auto`; `grid`: images per class in the card; `name`, `license` and `data_license` for the card; and
@@ -52,6 +54,13 @@ def export(
         TaildiffError: for a run without weights, a VAE that cannot be found, an `out` that exists, a push that fails.
     """
     request = export_request(run, out, to, push, fields)
+    check_folder(request.out)
+    if dry_run:
+        from taildiff.exporting.export import check_export  # torch
+
+        if not (push and ExportDir(request.out).exists()):
+            check_export(request)
+        return request.out
     if push and ExportDir(request.out).exists():
         log.info(f"pushing the export that is in {out} already")
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from taildiff.api.fields import SamplingFields
 from taildiff.api.progress import reporting
-from taildiff.api.sampling import chosen_guidance
+from taildiff.api.sampling import check_source, chosen_guidance
 from taildiff.api.source import RunSource
 from taildiff.data.latents import is_latents
 from taildiff.data.locate import store_of
@@ -16,7 +16,7 @@ from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
 from taildiff.errors import InputError
 from taildiff.filling.request import Amounts, FillRequest, Layout, Originals
-from taildiff.io.paths import output_folder, text_path
+from taildiff.io.paths import check_folder, output_folder, text_path
 from taildiff.log import Progress, log, prefixed
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import info_of
@@ -188,6 +188,18 @@ def fill_job(
     chosen = chosen_guidance(RunSource(directory), guidance, spec).value
     request = FillRequest(amounts, originals, layout, keep_rejected, force, spec, chosen, batch_size)
     return FillJob.of(directory, store, request, place)
+
+
+def check_fill(job: "FillJob", check: bool, vae: str | None, device: str) -> None:
+    """Raise what `run_job` would raise before it draws; writes nothing."""
+    from taildiff.data.verify import verify
+    from taildiff.filling.check import check_possible
+
+    verify(job.store)
+    if check:
+        check_possible(job)
+    check_source(RunSource(job.run), job.request.sampling, [job.request.guidance], device, None, vae)
+    check_folder(job.out)
 
 
 def run_job(job: "FillJob", check: bool, vae: str | None, device: str, progress: Progress) -> Filled:

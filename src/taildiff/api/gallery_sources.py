@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff.api.evaluation_request import evaluations_of
+from taildiff.api.evaluation_images import evaluations_of
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.data.store import Store
 from taildiff.errors import DataError, RunError, SpecError

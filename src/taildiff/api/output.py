@@ -5,14 +5,13 @@ a store, of latents, of an evaluation, or in the folders that a run keeps (state
 files in a run's folder are the user's, and so is its report.html, which can be written again.
 """
 
-import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from taildiff.data.store_files import is_latents, is_store
 from taildiff.errors import InputError
-from taildiff.io.paths import output_path, special_kind
+from taildiff.io.paths import check_writable, output_path, special_kind
 from taildiff.run.layout import EvalDir, RunDir
 
 PAGE = (".html",)
@@ -38,32 +37,13 @@ def output_file(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
         raise InputError(f"{shown} has the suffix '{place.suffix}': --out must end in {listed}")
     try:
         target = place.resolve()
-        _check_writable(target)
+        check_writable(target)
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle among the folders
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot write {path}: {reason}. Choose another file with --out") from None
     if owner := _owner(target):
         raise InputError(f"{shown} lies in {owner}, whose files must not be changed; choose another file with --out")
     return place
-
-
-def _check_writable(target: Path) -> None:
-    """`OSError` where the system would refuse to write; a write-protected file is not replaced either."""
-    place = next(parent for parent in target.parents if os.path.lexists(parent))
-    if not place.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file, not a folder")
-    for each in (place, target) if _exists(target) else (place,):
-        if not os.access(each, os.W_OK):
-            raise PermissionError(errno.EACCES, f"{each} is write-protected")
-
-
-def _exists(path: Path) -> bool:
-    """As `Path.exists`, but `OSError` for a name that is too long."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _owner(target: Path) -> str | None:

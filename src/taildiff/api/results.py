@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taildiff.api.evaluation_request import evaluations_of, is_images
+from taildiff.api.evaluation_images import evaluations_of
+from taildiff.api.evaluation_request import is_images
 from taildiff.api.output import PAGE, output_file
 from taildiff.comparison.compare import choose
 from taildiff.comparison.compare import compare as compare_subjects

@@ -18,14 +18,15 @@ from taildiff.device import chosen_device
 from taildiff.errors import SpecError, unknown
 from taildiff.evaluation.best_guidance import DefaultGuidance
 from taildiff.io.checksum import json_sha256
-from taildiff.io.paths import output_folder, output_path
+from taildiff.io.paths import check_folder, output_folder, output_path
 from taildiff.log import Progress, log
-from taildiff.sampling.folders import FileFormat, check_new, claimed, write_images
-from taildiff.sampling.team import working_together
+from taildiff.sampling.folders import FileFormat, check_new, check_unclaimed, claimed, write_images
+from taildiff.sampling.team import check_team, working_together
 from taildiff.spec import SamplingSpec, parse
 
 if TYPE_CHECKING:
     from taildiff.api.model import Model
+    from taildiff.sampling.generate import TrainedModel
 
 LARGEST_REQUEST = 100_000_000
 """Images of one call of `sample`."""
@@ -76,6 +77,7 @@ def sample(
     batch_size: int | None = None,
     device: str | None = None,
     devices: int = 1,
+    dry_run: bool = False,
     progress: bool | Progress = False,
     **sampling: Unpack[SamplingFields],
 ) -> Path:
@@ -97,6 +99,7 @@ def sample(
         batch_size: images sampled together; changes speed and memory only.
         device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
         devices: GPUs, or processes on a CPU, that share the work; the images are those of one.
+        dry_run: raise what would be refused, and sample and write nothing.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **sampling: fields of `SamplingSpec`: sampler, steps, spacing, exponent, rho, variance, seed, weights, clip,
             guidance_interval, guidance_by_class, guidance_by_group, autoguide, repel, repel_radius, precision, compile.
@@ -109,6 +112,11 @@ def sample(
     format = format or file_format(place)
     labels = requested_labels(source.facts.class_names, place, per_class, classes, format, batch_size)
     guidance = chosen_guidance(source, guidance, spec).value
+    if dry_run:
+        check_folder(place)
+        check_unclaimed(place)
+        check_source(source, spec, [guidance], check_team(devices, device), None, vae)
+        return place
     with working_together(devices, device, "sampling") as team, reporting(progress) as report, ExitStack() as stack:
         team.on_rank_zero(lambda: stack.enter_context(claimed(place, format)))
         from taildiff.sampling.generate import generate, image_array  # torch
@@ -123,6 +131,22 @@ def sample(
                 write_images(place, images, labels, trained.facts.class_names, format)
         team.finish()
     return place
+
+
+def check_source(
+    source: ModelSource,
+    sampling: SamplingSpec,
+    guidances: Sequence[float],
+    device: str,
+    step: int | None,
+    vae: str | None,
+) -> "TrainedModel":
+    """The model, read; `TaildiffError` where it cannot be, or cannot be sampled with these settings."""
+    from taildiff.sampling.predicting import check_sampling  # torch
+
+    model = source.load(sampling.weights, device, step, vae, sampling.autoguide)
+    check_sampling(model, sampling, guidances)
+    return model
 
 
 def chosen_guidance(source: ModelSource, guidance: float | None, sampling: SamplingSpec) -> DefaultGuidance:

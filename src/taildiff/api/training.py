@@ -15,7 +15,7 @@ from taildiff.data.store import Store
 from taildiff.distributed import is_rank_zero
 from taildiff.errors import SpecError
 from taildiff.io.json_files import read_json
-from taildiff.io.paths import output_folder, text_path
+from taildiff.io.paths import check_folder, output_folder, text_path
 from taildiff.log import Progress
 from taildiff.memory import physical_memory
 from taildiff.recipes import FOR_DATA, check_data, with_method
@@ -109,6 +109,7 @@ def train(
     start_from: AnyPath | None = None,
     device: str | None = None,
     log: "Trackers" = (),
+    dry_run: bool = False,
     progress: bool | Progress = False,
     command: Sequence[str] = (),
     **fields: Unpack[RunFields],
@@ -130,6 +131,7 @@ def train(
             one, else `cpu`.
         log: also send metrics and sample grids to `tensorboard`, `wandb`, or trackers of your own
             (`taildiff.trackers.base.ExperimentTracker`); one or several.
+        dry_run: raise what would be refused, and train and write nothing.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         command: recorded in run.json.
         **fields: top-level fields of `RunSpec`: steps, seed, batch_size, devices, …
@@ -149,10 +151,14 @@ def train(
     _check_memory(spec, store.facts)
     from taildiff.training.initialise import adopted
     from taildiff.training.request import StopRule
-    from taildiff.training.session import run_training  # torch
+    from taildiff.training.session import check_training, run_training  # torch
 
     stop, weights = StopRule(stop_at, max_time), None if start_from is None else text_path(start_from, "--from")
     spec = adopted(spec, run, weights)
+    if dry_run:
+        check_folder(place)
+        check_training(run, spec, store, weights, device)
+        return Run(run.root)
     with reporting(progress) as report:
         outcome = run_training(run, spec, store, stop, weights, list(command), report, device, followers)
     if outcome.signal:

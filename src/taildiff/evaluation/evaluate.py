@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from taildiff import build
 from taildiff.data.class_names import canonical
 from taildiff.data.longtail import Split
 from taildiff.data.store import Store
@@ -26,9 +25,9 @@ from taildiff.evaluation.cache import cache_key
 from taildiff.evaluation.copies import copies_version
 from taildiff.evaluation.images import Images
 from taildiff.evaluation.pipeline import EvaluationsDir, GeneratedSet, finished, measure_and_write, one_evaluation
-from taildiff.evaluation.reference import extractor_info, load_reference
+from taildiff.evaluation.reference import check_reference, extractor_info, load_reference
 from taildiff.evaluation.scopes import reference_index
-from taildiff.evaluation.seen import seen
+from taildiff.evaluation.seen import Seen, seen
 from taildiff.evaluation.table import Definition
 from taildiff.io.atomic import write_atomic
 from taildiff.io.npz import NpzError, read_arrays
@@ -36,7 +35,7 @@ from taildiff.log import Progress, silent
 from taildiff.run.info import MAY_CHANGE, changed
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.sampling.generate import TrainedModel, generate, image_array, load_model
-from taildiff.sampling.predicting import Predicting
+from taildiff.sampling.predicting import check_sampling
 from taildiff.spec import DataFacts, EvalSpec, SamplingSpec
 
 if TYPE_CHECKING:
@@ -63,14 +62,7 @@ def evaluate(
 
     Raises `RunError` if the run has no weights or those of another run, or the store does not fit the run.
     """
-    model = load_model(run, spec.sampling.weights, device, step, vae, spec.sampling.autoguide)
-    build.times(spec.sampling, model.process)  # refuses what this process lacks before anything is computed
-    for guidance in spec.guidance:
-        Predicting(model, spec.sampling, guidance)  # the same for guidance, and for training images that are missing
-    _check_weights(run, model, spec.sampling.weights)
-    notes = _check_store(run, store, model.facts)
-    known = seen(run, Split.load(run.split), store)
-    known.check_utility(spec.utility)  # on every rank, so that all of them end
+    model, notes, known = _opened(run, store, spec, device, step, vae)
     if engine is not None and not engine.is_rank_zero:
         return _assist(run, spec, model, engine)
     if known.refused and "memorized" in spec.metrics:
@@ -92,6 +84,27 @@ def evaluate(
         notes += checks.long_tailed_reference(counts, real, known.index)
         measure_and_write(home, definition, reference, sampled.sets(), notes, progress)
     return folder
+
+
+def _opened(
+    run: RunDir, store: Store, spec: EvalSpec, device: str, step: int | None, vae: str | None
+) -> tuple[TrainedModel, list[str], Seen]:
+    """The model, notes on the store, and which of its images the run has seen; refuses on every rank what it can."""
+    model = load_model(run, spec.sampling.weights, device, step, vae, spec.sampling.autoguide)
+    check_sampling(model, spec.sampling, spec.guidance)
+    _check_weights(run, model, spec.sampling.weights)
+    notes = _check_store(run, store, model.facts)
+    known = seen(run, Split.load(run.split), store)
+    known.check_utility(spec.utility)
+    return model, notes, known
+
+
+def check_evaluation(
+    run: RunDir, store: Store, spec: EvalSpec, device: str = "cpu", step: int | None = None, vae: str | None = None
+) -> None:
+    """Raise what `evaluate` would raise before it samples; writes nothing."""
+    *_, known = _opened(run, store, spec, device, step, vae)
+    check_reference(store, spec, known.index, device)
 
 
 def _assist(run: RunDir, spec: EvalSpec, model: TrainedModel, engine: "Engine") -> EvalDir:

@@ -24,7 +24,7 @@ from taildiff.evaluation.pipeline import (
     one_evaluation,
     to_row,
 )
-from taildiff.evaluation.reference import cached_image_features, extractor_info, load_reference
+from taildiff.evaluation.reference import cached_image_features, check_reference, extractor_info, load_reference
 from taildiff.evaluation.sample import Number
 from taildiff.evaluation.scopes import Scope
 from taildiff.evaluation.table import Definition, ExtractorInfo, Table
@@ -97,6 +97,14 @@ def evaluate_images(
     return folder
 
 
+def check_images(
+    source: ImageSource, store: Store, spec: EvalSpec, trained: TrainingImages | None = None, device: str = "cpu"
+) -> None:
+    """Raise what `evaluate_images` would raise before it measures."""
+    _select(source, len(store.meta.class_names), spec.per_class)
+    check_reference(store, spec, trained.index if trained else None, device)
+
+
 def evaluate_statistics(
     source: ImageSource,
     real: GaussianStatistics,
@@ -109,12 +117,7 @@ def evaluate_statistics(
 
     Raises `InputError` for features of another dimension, and for `domain`, which learns from the real images.
     """
-    if spec.features == "domain":
-        raise InputError("statistics belong to a pretrained network; name it, as in --features inception")
-    network = extractor(spec.features, source.store, progress, device)
-    if len(real.mean) != network.dim:
-        dims = f"the statistics have {len(real.mean)} dimensions, {network.name} has {network.dim}"
-        raise InputError(f"{dims}; choose another extractor")
+    network = statistics_network(source, real, spec, progress, device)
     definition = Definition(
         name="",
         run=source.name,
@@ -133,6 +136,19 @@ def evaluate_statistics(
         if not finished(folder, definition):
             _write_statistics(source, real, definition, network, home, progress)
     return folder
+
+
+def statistics_network(
+    source: ImageSource, real: GaussianStatistics, spec: EvalSpec, progress: Progress = silent, device: str = "cpu"
+) -> Extractor:
+    """The network whose features the statistics are of; `InputError` for one that they cannot be of."""
+    if spec.features == "domain":
+        raise InputError("statistics belong to a pretrained network; name it, as in --features inception")
+    network = extractor(spec.features, source.store, progress, device)
+    if len(real.mean) != network.dim:
+        dims = f"the statistics have {len(real.mean)} dimensions, {network.name} has {network.dim}"
+        raise InputError(f"{dims}; choose another extractor")
+    return network
 
 
 def _write_statistics(

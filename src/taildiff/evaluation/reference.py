@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taildiff.data.store import Store
+from taildiff.data.verify import verify
 from taildiff.evaluation.cache import cache_key, cached_array, cached_features
 from taildiff.evaluation.classifier import DomainClassifier, domain_classifier, domain_hash
 from taildiff.evaluation.copies import VERSION as COPIES
@@ -68,6 +69,15 @@ def extractor_info(name: str, store: Store, progress: Progress = silent, device:
         return ExtractorInfo(name=name, dim=DomainClassifier.dim, hash=domain_hash(store.meta.hash))
     by = extractor(name, store, progress, device)
     return ExtractorInfo(name=name, dim=by.dim, hash=by.hash, is_fid=by.is_fid)
+
+
+def check_reference(store: Store, spec: EvalSpec, trained: NDArray[np.intp] | None, device: str = "cpu") -> None:
+    """Raise what `load_reference` would raise before it computes: no such images, no such features, none held out."""
+    verify(store)
+    reference_index(store, spec.reference)
+    extractor_info(spec.features, store, device=device)
+    if spec.utility:
+        utility_test(store, trained, device)
 
 
 def load_reference(

@@ -20,7 +20,7 @@ from taildiff.data.formats.parquet import needs
 from taildiff.data.store import Store
 from taildiff.errors import InputError
 from taildiff.io.atomic import write_atomic
-from taildiff.io.paths import output_folder
+from taildiff.io.paths import check_folder, output_folder
 from taildiff.io.png import png
 from taildiff.io.staging import check_space, keep_apart, one_writer, partial, sweep
 from taildiff.log import Progress, silent
@@ -45,9 +45,12 @@ def check_new_data(store: Store, out: Path, to: DataFormat) -> None:
         output_folder(out)
     elif out.suffix.lower() != ".npz":
         raise InputError(f"--out {out} must end in .npz")
+    check_folder(out.parent if to == "npz" else out)
     keep_apart(out, [store.root])
     if to == "parquet":
         needs("pyarrow")
+    if to != "npz":
+        check_space(out, to, store.images.size)  # PNG files are rarely larger than their pixels
 
 
 def export_data(store: Store, out: Path, to: DataFormat, progress: Progress = silent) -> Path:
@@ -59,7 +62,6 @@ def export_data(store: Store, out: Path, to: DataFormat, progress: Progress = si
     if to == "npz":
         _write_npz(store, out)
         return out
-    check_space(out, to, store.images.size)  # PNG files are rarely larger than their pixels
     with one_writer(out):
         sweep(out)
         check_new_data(store, out, to)

@@ -31,7 +31,8 @@ from taildiff.run.exported import ExportDir, ExportMeta
 from taildiff.run.layout import RunDir
 from taildiff.run.null_label import null_trained
 from taildiff.run.weights import WeightsMeta
-from taildiff.sampling.generate import TrainedModel, filled, generate, newest_weights
+from taildiff.sampling.generate import TrainedModel, filled, generate, load_model, newest_weights
+from taildiff.sampling.predicting import check_sampling
 from taildiff.spec import CodecFacts, DataFacts, SamplingSpec, SiTSpec, UNetSpec
 
 NO_CARD = Card()
@@ -69,6 +70,21 @@ def check_target(out: Path) -> Path:
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"{out} exists already; choose a new output folder")
     return place
+
+
+def check_export(request: ExportRequest) -> None:
+    """Raise what `export` would raise before it writes; writes nothing."""
+    run, sampling = request.run, request.sampling
+    path, tensors, meta, _ = newest_weights(run, sampling.weights, request.step)
+    filled(tensors, meta.spec, meta.facts, path)
+    Split.load(run.split)
+    source = _vae_source(request, meta.facts)
+    if source and (request.grid or _is_copied(request, source)):
+        codec(meta.facts, request.vae)
+    if request.grid:
+        check_sampling(
+            load_model(run, sampling.weights, "cpu", request.step, request.vae), sampling, [request.guidance]
+        )
 
 
 def export(request: ExportRequest, progress: Progress = silent) -> ExportDir:
@@ -152,19 +168,30 @@ def write_network(denoiser: nn.Module, meta: WeightsMeta, folder: Path) -> list[
 
 def _write_vae(request: ExportRequest, facts: DataFacts, folder: ExportDir) -> dict[str, Any] | None:
     """Copy or name the VAE; the entry `latents` of model_index.json, None for a run on pixels."""
-    if (inner := facts.codec) is None:
-        if request.vae is not None or request.vae_as != "auto":
-            raise InputError("--vae and --vae-as do not apply to a pixel-space run; remove them")
+    if (source := _vae_source(request, facts)) is None:
         return None
-    source = request.vae or inner.source
-    on_hub = not Path(source).expanduser().exists()
-    if request.vae_as == "copy" or (request.vae_as == "auto" and not on_hub):
+    assert facts.codec
+    if _is_copied(request, source):
         codec(facts, request.vae)  # refuses another VAE
         network = read_autoencoder(source, (facts.height, facts.width)).module
         network.register_to_config(_name_or_path="")  # its place, which diffusers would write
         network.save_pretrained(folder.vae)
         source = folder.vae.name
-    return _latents(inner, source)
+    return _latents(facts.codec, source)
+
+
+def _vae_source(request: ExportRequest, facts: DataFacts) -> str | None:
+    """Where the VAE is; None for a run on pixels, where `InputError` refuses options about one."""
+    if facts.codec is not None:
+        return request.vae or facts.codec.source
+    if request.vae is not None or request.vae_as != "auto":
+        raise InputError("--vae and --vae-as do not apply to a pixel-space run; remove them")
+    return None
+
+
+def _is_copied(request: ExportRequest, source: str) -> bool:
+    """Whether the folder gets the VAE itself; a name on the Hub stays a name."""
+    return request.vae_as == "copy" or (request.vae_as == "auto" and Path(source).expanduser().exists())
 
 
 def _latents(inner: CodecFacts, source: str) -> dict[str, Any]:

@@ -38,6 +38,17 @@ def locked(path: Path, busy: Callable[[str], TaildiffError]) -> Iterator[None]:
         yield
 
 
+def check_free(path: Path, busy: Callable[[str], TaildiffError]) -> None:
+    """Raise `busy(holder)` while another process holds the lock file `path`; makes nothing."""
+    if fcntl is None:
+        return
+    with suppress(OSError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy(_holder(path)) from None
+
+
 @contextmanager
 def waiting(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path` as soon as nobody else does; while it waits, the log names that process and `what`.

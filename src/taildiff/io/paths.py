@@ -50,6 +50,37 @@ def output_folder(path: str | os.PathLike[str], option: str = "--out") -> Path:
     return place
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """`OSError` that names `path` where no folder can be made or written there; creates nothing."""
+    target = Path(path).resolve()
+    try:
+        if _exists(target) and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        check_writable(target)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
+
+
+def check_writable(target: Path) -> None:
+    """`OSError` where the system would refuse to write; a write-protected file is not replaced either."""
+    place = next(parent for parent in target.parents if os.path.lexists(parent))
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file, not a folder")
+    for each in (place, target) if _exists(target) else (place,):
+        if not os.access(each, os.W_OK):
+            raise PermissionError(errno.EACCES, f"{each} is write-protected")
+
+
+def _exists(path: Path) -> bool:
+    """As `Path.exists`, but `OSError` for a name that is too long."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def text_path(path: str | os.PathLike[str], option: str) -> Path:
     """The path; `InputError` if it is not UTF-8, as it is recorded in files that are."""
     try:

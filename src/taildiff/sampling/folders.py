@@ -16,7 +16,7 @@ import numpy as np
 
 from taildiff.errors import InputError
 from taildiff.io.atomic import write_atomic
-from taildiff.io.lock import locked
+from taildiff.io.lock import check_free, locked
 from taildiff.io.staging import clear, lock_of, partial, sweep
 from taildiff.log import log
 
@@ -50,16 +50,21 @@ def claimed(out: Path, format: FileFormat) -> Iterator[None]:
 
     `InputError` where it exists or another process samples into it, `OSError` where it cannot be written.
     """
-
-    def busy(holder: str) -> InputError:
-        return InputError(f"{out} is being written by {holder}; wait until it ends, or choose another --out")
-
     with ExitStack() as stack:
         with _named(out):
-            stack.enter_context(locked(lock_of(out), busy))
+            stack.enter_context(locked(lock_of(out), lambda holder: _busy(out, holder)))
             sweep(out)
         check_new(out, format)  # what it wrote meanwhile stays
         yield
+
+
+def check_unclaimed(out: Path) -> None:
+    """`InputError` where another process samples into `out`."""
+    check_free(lock_of(out), lambda holder: _busy(out, holder))
+
+
+def _busy(out: Path, holder: str) -> InputError:
+    return InputError(f"{out} is being written by {holder}; wait until it ends, or choose another --out")
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """What a model predicts while it samples: precision, guidance and repellency, for the labels of one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from taildiff import build
 from taildiff.data.class_names import position
 from taildiff.data.longtail import Groups, Split
 from taildiff.diffusion.guidance import Network, autoguided, guided
@@ -52,6 +53,13 @@ class Predicting:
         if sampling.guidance_interval and network is not plain:
             predict = within(sampling.guidance_interval, predict, predictor(plain, model.process, y, clip))
         return self.repellency.around(predict, labels) if self.repellency else predict
+
+
+def check_sampling(model: TrainedModel, sampling: SamplingSpec, guidances: Iterable[float]) -> None:
+    """`SpecError` for settings that this model cannot be sampled with, before anything is computed."""
+    build.times(sampling, model.process)
+    for guidance in guidances:
+        Predicting(model, sampling, guidance)
 
 
 def within(interval: tuple[float, float], inside: Predict, outside: Predict) -> Predict:

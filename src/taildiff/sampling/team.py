@@ -40,16 +40,26 @@ class Team:
             self.engine.from_rank_zero(lambda: None)
 
 
+def check_team(devices: int, device: str | None) -> str:
+    """The device of `working_together`, with the same errors; starts no process."""
+    if devices < 1:
+        raise SpecError(f"--devices must be at least 1, not {devices}")
+    if devices == 1 and launcher() is None:
+        return chosen_device(device)
+    from taildiff.engine import accelerator_for
+
+    return accelerator_for(*devices_and_nodes(devices, 1), device)
+
+
 @contextmanager
 def working_together(devices: int, device: str | None, work: str) -> Iterator[Team]:
     """Start `devices` processes, or connect to those of a launcher; an error is reported by one of them.
 
     `SpecError` for fewer than one device, more than there are, or others than the launcher started.
     """
-    if devices < 1:
-        raise SpecError(f"--devices must be at least 1, not {devices}")
+    chosen = check_team(devices, device)
     if devices == 1 and launcher() is None:
-        yield Team(chosen_device(device))
+        yield Team(chosen)
         return
     from taildiff.engine import Engine
 

@@ -117,13 +117,11 @@ def run(
 
 
 def _dry(study: Study, folder: StudyDir, progress: bool | Progress, device: str | None) -> Status:
-    """As much as can be said without writing; data that are missing are no error."""
-    try:
-        stores = stores_of(study)
-    except DataError as error:
-        log.warning(f"{error}. Whether the settings fit the data was not checked")
-        check(study, {})
-        return _status(Progressed(study, folder, Plan(hash=study.hash, arms={})), before(study))
+    """What the study would do, checked and measured without writing."""
+    if device is not None:
+        chosen_device(device)
+    check(study, {})  # mistakes in the file are reported before missing data
+    stores = stores_of(study)
     check(study, stores)
     with reporting(progress) as report:
         plan = read_plan(folder) or measure(study, stores, QUICK_ROUNDS, report, device)

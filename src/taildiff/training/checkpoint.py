@@ -131,10 +131,7 @@ def _write(folder: Path, position: Position, trainable: Trainable) -> None:
 
 def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
     """Restore one checkpoint; `CheckpointError` names what is damaged or not finite, before anything is changed."""
-    position = read_position(folder)
-    paths = {name: folder / f"{name}.safetensors" for name in FILES}
-    for name, path in paths.items():
-        _check(path, position.files.get(name))
+    position, paths = intact(folder)
     tensors = {name: read_tensors(path)[0] for name, path in paths.items()}  # memory-mapped: processes share them
     for name, path in paths.items():
         check_finite(tensors[name], path)
@@ -143,6 +140,15 @@ def load_checkpoint(folder: Path, trainable: Trainable) -> Position:
     except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{folder} does not fit this run's network: {error}") from None
     return position
+
+
+def intact(folder: Path) -> tuple[Position, dict[str, Path]]:
+    """The position and the files of a checkpoint; `CheckpointError` names what is damaged."""
+    position = read_position(folder)
+    paths = {name: folder / f"{name}.safetensors" for name in FILES}
+    for name, path in paths.items():
+        _check(path, position.files.get(name))
+    return position, paths
 
 
 def _check(path: Path, expected: FileMeta | None) -> None:

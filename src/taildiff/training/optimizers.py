@@ -31,14 +31,17 @@ def _adamw(spec: OptimizerSpec, parameters: list[nn.Parameter]) -> torch.optim.A
     return torch.optim.AdamW(parameters, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, fused=True)
 
 
+def check_optimizer(spec: OptimizerSpec) -> None:
+    """`SpecError` for an optimiser that this version of torch lacks."""
+    if spec.name == "muon" and not hasattr(torch.optim, "Muon"):
+        raise SpecError(f"optimizer.name muon needs torch 2.9 or later ({torch.__version__} is installed): use adamw")
+
+
 class MuonAndAdamW(torch.optim.Optimizer):
     """Muon and AdamW as one optimiser: their groups and the state by parameter are shared with this one."""
 
     def __init__(self, spec: OptimizerSpec, learner: nn.Module):
-        if not hasattr(torch.optim, "Muon"):
-            raise SpecError(
-                f"optimizer.name muon needs torch 2.9 or later ({torch.__version__} is installed): use adamw"
-            )
+        check_optimizer(spec)
         matrices, others = list[nn.Parameter](), list[nn.Parameter]()
         for name, parameter in learner.named_parameters():
             (matrices if "blocks." in name and parameter.ndim == 2 else others).append(parameter)

@@ -1,5 +1,6 @@
 """Resume a run: only with the settings and data it was started with, from its newest intact checkpoint."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from taildiff.log import log
 from taildiff.run.info import FORMAT, MAY_CHANGE, RunInfo, add_checksum, as_started, changed
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
-from taildiff.training.checkpoint import Position, Trainable, load_checkpoint, newest, set_aside, tidy
+from taildiff.training.checkpoint import Position, Trainable, intact, load_checkpoint, newest, set_aside, tidy
 from taildiff.training.request import TrainingRequest
 
 
@@ -147,8 +148,23 @@ def restore(run: RunDir, trainable: Trainable) -> Position:
         log.info(f"resuming {run.root} after step {position.step}{skipped}")
         return position
     if damaged:
-        raise CheckpointError(
-            f"none of the {damaged} checkpoints in {run.states} is intact; "
-            "restore one from a backup, or remove the folder to start again"
-        )
+        raise _none_intact(run, damaged)
     return Position()
+
+
+def check_restorable(run: RunDir) -> None:
+    """`CheckpointError` where a run has checkpoints and none is intact; changes nothing."""
+    folders = newest(run)
+    for folder in folders:
+        with suppress(CheckpointError):
+            intact(folder)
+            return
+    if folders:
+        raise _none_intact(run, len(folders))
+
+
+def _none_intact(run: RunDir, damaged: int) -> CheckpointError:
+    return CheckpointError(
+        f"none of the {damaged} checkpoints in {run.states} is intact; "
+        "restore one from a backup, or remove the folder to start again"
+    )

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from taildiff import build
 from taildiff.data.batches import Batches, Resident
 from taildiff.data.latents import LatentStore
 from taildiff.data.longtail import Groups, class_law_of
@@ -14,9 +16,9 @@ from taildiff.data.order import Order
 from taildiff.data.store import Store
 from taildiff.data.verify import verify
 from taildiff.distributed import devices_and_nodes, launcher
-from taildiff.engine import Engine, compile_in_place
+from taildiff.engine import Engine, accelerator_for, compile_in_place, require_compiler
 from taildiff.errors import InputError, RunError
-from taildiff.io.lock import locked
+from taildiff.io.lock import check_free, locked
 from taildiff.log import Progress, log, silent
 from taildiff.models.codec import Codec, codec
 from taildiff.run.layout import RunDir
@@ -28,9 +30,10 @@ from taildiff.training.ema import MovingAverage
 from taildiff.training.environment import describe
 from taildiff.training.initialise import initialise
 from taildiff.training.loop import Training, draw_grid, identity, save_weights, train
-from taildiff.training.optimizers import optimizer_of
+from taildiff.training.optimizers import check_optimizer, optimizer_of
 from taildiff.training.request import Outcome, StopRule, TrainingRequest
 from taildiff.training.resume import (
+    check_restorable,
     check_resumable,
     for_existing_run,
     report_changed_term,
@@ -108,6 +111,41 @@ def _run(request: TrainingRequest, engine: Engine, progress: Progress, feed: Fee
         return outcome
 
 
+def check_training(
+    run: RunDir,
+    spec: RunSpec,
+    store: Store | LatentStore,
+    start_from: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Raise what `run_training` would raise before its first step; writes nothing and starts no process.
+
+    Without `start_from` the network is built without its parameters, so that a large one takes no memory.
+    """
+    spec = fit_to_launcher(spec)
+    chosen = torch.device(accelerator_for(spec.devices, spec.nodes, device))
+    verify(store)
+    check_free(run.lock, lambda holder: _busy(run, holder))
+    request = for_existing_run(TrainingRequest(run, spec, store, start_from=start_from))
+    check_resumable(request)
+    check_restorable(run)
+    order(request)
+    check_optimizer(spec.optimizer)
+    if spec.compile:
+        require_compiler(chosen)
+    if start_from is None or run.checkpoint_steps():
+        with torch.device("meta"):
+            build.learner(request.spec, store.facts, request.split.counts)
+    else:
+        initialise(request.spec, store.facts, request.split.counts, start_from)
+
+
+def order(request: TrainingRequest) -> Order:
+    """The order of the images; `DataError` for a law that the data do not allow."""
+    spec, split = request.spec, request.split
+    return Order(request.store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
+
+
 def _busy(run: RunDir, holder: str) -> RunError:
     return RunError(f"{run.root} is being trained by {holder}; wait until it ends, or choose another --out")
 
@@ -135,10 +173,9 @@ def open_training(
 ) -> Training:
     """Build everything and restore the newest intact checkpoint."""
     run, spec, store, split = request.run, request.spec, request.store, request.split
-    order = Order(store.labels[split.index], spec.seed, class_law_of(spec.data, split.counts))
     rows, gpu = np.r_[engine.rows(spec.batch_size, spec.accumulate)], engine.device.type == "cuda"
     resident = Resident.of(store, split, engine.device, engine.free_memory // 4) if gpu else None
-    batches = Batches(store, split, order, spec.batch_size, spec.data.flip, rows, gpu, resident)
+    batches = Batches(store, split, order(request), spec.batch_size, spec.data.flip, rows, gpu, resident)
     learner = initialise(spec, store.facts, split.counts, None if run.checkpoint_steps() else request.start_from)
     objective = learner.objective
     ema = MovingAverage(learner.denoiser, spec.ema.decay, spec.ema.every).requires_grad_(False).to(engine.device)
