@@ -26,3 +26,11 @@ def tree(root: Path) -> dict[str, int]:
     return {
         str(path.relative_to(root)): 0 if path.is_dir() else path.stat().st_mtime_ns for path in sorted(root.rglob("*"))
     }
+
+
+def without_places(words: list[str]) -> list[str]:
+    """A documented command without the data, weights and lists that exist only for its reader."""
+    places = ("--data", "--from", "--data.list")
+    kept = [k for k, word in enumerate(words) if word not in places and (k == 0 or words[k - 1] not in places)]
+    tail = [k for k in kept if not ("--data.list" in words and (words[k] == "list" or words[k] == "--data.tail"))]
+    return [words[k] for k in tail]

@@ -97,7 +97,7 @@ def test_hold_out_from_the_command_line(run, photos, tmp_path):
 
 
 def test_large_images_are_encoded_next(run, photos, tmp_path):
-    text = run("prepare", "folder", photos, "--out", tmp_path / "store", "--size", 128)
+    text = run("prepare", "folder", photos, "--out", tmp_path / "store", "--size", 72)
     assert text.endswith(f"--vae stabilityai/sd-vae-ft-ema --out {tmp_path / 'store'}-latents ")
 
 

@@ -57,12 +57,9 @@ def test_it_prints_numbers_place_and_next_command(
 def test_a_dry_run_shows_the_spec_and_does_nothing(
     run: RunDir, capsys: pytest.CaptureFixture[str], args: list[str], guidance: tuple[float, ...]
 ):
-    assert (
-        main(["evaluate", str(run.root), *args, "--per-class", "7", "--seed", "3", "--weights", "raw", "--dry-run"])
-        == 0
-    )
+    assert main(["evaluate", str(run.root), *args, "--per-class", "7", "--seed", "3", "--steps", "9", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    expected = EvalSpec(guidance=guidance, per_class=7, sampling=SamplingSpec(seed=3, weights="raw"))
+    expected = EvalSpec(guidance=guidance, per_class=7, sampling=SamplingSpec(seed=3, steps=9))
     assert EvalSpec.model_validate_json(shown[: shown.rindex("}") + 1]) == expected
     assert not run.evals.exists()
 

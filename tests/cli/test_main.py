@@ -158,7 +158,7 @@ BAD = [
     (["data", "prepare", "folder", "run", "--out", "x"], "run is a run, not data"),
     (["data", "prepare", "folder", "photos", "--out", "file"], "file exists and is not a store"),
     (["data", "prepare", "folder", "photos", "--out", "file/x"], "file/x"),
-    (["recipes", "--all"], "takes no options"),
+    (["recipes", "--all"], "--all"),
     (["demo", "--quik"], "--quick"),
     (["demo", "--out", "file"], "file"),
 ]

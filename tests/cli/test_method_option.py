@@ -39,7 +39,7 @@ def test_a_printed_spec_takes_a_method_too(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_help_and_usage_name_the_methods(capsys: pytest.CaptureFixture[str]):
-    assert call("train", "placeslt", "--method", "coral", "--help") == 0
+    assert call("train", "placeslt", "--method", "coral", "--help-all") == 0
     text = said(capsys)
     assert "--method {plain,ccua,ccua-cheap,ccua-shared,cbdm,t2h,dispersive,diffrop,coral}" in text
     assert "(default: release)" in text

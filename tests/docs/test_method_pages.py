@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.calls import without_places
 from taildiff.cli.main import main
 from taildiff.recipes import FIXED
 from taildiff.spec import ObjectiveSpec, RunSpec, field_names
@@ -27,7 +28,7 @@ def test_every_option_of_the_objective_is_on_a_page_and_no_other():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_can_be_run(command, capsys):
-    words = shlex.split(command.replace("\\\n", " "))
+    words = without_places(shlex.split(command.replace("\\\n", " ")))
     assert main([*words[1:], "--dry-run"]) == 0, capsys.readouterr().err
     assert '"objective"' in capsys.readouterr().out
 

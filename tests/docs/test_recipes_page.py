@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cli.calls import call
-from taildiff.cli.common import parse_options
+from cli.calls import call, without_places
 from taildiff.cli.data import parse_prepare
 from taildiff.cli.encode import Encode
+from taildiff.cli.parsing import parse_options
 from taildiff.data.formats import importers
 from taildiff.recipes import FIXED, METHODS, describe
 
@@ -60,7 +60,7 @@ def test_descriptions_state_the_cost(costs: dict[str, Any]):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_can_be_run(command: str, capsys: pytest.CaptureFixture[str]):
-    words = shlex.split(command.replace("\\\n", " "))
+    words = without_places(shlex.split(command.replace("\\\n", " ")))
     assert call(*words[1:], "--dry-run") == 0, capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, DiTPipeline, DiTTransformer2DModel, UNet2DModel
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import taildiff
 from cli.calls import call, said
@@ -32,12 +32,10 @@ X, S, Y = torch.randn(3, 3, 8, 8, generator=GENERATOR), torch.tensor([0.1, 0.5, 
 DDPM_SINUSOIDS = {"flip_sin_to_cos": False, "freq_shift": 1}
 
 
-def unet(classes: int | None, channels: int = 3, **changes: Any) -> UNet2DModel:
+def unet(classes: int | None, **changes: Any) -> UNet2DModel:
     down, up = ("DownBlock2D", "AttnDownBlock2D"), ("AttnUpBlock2D", "UpBlock2D")
-    options: dict[str, Any] = {"block_out_channels": (16, 32), "norm_num_groups": 4, "layers_per_block": 1} | changes
-    network = UNet2DModel(
-        8, channels, channels, down_block_types=down, up_block_types=up, num_class_embeds=classes, **options
-    )
+    options = {"block_out_channels": (16, 32), "norm_num_groups": 4, "layers_per_block": 1} | changes
+    network = UNet2DModel(8, 3, 3, down_block_types=down, up_block_types=up, num_class_embeds=classes, **options)
     made.randomised(network)
     return network.eval()
 
@@ -337,22 +335,9 @@ def test_an_export_is_as_good_as_its_run(exported: tuple[RunDir, Path, Store], t
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in again.iterdir())
 
 
-def test_a_unet_folder_that_is_fine_tuned_and_exported_keeps_its_keys(tmp_path: Path, make_store: Callable[..., Store]):
-    unet(4, channels=1, attention_head_dim=None).save_pretrained(tmp_path / "unet")
-    spec = RunSpec(
-        model=UNetSpec(channels=(16, 32), attention=(1,), groups=4), path=made.SPECS["dit"].path, steps=3, batch_size=4
-    )
-    store = make_store(tmp_path / "store")
-    run = taildiff.train(spec, out=tmp_path / "run", data=store, start_from=tmp_path / "unet")
-    out = taildiff.export(run, tmp_path / "out", guidance=1, grid=0)
-    given, tuned = load_file(tmp_path / "unet" / "diffusion_pytorch_model.safetensors"), read_weights_of(out)
-    assert {name: value.shape for name, value in tuned.items()} == {name: value.shape for name, value in given.items()}
-    changes = [float((tuned[name] - value).abs().max()) for name, value in given.items()]
-    assert 0 < max(changes) < 0.01  # three steps of 0.001 from where it was
-    UNet2DModel.from_pretrained(out / "net", low_cpu_mem_usage=False)
-
-
 def read_weights_of(out: Path) -> Tensors:
+    from safetensors.torch import load_file
+
     return load_file(out / "net" / "diffusion_pytorch_model.safetensors")
 
 

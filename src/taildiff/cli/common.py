@@ -1,152 +1,37 @@
-"""What all verbs share: the console, options from specs, and printing of log records and errors."""
+"""What all verbs share: the console, values of options, and printing of log records and errors."""
 
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
-from dataclasses import field, fields, make_dataclass
-from io import StringIO
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import tyro
-from pydantic import ValidationError
 from rich.markup import escape
 from rich.text import Text
 
 from taildiff.api.terminal import SafeConsole, errors
 from taildiff.device import DeviceName
-from taildiff.distributed import is_local_rank_zero, is_rank_zero
+from taildiff.distributed import is_rank_zero
 from taildiff.errors import SpecError
 from taildiff.log import log
-from taildiff.spec import SamplingSpec, explain
-from taildiff.spec.base import INTEGERS
-from taildiff.spec.sampling import Scales
+from taildiff.spec import SamplingSpec
 from taildiff.text import forgiving, shown
 
 console = SafeConsole()
 SAMPLING = SamplingSpec.model_construct()
 """Defaults of the options of sampling; not validated, so that `--spacing auto` follows the sampler that is chosen."""
-T = TypeVar("T")
 QUIET = "--quiet"
+HELP = ("-h", "--help", "--help-all")
 DeviceOption = Annotated[
     DeviceName | None,
-    tyro.conf.arg(metavar="{cpu,cuda,mps}", help="Where to compute [default: cuda where there is one, else cpu]."),
+    tyro.conf.arg(metavar="{cpu,cuda,mps}", help="Where to compute. [default: cuda where there is one, else cpu]"),
 ]
 """The option `--device` of every verb that computes with a network."""
 DevicesOption = Annotated[
     int, tyro.conf.arg(metavar="N", help="GPUs, or processes on a CPU, that sample together; the images are the same.")
 ]
 """The option `--devices` of the verbs that sample."""
-
-
-def parse_options(
-    options: type[T], args: Sequence[str], prog: str, default: T | None = None, description: str | None = None
-) -> T:
-    """Options from a dataclass, with `--quiet` besides; a wrong option prints an error and exits with 2."""
-    config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
-    full, args = _with_quiet(options), _joined(args, _lists(options))
-    if default is not None:
-        default = full(**{each.name: getattr(default, each.name) for each in fields(default)})  # pyright: ignore[reportArgumentType]
-    try:
-        with _guarded(args):
-            parsed = tyro.cli(
-                full,
-                prog=prog,
-                args=args,
-                default=default,
-                description=description or options.__doc__,
-                config=config,
-                registry=_registry(),
-            )
-    except ValidationError as error:  # a value of the right type, out of bounds
-        raise SpecError(explain(error)) from None
-    assert isinstance(parsed, options)
-    for name, value in vars(parsed).items():
-        if isinstance(value, int) and value not in INTEGERS:  # a spec checks its own
-            raise SpecError(f"--{name.replace('_', '-')}: must have at most {len(str(INTEGERS[-1]))} digits")
-    return parsed
-
-
-def _with_quiet(options: type[T]) -> type[T]:
-    """The dataclass with a field for `--quiet`, which `start_output` has obeyed by then."""
-    what = "Print only warnings, errors and what was asked for: no progress, no summary, no next commands."
-    quiet = ("quiet", Annotated[bool, tyro.conf.arg(help=what)], field(default=False))
-    return make_dataclass(options.__name__, [quiet], bases=(options,), frozen=True, kw_only=True)
-
-
-def _lists(options: type) -> set[str]:
-    """The flags of fields that take any number of values."""
-    hints = get_type_hints(options)
-    return {f"--{name.replace('_', '-')}" for name, hint in hints.items() if _is_list(hint)}
-
-
-def _is_list(hint: Any) -> bool:
-    if get_origin(hint) in (Union, UnionType):
-        return any(map(_is_list, get_args(hint)))
-    return get_origin(hint) is tuple and Ellipsis in get_args(hint)
-
-
-def _joined(args: Sequence[str], lists: set[str]) -> list[str]:
-    """`--classes A --out X --classes B` as `--classes A B --out X`: the parser would keep the last value alone."""
-    part: list[str] = []
-    parts, of_list = [part], dict[str, list[str]]()
-    for arg in args:
-        flag, equals, value = arg.partition("=")
-        if flag in of_list:
-            part = of_list[flag]
-            part += [value] if equals else []
-        elif arg.startswith("--"):
-            part = [flag, value] if flag in lists and equals else [arg]
-            parts.append(part)
-            if flag in lists:
-                of_list[flag] = part
-        else:
-            part.append(arg)
-    return [arg for part in parts for arg in part]
-
-
-def _registry() -> tyro.constructors.ConstructorRegistry:
-    """How the parser reads guidance scales by name: `cat=3 owl=1.5`."""
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
-        if info.type != get_args(Scales)[0]:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs="*",
-            metavar="NAME=G [NAME=G …]",
-            instance_from_str=lambda words: tuple(map(_scale, words)),
-            is_instance=lambda value: isinstance(value, tuple),
-            str_from_instance=lambda scales: [f"{name}={g:g}" for name, g in scales],
-        )
-
-    return registry
-
-
-def _scale(word: str) -> tuple[str, float]:
-    name, _, value = word.rpartition("=")
-    with suppress(ValueError):
-        if name:
-            return name, float(value)
-    raise ValueError(f"'{word}' is not NAME=G, such as cat=3")
-
-
-@contextmanager
-def _guarded(args: Sequence[str]) -> Iterator[None]:
-    """Let the parser print its errors on the first process of a node alone, and arguments in them escaped."""
-    if is_local_rank_zero() and all(arg == shown(arg) for arg in args):
-        yield
-        return
-    printed = StringIO()
-    try:
-        with redirect_stderr(printed):
-            yield
-    finally:
-        if is_local_rank_zero():
-            sys.stderr.write(shown(printed.getvalue()))
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -227,7 +112,7 @@ def start_output(args: Sequence[str]) -> None:
     With `--quiet` among the arguments: warnings and errors alone, and the answer of a verb that writes no file.
     """
     quiet = QUIET in args
-    answers = bool({"-h", "--help", "--dry-run"} & {*args}) or bool({args[0], " ".join(args[:2])} & _ANSWERS)
+    answers = bool({*HELP, "--dry-run"} & {*args}) or bool({args[0], " ".join(args[:2])} & _ANSWERS)
     console.quiet = not is_rank_zero() or (quiet and not answers)
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from taildiff.api.results import compare
-from taildiff.cli.common import command_line, console, next_steps, numbers, parse_options, print_line, print_note
+from taildiff.cli.common import command_line, console, next_steps, numbers, print_line, print_note
+from taildiff.cli.parsing import parse_options
 from taildiff.comparison.render import change, guidance_text, shown, titles
 from taildiff.comparison.select import Guidance
 from taildiff.comparison.settings import only_seeds_differ
@@ -32,19 +33,20 @@ class Compare:
     evaluated: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="A B …")]
     """Evaluated runs, folders or npz files of images, or folders of evaluations."""
     at: Literal["time", "steps", "images"] | None = None
-    """Compare runs at equal training time, steps or images, by the nearest evaluations, instead of by their newest."""
+    """Compare runs at equal training time, steps or images, by the nearest evaluations. [default: by their newest]"""
     over_seeds: bool = False
     """One column for runs that differ only in the seed: mean ± Student's 95 % interval over training seeds. Runs of
     unequal steps (--max-time) are compared at equal training time."""
     metrics: Names = None
-    """Only these metrics: frechet,recall."""
+    """Only these metrics: frechet,recall. [default: all]"""
     groups: Names = None
-    """Only these groups of classes: all, head, body, tail, many, medium, few; class: every class."""
+    """Only these groups of classes: all, head, body, tail, many, medium, few; class: every class. [default: all
+    groups]"""
     guidance: Annotated[str | None, tyro.conf.arg(metavar="best|G")] = None
-    """Only this guidance; best: each at its own, as in the verdict."""
+    """Only this guidance; best: each at its own, as in the verdict. [default: all]"""
     out: Path | None = None
     """Write the table: .csv or .md; .tex for a paper, which has few numbers where none are chosen; or the figure: .svg.
-    An existing file of that kind is replaced."""
+    An existing file of that kind is replaced. [default: no file]"""
     classes: bool = False
     """Print every class too; a file always has them."""
 

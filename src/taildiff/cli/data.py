@@ -2,21 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from taildiff.api.data import find_source, holding_out, prepare
-from taildiff.cli.common import command_line, next_steps, parse_options, print_line, print_note, print_verbs
+from taildiff.cli.common import command_line, next_steps, print_line, print_note, print_verbs
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, resumable_progress
 from taildiff.cli.encode import main as encode
 from taildiff.cli.export_data import Export
 from taildiff.cli.export_data import main as export
+from taildiff.cli.options import without_default
+from taildiff.cli.parsing import parse_options
 from taildiff.data.formats import find, importers
 from taildiff.errors import InputError, unknown
-from taildiff.io.paths import output_folder
+from taildiff.io.paths import check_folder, output_folder
 
 if TYPE_CHECKING:
     from taildiff.data.formats.importer import Importer
@@ -28,7 +31,7 @@ VERBS = {
     "encode STORE": "write a VAE's latents of a store's images",
     "export STORE": "write a store as an image folder, parquet files or an npz",
 }
-_LATENT_SIZE = 128  # pixels per side from which on training on latents is suggested
+_MOST_PIXELS = 64  # per side, up to which training on pixels is suggested, and above it on latents
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,14 @@ class Prepare:
     out: Path
     """The store to write."""
     source: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[SOURCE]")]] = None
-    """The file or folder that the importer reads."""
+    """The file or folder that the importer reads. [default: mnist5k alone needs none]"""
     size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Pixels per side, by centre crop and resizing; if omitted, the images' common size, 32, or 64 (large datasets)."""
+    """Pixels per side, by centre crop and resizing. [default: the images' common size, 32, or 64 (large datasets)]"""
     white: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Pixel value that is white, such as 4095 for 12 bits in files of 16; if omitted, 255 or 65535."""
+    """Pixel value that is white, such as 4095 for 12 bits in files of 16. [default: 255 or 65535]"""
     hold_out: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """Hold out this share of each class, such as 0.2, if the source holds out nothing: at least one image of a class
-    with 5 or more; exact copies stay together."""
+    with 5 or more; exact copies stay together. [default: nothing]"""
     hold_out_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Another seed holds out other images."""
     strict: bool = False
@@ -93,7 +96,9 @@ def parse_prepare(args: list[str]) -> Prepare:
     chosen = about or list(importers().values())
     table = "\n".join(f"  {each.name:<17}{each.source or '-':<21}{each.help}" for each in chosen)
     more = f"\n\n{about[0].usage}" if about else ""
-    description = f"{Prepare.__doc__}\n\n  importer         SOURCE               what it reads\n{table}{more}"
+    description = (
+        f"{cleandoc(Prepare.__doc__ or '')}\n\n  importer         SOURCE               what it reads\n{table}{more}"
+    )
     return parse_options(_with_options(chosen), args, "taildiff data prepare", description=description)
 
 
@@ -131,10 +136,13 @@ def _with_options(chosen: Sequence["Importer"]) -> type[Prepare]:
 def _row(name: str, users: Sequence["Importer"]) -> tuple[str, Any, Any]:
     """Name, annotation and default of an option; its help names the importers that take it."""
     option = users[0].options[name]
-    groups: dict[str, list[str]] = {}
+    groups, defaults = dict[str, list[str]](), dict[str, None]()
     for importer in users:
-        groups.setdefault(importer.options[name].help, []).append(importer.name)
+        help, stated = without_default(importer.options[name].help)
+        groups.setdefault(help, []).append(importer.name)
+        defaults |= {stated: None} if stated else {}
     text = " ".join(f"{', '.join(importers)}: {help}" for help, importers in groups.items())
+    text += f" [default: {'; '.join(defaults)}]" if defaults else ""
     return name, Annotated[option.type, tyro.conf.arg(metavar=option.metavar or None, help=text)], option.default
 
 
@@ -175,7 +183,7 @@ def _prepare(options: Prepare) -> None:
 
 def _after(store: "Store") -> str:
     """The next command: training, or encoding where images are too large for a network on pixels."""
-    if min(store.meta.height, store.meta.width) < _LATENT_SIZE:
+    if min(store.meta.height, store.meta.width) <= _MOST_PIXELS:
         return command_line("train", "auto-ccua", "--data", store.root, "--out", "runs/first")
     latents = store.root.with_name(f"{store.root.name}-latents")
     return command_line("data", "encode", store.root, "--vae", "stabilityai/sd-vae-ft-ema", "--out", latents)
@@ -189,6 +197,8 @@ def _print_plan(options: Prepare) -> None:
     hold_out = holding_out(options.hold_out, options.hold_out_seed)
     found = find_source(options.importer, options.source, options.size, options.importer_options())
     size = found.size if options.size is None else options.size
+    if not options.out.exists():
+        check_folder(options.out)
     _, store = plan(found, output_folder(options.out), size, options.strict, options.overwrite, options.white, hold_out)
     source = found.read()
     check_hold_out(found, source, hold_out)

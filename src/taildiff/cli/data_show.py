@@ -39,7 +39,7 @@ class Show:
     step_share: float = 0.5
     """Fraction of the classes that `--tail step` makes rare."""
     list: Path | None = None
-    """A text file with `path class_id` on each line, for `--tail list` of a store."""
+    """A text file with `path class_id` on each line, for `--tail list` of a store. [default: no list]"""
     min_per_class: int = 0
     """Keep at least this many images per class."""
     verify: bool = False

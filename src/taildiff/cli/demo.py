@@ -15,15 +15,15 @@ from taildiff.cli.common import (
     command_line,
     console,
     next_steps,
-    parse_options,
     print_line,
     print_stopped,
     wants_progress,
 )
+from taildiff.cli.parsing import parse_options
 from taildiff.cli.report import print_summary
 from taildiff.data.locate import embedded_digits
 from taildiff.data.longtail import Split
-from taildiff.data.store import Store
+from taildiff.data.store import Store, is_store
 from taildiff.io.paths import output_folder
 from taildiff.log import prefixed
 from taildiff.recipes import recipe
@@ -45,10 +45,10 @@ class Options:
     quick: bool = False
     """The same steps in under 90 seconds; too short for legible digits."""
     out: Path | None = None
-    """The output folder [default: runs/demo, or runs/demo-quick]."""
+    """The output folder. [default: runs/demo, or runs/demo-quick]"""
     device: DeviceOption = None
     dry_run: bool = False
-    """Print the resolved specs as JSON and do nothing."""
+    """Check all that the demo would refuse and print the resolved specs as JSON; do nothing."""
 
 
 def main(args: list[str]) -> int:
@@ -57,6 +57,7 @@ def main(args: list[str]) -> int:
     out = output_folder(options.out or ("runs/demo-quick" if options.quick else "runs/demo"))
     plans = {RunDir(out / name.removeprefix("mnist5k-")): planned(name, options.quick) for name in RECIPES}
     if options.dry_run:
+        _check(plans, out, options.device)
         runs = {str(run.root): spec.model_dump(mode="json") for run, spec in plans.items()}
         print(json.dumps({"runs": runs, "evaluation": evaluation(options.quick).model_dump(mode="json")}, indent=1))
         return 0
@@ -76,6 +77,15 @@ def main(args: list[str]) -> int:
             evaluate(run.root, data=store.root, spec=measured, device=options.device, progress=stages)
     conclude(list(plans), page, time.monotonic() - started)
     return 0
+
+
+def _check(plans: dict[RunDir, RunSpec], out: Path, device: str | None) -> None:
+    """Raise what the demo would refuse; writes nothing but the cached digits."""
+    output_file(out / "report.html", PAGE)
+    own = out / "data"
+    store = embedded_digits(own) if is_store(own / "mnist5k") else embedded_digits()
+    for run, spec in plans.items():
+        train(spec, out=run.root, data=store, device=device, dry_run=True)
 
 
 def planned(name: str, quick: bool) -> RunSpec:

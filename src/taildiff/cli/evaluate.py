@@ -20,11 +20,11 @@ from taildiff.cli.common import (
     guidances,
     next_steps,
     numbers,
-    parse_options,
     print_line,
     print_note,
     wants_progress,
 )
+from taildiff.cli.parsing import parse_options
 from taildiff.errors import SpecError
 from taildiff.evaluation.overview import Overview, classifier_line, overview, overview_metrics
 from taildiff.run.layout import EvalDir
@@ -38,7 +38,8 @@ _Metrics = Annotated[
     tuple[str, ...] | None,
     tyro.conf.arg(
         metavar="A[,B…]",
-        help=f"What to measure: {', '.join(requestable())}; cheap (default): the first {len(CHEAP)}; all: every one.",
+        help=f"What to measure: {', '.join(requestable())}; cheap: the first {len(CHEAP)}; all: every one. "
+        "[default: cheap]",
     ),
 ]
 _List = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="A[,B…]")]
@@ -54,22 +55,22 @@ class Evaluate:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|FOLDER|NPZ|MODEL")]
     """The run to evaluate (its newest weights), or existing images; or a model as in taildiff sample."""
     data: Path | None = None
-    """The real images: a store, a folder of images by class, an npz of them, or one of statistics (mu, sigma);
-    default: the store of the run."""
+    """The real images: a store, a folder of images by class, an npz of them, or one of statistics (mu, sigma).
+    [default: the store of the run]"""
     guidance: _Values = None
-    """Guidances to sample at: 1,1.5,2 (the default) or 1 1.5 2; 1 is no guidance."""
+    """Guidances to sample at, such as 1,1.5,2 or 1 1.5 2; 1 is no guidance. [default: 1,1.5,2]"""
     omega: _Values = None
-    """The same in the papers' other convention: omega = guidance - 1."""
+    """The same in the papers' other convention: omega = guidance - 1. [default: 0,0.5,1]"""
     features: str = "domain"
     """domain: a small classifier, trained once on the dataset's own real images; inception, dinov2, effnet-lite0,
     torchscript:FILE, MODULE:FUNCTION."""
     metrics: _Metrics = None
     per_class: int | None = None
-    """Images per class; default: 100 for a run, as many as the rarest class has for existing images."""
+    """Images per class. [default: 100 for a run, as many as the rarest class has for existing images]"""
     seeds: _List = None
-    """Sample with each of these seeds and report means: 0,1,2."""
+    """Sample with each of these seeds and report means: 0,1,2. [default: --seed alone]"""
     step: int | None = None
-    """The weights of this step instead of the newest."""
+    """The weights of this step. [default: the newest]"""
     reference: str = "train"
     """Which real images of the store: train, test or all (before any tail is cut); or a path, as --data."""
     k: int = EvalSpec().k
@@ -80,18 +81,19 @@ class Evaluate:
     """none: values alone, in less time; compare and report then call no difference clear."""
     trained_on: Path | None = None
     """For existing images and other models: the run, store or folder that the model was trained on; decides head, body
-    and tail."""
+    and tail. [default: unknown; a long-tailed store then decides]"""
     out: Path | None = None
-    """For existing images: where the evaluation goes [default: beside them, with -evals at the end]."""
+    """For existing images: where the evaluation goes. [default: beside them, with -evals at the end]"""
     vae: str | None = None
-    """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub; default: where it was."""
+    """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub.
+    [default: where it was]"""
     device: DeviceOption = None
     devices: DevicesOption = 1
     model: ModelHints = ModelHints()  # noqa: RUF009 (frozen)
     """For a file of parameters alone."""
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SAMPLING
     dry_run: bool = False
-    """Print what would be done and do nothing."""
+    """Check all that the evaluation would refuse and print what it would do; do nothing."""
 
 
 def main(args: list[str]) -> int:
@@ -100,7 +102,9 @@ def main(args: list[str]) -> int:
     fields = _fields(options)
     places = {name: getattr(options, name) for name in ("data", "step", "trained_on", "out", "vae")}
     if options.dry_run:
-        _dry(request(options.run, fields, **places, hints=options.model))
+        wanted = request(options.run, fields, **places, hints=options.model)
+        wanted.check(options.device, options.devices)
+        _show_plan(wanted)
         return 0
     more: Any = {"model": options.model.model_dump(), "device": options.device, "devices": options.devices}
     evaluation = evaluate(options.run, progress=wants_progress(), **more, **places, **fields)
@@ -115,14 +119,15 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _dry(wanted: Request) -> None:
+def _show_plan(wanted: Request) -> None:
     console.print_json(wanted.spec.model_dump_json())
     if wanted.of_images:
         print_line(f"images: {wanted.source}; real images: {wanted.data}")
         return
-    store, spec = wanted.reference_of_run(), wanted.spec
-    count = len(store.meta.class_names) * spec.per_class * len(spec.all_seeds)
-    print_line(f"{count} images at each of {len(spec.guidance)} guidances; real images: {store.root}")
+    facts, spec = wanted.facts, wanted.spec
+    count = facts.classes * spec.per_class * len(spec.all_seeds)
+    real = wanted.data or wanted.reference_of_run().root
+    print_line(f"{count} images at each of {len(spec.guidance)} guidances; real images: {real}")
 
 
 def print_summary(evaluation: Evaluation) -> None:

@@ -22,9 +22,9 @@ class Export:
     """PNG files by class (in train/ and test/ where images are held out); parquet files as on the Hugging Face Hub (pip
     install 'taildiff[hf]'); or one npz with images, labels, test and class_names."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
-    """A new folder, or a new .npz file [default: beside the store: STORE-imagefolder, STORE-parquet, STORE.npz]."""
+    """A new folder, or a new .npz file. [default: beside the store: STORE-imagefolder, STORE-parquet, STORE.npz]"""
     dry_run: bool = False
-    """Print what would be written and do nothing."""
+    """Check all that the export would refuse and print what would be written; do nothing."""
 
 
 def main(options: Export) -> None:

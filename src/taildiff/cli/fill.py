@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from taildiff.api.filling import Filled, fill, fill_job, is_photographs
+from taildiff.api.filling import Filled, check_fill, fill, fill_job, is_photographs
 from taildiff.api.training import Interrupted
 from taildiff.cli.common import (
     SAMPLING,
@@ -20,16 +20,17 @@ from taildiff.cli.common import (
     console,
     guidances,
     next_steps,
-    parse_options,
     print_line,
     print_note,
     print_stopped,
     wants_progress,
 )
+from taildiff.cli.parsing import parse_options
 from taildiff.cli.train import duration
 from taildiff.device import chosen_device
 from taildiff.errors import InputError
 from taildiff.filling.request import Amounts, Layout, Originals
+from taildiff.io.paths import check_folder
 from taildiff.spec import SamplingSpec
 
 _N = tyro.conf.arg(metavar="N")
@@ -49,17 +50,17 @@ class Options:
     out: Path
     """A new folder, laid out as the photographs are; what each image is, is in OUT-info beside it."""
     to: Annotated[int | None, _N] = None
-    """Fill each class up to N images, training images included."""
+    """Fill each class up to N images, training images included. [default: by --add, --counts or --balance]"""
     add: Annotated[int | None, _N] = None
-    """Add N images to each class."""
+    """Add N images to each class. [default: by --to, --counts or --balance]"""
     counts: _Counts = ()
-    """Fill these classes up to these numbers: cat=200,owl=50."""
+    """Fill these classes up to these numbers: cat=200,owl=50. [default: by --to, --add or --balance]"""
     balance: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """Fill each class up to this share of the largest one, such as 0.5."""
+    """Fill each class up to this share of the largest one, such as 0.5. [default: by --to, --add or --counts]"""
     rare: bool = False
     """Only classes with fewer than 20 training images."""
     classes: tuple[str, ...] = ()
-    """Only these classes, by name: --classes A B."""
+    """Only these classes, by name: --classes A B. [default: all]"""
     originals: Originals = "auto"
     """How the training images come into the folder; auto: links where their files are found, else resized to the size
     of the generated ones. Held-out images stay out and do not count."""
@@ -72,26 +73,28 @@ class Options:
     check: bool = False
     """Also train classifiers with and without the new images, and test them on held-out ones."""
     guidance: float | None = None
-    """g in null + g (conditional - null); 1 is none [default: the best of the run's evaluations; without any 1.5, or 1
-    where the null label was never trained]."""
+    """g in null + g (conditional - null); 1 is none. [default: the best of the run's evaluations; without any 1.5, or 1
+    where the null label was never trained]"""
     omega: float | None = None
-    """The same as g - 1, as papers of the DDPM family write it."""
+    """The same as g - 1, as papers of the DDPM family write it. [default: --guidance - 1]"""
     sampling: Annotated[SamplingSpec, tyro.conf.arg(name="")] = SAMPLING
     data: Path | None = None
-    """Where the run's store is now [default: where it was]."""
+    """Where the run's store is now. [default: where it was]"""
     vae: str | None = None
-    """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub; default: where it was."""
+    """Where the VAE of a run on latents is now, a folder or a name on the Hugging Face Hub.
+    [default: where it was]"""
     batch_size: Annotated[int | None, _N] = None
-    """Images sampled together; changes speed and memory only [default: 256, fewer large images]."""
+    """Images sampled together; changes speed and memory only. [default: 256, fewer large images]"""
     size: Annotated[int | None, _N] = None
-    """Of photographs: pixels per side to train at and to generate [default: 32]."""
+    """Of photographs: pixels per side to train at and to generate. [default: 32]"""
     max_time: str | None = None
-    """Of photographs: stop training after this time in all: 90s, 45m, 1h30m."""
+    """Of photographs: stop training after this time in all: 90s, 45m, 1h30m. [default: no limit]"""
     steps_of_training: Annotated[int | None, _N] = None
-    """Of photographs: training steps [default: chosen from the data]."""
+    """Of photographs: training steps. [default: chosen from the data]"""
     device: DeviceOption = None
     dry_run: bool = False
-    """Print how many images each class would get, or the steps and predicted hours of a folder, and do nothing."""
+    """Check all that the fill would refuse and print how many images each class would get, or the steps and predicted
+    hours of a folder; do nothing."""
 
     @property
     def amounts(self) -> Amounts:
@@ -187,8 +190,11 @@ def counts_of(texts: Sequence[str]) -> dict[str, int]:
 def _print_plan(options: Options, guidance: float | None) -> None:
     if is_photographs(options.run):
         from taildiff.api.filling_photos import prediction, way
+        from taildiff.filling.fill import check_out
 
         plan = way(options.run, options.out, options.amounts, options.size, options.force, options.steps_of_training)
+        check_out(options.out)
+        check_folder(options.out)
         for line in prediction(plan, chosen_device(options.device), options.seconds):
             print_line(line)
         return
@@ -205,6 +211,7 @@ def _print_plan(options: Options, guidance: float | None) -> None:
         batch_size=options.batch_size,
         **options.sampling.model_dump(),
     )
+    check_fill(job, options.check, options.vae, chosen_device(options.device))
     for label in job.filled:
         print_line(f"{job.names[label]}: {job.split.counts[label]:,} training images, {job.asked[label]:,} to generate")
     print_line(f"{sum(job.asked):,} images at guidance {job.request.guidance:g}, to {job.out}")

@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from taildiff.api.gallery import gallery
-from taildiff.cli.common import command_line, next_steps, parse_options, print_line, wants_progress
+from taildiff.cli.common import command_line, next_steps, print_line, wants_progress
+from taildiff.cli.parsing import parse_options
 from taildiff.run.layout import RunDir
 
 
@@ -21,14 +22,14 @@ class Options:
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|FOLDER|NPZ")]
     """An evaluated run; a folder written by taildiff fill; or any images, by class, in a folder or an npz."""
     out: Path | None = None
-    """The page, an .html file, replaced if it exists; default: gallery.html in the run, FOLDER-gallery.html beside a
-    folder."""
+    """The page, an .html file, replaced if it exists. [default: gallery.html in the run, FOLDER-gallery.html beside a
+    folder]"""
     data: Annotated[Path | None, tyro.conf.arg(metavar="STORE")] = None
-    """The store with the real images; default: the one that the run, or the evaluation of the images, records."""
+    """The store with the real images. [default: the one that the run, or the evaluation of the images, records]"""
     per_class: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Images per class and guidance; default: all, as far as the page stays below 28 MB."""
+    """Images per class and guidance. [default: all, as far as the page stays below 28 MB]"""
     title: str | None = None
-    """Heading of the page."""
+    """Heading of the page. [default: what the images are of]"""
 
 
 def main(args: Sequence[str]) -> int:

@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from taildiff.api.training import Run
-from taildiff.cli.common import command_line, next_steps, parse_options, print_line
+from taildiff.cli.common import command_line, next_steps, print_line
+from taildiff.cli.parsing import parse_options
 from taildiff.errors import InputError
 from taildiff.run.layout import RunDir
 from taildiff.trackers.base import TrackerName

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from taildiff.api.results import report, report_on
-from taildiff.cli.common import command_line, console, next_steps, parse_options, print_line
+from taildiff.cli.common import command_line, console, next_steps, print_line
+from taildiff.cli.parsing import parse_options
 from taildiff.reporting.findings import claims, classifiers
 from taildiff.reporting.load import Comparison
 from taildiff.reporting.summary import Summary, summarise
@@ -23,12 +24,12 @@ class Report:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN …] | FOLDER")]
     """Run directories; or one evaluated folder or npz of images from any source."""
     out: Path | None = None
-    """The page, an .html file, replaced if it exists; default: report.html in the run, or in the folder of all runs;
-    FOLDER-report.html beside a folder of images."""
+    """The page, an .html file, replaced if it exists. [default: report.html in the run, or in the folder of all runs;
+    FOLDER-report.html beside a folder of images]"""
     title: str | None = None
-    """Heading of the page; default: the runs and the dataset."""
+    """Heading of the page. [default: the runs and the dataset]"""
     metrics: str = ""
-    """Further measured metrics to show, such as density,coverage; all: every measured one."""
+    """Further measured metrics to show, such as density,coverage; all: every measured one. [default: the usual ones]"""
 
 
 def main(args: Sequence[str]) -> int:

@@ -16,7 +16,6 @@ from taildiff.cli.common import (
     command_line,
     console,
     next_steps,
-    parse_options,
     print_line,
     print_note,
     print_stopped,
@@ -24,6 +23,7 @@ from taildiff.cli.common import (
     wants_progress,
 )
 from taildiff.cli.compare import Names, guidance_of, names
+from taildiff.cli.parsing import parse_options
 from taildiff.errors import InputError, unknown
 from taildiff.study.page import findings
 from taildiff.study.verbs import Status
@@ -54,7 +54,7 @@ class Run:
     file: File
     """The study."""
     out: Path | None = None
-    """The folder of its runs and results [default: beside the file, with the file's hash in its name]."""
+    """The folder of its runs and results. [default: beside the file, with the file's hash in its name]"""
     device: DeviceOption = None
     retry_failed: bool = False
     """Try failed cells again."""
@@ -69,7 +69,7 @@ class StatusOf:
     file: File
     """The study."""
     out: Path | None = None
-    """The folder, if it was given to run."""
+    """The folder, if it was given to run. [default: as in run]"""
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,12 @@ class ReportOf:
     file: File
     """The study."""
     out: Path | None = None
-    """The folder, if it was given to run."""
+    """The folder, if it was given to run. [default: as in run]"""
     metrics: Names = None
-    """Only these metrics in the tables: frechet,recall [default: in LaTeX the primary ones, else all]."""
+    """Only these metrics in the tables: frechet,recall. [default: in LaTeX the primary ones, else all]"""
     groups: Names = None
-    """Only these groups of classes in the tables: all, head, body, tail, many, medium, few, class."""
+    """Only these groups of classes in the tables: all, head, body, tail, many, medium, few, class.
+    [default: in LaTeX the primary ones, else all]"""
     guidance: Annotated[str, tyro.conf.arg(metavar="best|G")] = "best"
     """The chosen guidance, or a value of the sweep: then the numbers are of the sampling seed that chose."""
 

@@ -1,10 +1,10 @@
 """`taildiff train`: train a recipe, or resume its run."""
 
 import dataclasses
-import itertools
 import re
 import shlex
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +12,19 @@ from typing import Annotated
 import tyro
 from rich.markup import escape
 
-from taildiff.api.training import Interrupted, Run, data_of, starting_spec, train
-from taildiff.cli.common import DeviceOption, command_line, console, next_steps, parse_options, wants_progress
-from taildiff.data.latents import LatentStore, open_data
-from taildiff.data.store import Store
+from taildiff.api.training import Interrupted, Run, data_of, starting_spec, train, with_changes
+from taildiff.cli.common import HELP, DeviceOption, command_line, console, next_steps, wants_progress
+from taildiff.cli.config import ConfigFile, last_value
+from taildiff.cli.parsing import parse_options
+from taildiff.cli.settings import show_choices
+from taildiff.data.latents import open_data
 from taildiff.errors import SpecError
+from taildiff.io.hub import is_hub_name
 from taildiff.io.paths import output_folder
 from taildiff.log import log
-from taildiff.recipes import FOR_DATA, METHODS, NAMES, check_data
-from taildiff.spec import DataFacts, DataSpec, ObjectiveSpec, RunSpec, SiTSpec, UNetSpec
+from taildiff.recipes import FIXED, FOR_DATA, METHODS, NAMES, describe
+from taildiff.run.layout import RunDir
+from taildiff.spec import DataFacts, RunSpec
 from taildiff.text import forgiving
 from taildiff.trackers.base import TrackerName, trackers
 
@@ -34,11 +38,22 @@ METHOD, for every recipe, is one of {", ".join(METHODS)}.
   taildiff train auto-ccua --data data/photos --out runs/first     train on your own images
   taildiff train mnist5k-ccua --out runs/ccua --steps 2000         every field of the recipe is an option
   taildiff train mnist5k-plain --method cbdm --out runs/cbdm       another method in the recipe's setting
-  taildiff train RECIPE --help                                     all options with the recipe's values
+  taildiff train RECIPE --help                                     the common options with the recipe's values
+  taildiff train RECIPE --help-all                                 all of them
+  taildiff train RECIPE --config run.toml                          options from a file; others on top of it
 
 Rerun the same command to resume a stopped run."""
 EXAMPLE = DataFacts(height=32, width=32, channels=3, class_names=("common", "rare"), counts=(1000, 10))
 """The data that --help shows an auto recipe for, without --data."""
+
+
+COMMON = (
+    *("out", "data", "method", "steps", "seed", "batch_size", "device", "devices", "precision", "from", "max_time"),
+    *("dry_run", "config", "quiet", "data.tail", "data.ratio", "data.resample", "data.flip"),
+    *("model.channels", "model.depth", "model.width", "model.patch", "objective.drop.p"),
+    *("optimizer.lr", "optimizer.warmup", "ema.decay", "every.samples", "every.save"),
+)
+"""What --help lists, in this order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,38 +61,48 @@ class Options:
     """Train a recipe, or resume its run."""
 
     spec: Annotated[RunSpec, tyro.conf.arg(name="")]
-    out: Path | None = None
-    """The run's folder; an existing run is resumed."""
-    store: Annotated[Path | None, tyro.conf.arg(name="data")] = None
-    """The store to train on (from taildiff data prepare) or latents (from taildiff data encode); the mnist5k recipes
-    need none."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """The run's folder; an existing run is resumed. [default: none; needed to train]"""
+    store: Annotated[Path | None, tyro.conf.arg(name="data", metavar="STORE")] = None
+    """The store to train on (from taildiff data prepare) or latents (from taildiff data encode). [default:
+    the data of an existing run, or the embedded digits for the mnist5k recipes]"""
     method: Annotated[str | None, tyro.conf.arg(metavar="{" + ",".join(METHODS) + "}")] = None
-    """The objective of this method, with its weights for this network; other options are applied after it."""
+    """The objective of this method, with its weights for this network; other options are applied after it.
+    [default: the recipe's own]"""
     stop_at: int | None = None
-    """Stop after this step without changing the schedule; the same command without it resumes."""
+    """Stop after this step without changing the schedule; the same command without it resumes. [default: --steps]"""
     max_time: str | None = None
-    """Stop after this time, such as 90s, 45m, 1h30m."""
-    start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Stop after this time, such as 90s, 45m, 1h30m. [default: no limit]"""
+    start_from: Annotated[Path | None, tyro.conf.arg(name="from", metavar="WEIGHTS")] = None
     """Start from these weights: another run (its newest), a file under its weights/, an export, a model of diffusers, a
     checkpoint of SiT, DiT, REPA or DeltaFM, or OWNER/NAME on the Hub. Classes are matched by name; new ones start with
-    fresh rows of the label table."""
+    fresh rows of the label table. [default: random weights, from --seed]"""
     device: DeviceOption = None
     log: tuple[TrackerName, ...] = ()
     """Also show metrics and sample grids in these, while training (pip install 'taildiff[tensorboard]' or
-    'taildiff[wandb]'); taildiff log does it afterwards."""
+    'taildiff[wandb]'); taildiff log does it afterwards. [default: none]"""
     dry_run: bool = False
-    """Check that the settings fit --data, print the resolved spec as JSON, and do nothing."""
+    """Check all that training would refuse and print the spec as JSON; train nothing."""
 
 
 def main(args: list[str]) -> int:
     """`taildiff train RECIPE …`."""
-    if not args or args[0] in ("-h", "--help"):
+    if not args or args[0] in HELP:
         print(USAGE)
         return 0 if args else 2
-    name, rest = args[0], args[1:]
-    if name.startswith("-"):
-        raise SpecError(f"give a recipe before the options: taildiff train RECIPE {name} …; one of {', '.join(NAMES)}")
-    options = parse_options(Options, rest, f"taildiff train {name}", Options(spec=_default(name, rest)), _about(name))
+    file = ConfigFile.named_in(args)
+    name, rest = _recipe(args, file)
+    default = Options(spec=_default(name, rest, file))
+    options = parse_options(
+        Options,
+        rest,
+        f"taildiff train {name}",
+        default,
+        _about(name),
+        common(default.spec),
+        ignored=("recipe",),
+        unset=unset(name, default.spec),
+    )
     if options.stop_at is not None and options.stop_at < 1:
         raise SpecError(f"--stop-at {options.stop_at}: the first step is 1")
     max_time = None if options.max_time is None else duration(options.max_time)
@@ -85,8 +110,7 @@ def main(args: list[str]) -> int:
         output_folder(options.out)
     if options.dry_run:
         trackers(options.log)
-        if options.store:
-            _check_fit(options.spec, options.store)
+        _check(options)
         print(options.spec.model_dump_json(indent=1))
         return 0
     if options.out is None:
@@ -119,47 +143,75 @@ def main(args: list[str]) -> int:
     return 128 + outcome.signal if outcome.signal else 0
 
 
-def _check_fit(spec: RunSpec, place: Path) -> None:
-    """Raise what training would raise for these data and settings; reads no image, and a missing place is no error."""
-    from taildiff.data.longtail import Split
-
-    if not place.exists():
-        log.warning(f"{place} does not exist; whether these settings fit it was not checked")
+def _check(options: Options) -> None:
+    """Raise what training would raise; what an option left out keeps from being checked is logged."""
+    spec, out = options.spec, options.out
+    needs_data = options.store is None and not spec.recipe.startswith("mnist5k-")
+    if needs_data and not (out and RunDir(out).exists()):
+        weights = options.start_from
+        if weights and not weights.exists() and not is_hub_name(str(weights)):
+            raise SpecError(f"--from {weights} does not exist")
+        log.warning("training needs --data STORE; whether these settings fit the data was not checked")
         return
-    data = open_data(place)
-    check_data(spec, data.facts)
-    Split.cut(data, spec.data)
+    if out is None:
+        log.warning("training needs an output folder: --out runs/NAME")
+    with tempfile.TemporaryDirectory(prefix="taildiff-") as place:  # a new run's, if none is named
+        train(
+            spec,
+            out=out or Path(place, "run"),
+            data=options.store,
+            start_from=options.start_from,
+            device=options.device,
+            dry_run=True,
+        )
+
+
+def common(spec: RunSpec) -> list[str]:
+    """The keys of the options that --help lists: those most often changed, and the weights of the terms in use."""
+    terms = [f"objective.{name}.weight" for name in spec.objective.terms]
+    terms += ["objective.transfer.mode"] if spec.objective.transfer.mode != "none" else []
+    place = COMMON.index("objective.drop.p")
+    return [*COMMON[:place], *terms, *COMMON[place:]]
+
+
+def unset(name: str, spec: RunSpec) -> dict[str, str]:
+    """What --data and --method are for this recipe if they are not given."""
+    data = "the embedded digits" if spec.recipe.startswith("mnist5k-") else "none; needed for a new run"
+    own = FIXED[name].method if name in FIXED else "ccua" if name in FOR_DATA else "the file's objective"
+    return {"data": data, "method": own}
+
+
+def _recipe(args: list[str], file: ConfigFile) -> tuple[str, list[str]]:
+    """The recipe's name, from the command line or the file, and the other arguments."""
+    if not args[0].startswith("-"):
+        return args[0], args[1:]
+    if name := file.text("recipe"):
+        return name, args
+    raise SpecError(f"give a recipe before the options: taildiff train RECIPE {args[0]} …; one of {', '.join(NAMES)}")
 
 
 def _about(name: str) -> str:
     """The first lines of --help."""
-    text = "Train a recipe, or resume its run."
+    title = describe(name).partition("\n\n")[0] if name in NAMES else f"The spec in {name}."
+    text = f"Train a recipe, or resume its run. {title}"
     if name in FOR_DATA:
-        text += f" {name} takes its values from the data: those shown are for --data STORE, else for an example."
+        text += f"\n\n{name} takes its values from the data: those shown are for --data STORE, else for an example."
     return text
 
 
-def _default(name: str, args: list[str]) -> RunSpec:
-    """The recipe before its options, for the data and with the method that they name."""
+def _default(name: str, args: list[str], file: ConfigFile) -> RunSpec:
+    """The recipe before its options, for the data and with the method and the kinds of network that they name."""
     facts = None
     if name not in NAMES and not name.endswith(".json") and Path(name).exists():
         command = command_line("train", "auto-ccua", "--data", name, "--out", "runs/NAME")
         raise SpecError(f"give a recipe, then the data, as in: {command}")
     if name in FOR_DATA:
-        place, example = last_value(args, "--data"), EXAMPLE if {"-h", "--help"} & set(args) else None
+        place, example = last_value(args, "--data"), EXAMPLE if {*HELP} & set(args) else None
+        place = place or file.text("data", "data.store")
         facts = open_data(Path(place)).facts if place else example
-    return starting_spec(name, facts, last_value(args, "--method"))
-
-
-def last_value(args: list[str], flag: str) -> str | None:
-    """The value of the last `--flag VALUE` or `--flag=VALUE`."""
-    value = None
-    for before, arg in itertools.pairwise(["", *args]):
-        if before == flag:
-            value = arg
-        elif arg.startswith(f"{flag}="):
-            value = arg.removeprefix(f"{flag}=")
-    return value
+    spec = starting_spec(name, facts, last_value(args, "--method") or file.text("method"))
+    kinds = {part: last_value(args, f"--{part}.kind") or file.text(f"{part}.kind") for part in ("model", "path")}
+    return with_changes(spec, {part: {"kind": kind} for part, kind in kinds.items() if kind})
 
 
 def _report(run: Run, spec: RunSpec, command: list[str], show: bool) -> None:
@@ -191,44 +243,3 @@ def duration(text: str) -> float:
         raise SpecError(f"--max-time {text!r} is not a time such as 90s, 45m or 1h30m")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
-
-
-def show_choices(spec: RunSpec, store: Store | LatentStore) -> None:
-    """Print what an auto recipe took from the data."""
-    facts = store.facts
-    console.print(
-        f"[bold]{spec.recipe}[/] for {escape(facts.name)}: {sum(facts.counts)} images of {facts.height}x{facts.width}, "
-        f"{'colour' if facts.channels == 3 else 'grey'}, {facts.classes} classes of "
-        f"{min(facts.counts)} to {max(facts.counts)} images"
-        + (f", as latents {'x'.join(map(str, facts.shape))}" if facts.codec else ""),
-        highlight=False,
-    )
-    match spec.model:
-        case UNetSpec(channels=channels, blocks=blocks, attention=attention):
-            shape = f"U-Net, channels {channels}, {blocks} block(s) per level, attention at {attention}"
-        case SiTSpec(depth=depth, width=width, patch=patch):
-            shape = f"SiT, {depth} blocks of width {width}, patch {patch}"
-    console.print(
-        f"  model      {shape}\n"
-        f"  steps      {spec.steps} with {spec.batch_size} images each, learning rate {spec.optimizer.lr:g}\n"
-        f"  order      {order(spec.data)}, mirror images {'yes' if spec.data.flip else 'no'}\n"
-        f"  objective  {terms(spec.objective)}\n"
-        f"  (each is an option: taildiff train {spec.recipe} --data STORE --help)",
-        highlight=False,
-    )
-
-
-def order(data: DataSpec) -> str:
-    """How images are drawn: by epoch, or by one of the two laws of class resampling."""
-    if data.resample_power is not None:
-        return f"class resampling by size, power {data.resample_power:g}"
-    return "epochs" if data.resample is None else f"class resampling f = {data.resample:g}"
-
-
-def terms(spec: ObjectiveSpec) -> str:
-    """The terms added to denoising, with their weights, and the share of the batch in a cheaper pass without labels."""
-    words = [f"{type(block).__name__.removesuffix('Spec')} {block.weight:g}" for block in spec.terms.values()]
-    words += [f"targets {spec.transfer.mode}"] if spec.transfer.mode != "none" else []
-    words += [f"null rows {spec.null_fraction:g}"] if spec.null_fraction < 1 else []
-    words += [f"shared null rows {spec.shared_null:g}"] if spec.shared_null else []
-    return ", ".join(words) or "denoising alone"

@@ -60,22 +60,24 @@ class DataSpec(Spec):
     """Which images of the store are trained on, and in which order; `--data` names the store."""
 
     tail: Literal["natural", "exp", "step", "list"] = "natural"
-    """`natural`: all training images; `exp`: n_k = n_max ratio^(k/(C-1)); `step`: the last classes keep n_max ratio
-    (both Cao et al. 2019); `list`: the images listed in a file."""
+    """Which images are kept. `natural`: all training images; `exp`: n_k = n_max ratio^(k/(C-1)); `step`: the last
+    classes keep n_max ratio (both Cao et al. 2019); `list`: the images listed in a file."""
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Images of the rarest class divided by those of the most common (`exp` and `step`)."""
     step_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of the classes that `step` makes rare (the last ones)."""
     list: Path | None = None
-    """Text file for `list`, one `path class_id` per line; paths as in the store's source."""
+    """Text file for `list`, one `path class_id` per line; paths as in the store's source. [default: no list]"""
     tail_seed: int = 0
     """Seed of the choice of images to keep."""
     min_per_class: CountOrZero = 0
     """Minimum images per class; at 0, a tail that empties a class is an error."""
     resample: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Class resampling (CCUA): p ~ f^(k/(C-1)) for the class of rank k; 1 is balanced; None shuffles by epoch."""
+    """Class resampling (CCUA): p ~ f^(k/(C-1)) for the class of rank k; 1 is balanced. [default: shuffled
+    by epoch]"""
     resample_power: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Class resampling by size instead: p ~ n^power for a class of n images; 0 is balanced, 1 natural."""
+    """Class resampling by size instead: p ~ n^power for a class of n images; 0 is balanced, 1 natural. [default: not
+    by size]"""
     flip: bool = False
     """Mirror each image with probability 0.5; not for digits and letters."""
 

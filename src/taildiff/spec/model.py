@@ -11,21 +11,23 @@ class UNetSpec(Spec):
     """The U-Net of DDPM (diffusers' UNet2DModel)."""
 
     kind: Literal["unet"] = "unet"
+    """The network: unet or sit."""
     channels: Annotated[tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...], Field(min_length=1)] = (16, 32, 64)
     """Channels per level, from full resolution down; each level halves the size."""
     blocks: Count = 1
     """Residual blocks per level."""
     attention: tuple[CountOrZero, ...] = ()
-    """Levels with self-attention (0 is full resolution); the middle block always has it."""
+    """Levels with self-attention (0 is full resolution); the middle block always has it. [default: none]"""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout in the residual blocks."""
     group_channels: Count = 1
     """Channels per GroupNorm group, at least; there are at most 32 groups."""
     zero_init: bool = True
     """Start near zero: scale the last convolution, and the last one of each block, by 1e-5."""
     groups: Count | None = None
-    """GroupNorm groups; default: the most, up to 32, that group_channels allows."""
+    """GroupNorm groups. [default: the most, up to 32, that group_channels allows]"""
     head_channels: Count | None = None
-    """Channels per attention head; default: one head."""
+    """Channels per attention head. [default: one head]"""
     norm_eps: Positive = 1e-5
     """Added to the variance in GroupNorm."""
     downsample_padding: Literal[0, 1] = 1
@@ -58,11 +60,13 @@ class SiTSpec(Spec):
     """SiT or DiT: a transformer on patches. Depth/width/heads: S 12/384/6, B 12/768/12, L 24/1024/16, XL 28/1152/16."""
 
     kind: Literal["sit"] = "sit"
+    """The network: unet or sit."""
     depth: Count = 12
     """Number of blocks."""
     width: Annotated[int, Field(ge=8, multiple_of=4)] = 384
     """Token dimension."""
     heads: Count = 6
+    """Attention heads."""
     patch: Count = 2
     """Side of a patch in pixels of the image or latent."""
     learn_sigma: bool = False
@@ -84,11 +88,11 @@ class ModelHints(Spec):
     """What a file of parameters alone does not tell about a SiT or DiT."""
 
     embed: Literal["sit", "dit", "repa"] | None = None
-    """Whose network it is; if omitted, REPA's is known by its projectors, and others are taken for SiT's."""
+    """Whose network it is. [default: REPA's if it has their projectors, else SiT's]"""
     heads: Count | None = None
-    """If omitted, those of the published networks: 6, 12, 16 and 16 for widths 384, 768, 1024 and 1152."""
+    """Attention heads. [default: as published: 6, 12, 16 and 16 for widths 384, 768, 1024 and 1152]"""
     frequencies: Literal[128, 127] | None = None
-    """127 for a DiT trained by diffusers; if omitted, 128, as in converted official weights."""
+    """127 for a DiT trained by diffusers. [default: 128, as in converted official weights]"""
 
 
 ModelSpec = Annotated[UNetSpec | SiTSpec, Field(discriminator="kind")]

@@ -48,8 +48,9 @@ class UCLSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
-    """alpha in the paper; weight 0 disables the term."""
+    """Weight of UCL, alpha in the paper; 0 disables the term."""
     temperature: Positive = 0.1
+    """Temperature of the contrastive loss."""
     view: Literal["null", "given"] = "null"
     """The pass that gives the features: under the null label (the paper) or the given label."""
     tap: str = "middle"
@@ -63,7 +64,7 @@ class UCLSpec(TermSpec):
     negatives: Literal["all", "other-class", "same-class"] = "all"
     """Which samples of the batch repel each other: all, or only those of other classes or the same class."""
     noise_window: Positive | None = None
-    """Largest difference in noise level between samples that repel each other; None is no limit."""
+    """Largest difference in noise level between samples that repel each other. [default: no limit]"""
     gather: bool = True
     """Take negatives from all ranks, not only from this rank's part of the batch (the release)."""
 
@@ -73,7 +74,7 @@ class ALSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = False
     weight: Weight = 0.0
-    """gamma in the paper; weight 0 disables the term."""
+    """Weight of AL, gamma in the paper; 0 disables the term."""
     noise_weight: NoiseWeight = "noise"
     """Weight by noise level w(s): `noise` s, `clean` 1-s, `none` 1."""
     exponent: Positive = 1.0
@@ -92,7 +93,7 @@ class CBDMSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = False
     weight: Weight = 0.0
-    """tau in the paper, which uses 1; weight 0 disables the term."""
+    """Weight of CBDM, tau in the paper, which uses 1; 0 disables the term."""
     law: Literal["frequency", "uniform"] = "frequency"
     """Distribution of the random label: training frequency, or uniform."""
     noise_weight: NoiseWeight = "noise"
@@ -105,7 +106,8 @@ class TransferSpec(Spec):
     """OC / T2H: use the regression target of another image of the batch."""
 
     mode: Literal["none", "t2h", "h2t", "full"] = "none"
-    """Accept another image if its class is at least as frequent (t2h), at most as frequent (h2t) or always (full)."""
+    """Which other images may give their target. Accept another image if its class is at least as frequent (t2h), at
+    most as frequent (h2t) or always (full)."""
     below: Fraction = 1.0
     """Highest noise level at which targets are transferred."""
     power: Annotated[float, Field(ge=-1e30, le=1e30)] = 0.0
@@ -119,8 +121,9 @@ class DispersiveSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
-    """0.25 in the PyTorch release, 0.5 in the JAX release; weight 0 disables the term."""
+    """Weight of the Dispersive loss, 0.25 in the PyTorch release, 0.5 in the JAX release; 0 disables the term."""
     temperature: Positive = 1.0
+    """Temperature tau of the loss."""
     tap: str = "middle"
     """Layer that gives the features."""
     gather: bool = True
@@ -132,7 +135,7 @@ class DiffROPSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
-    """0.1 in CCUA's release; weight 0 disables the term."""
+    """Weight of DiffROP, 0.1 in CCUA's release; 0 disables the term."""
     form: Literal["pairs", "permuted"] = "pairs"
     """`pairs`: one image under two labels (our reading of the paper); `permuted`: the stand-in in CCUA's release."""
     noise_weight: NoiseWeight = "clean"
@@ -153,8 +156,9 @@ class CORALSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = True
     weight: Weight = 0.0
-    """0.5 in the paper; weight 0 disables the term."""
+    """Weight of CORAL, 0.5 in the paper; 0 disables the term."""
     temperature: Positive = 0.1
+    """Temperature of the contrastive loss."""
     weight_temperature: Positive = 0.3
     """tau_r in exp((1-s)/tau_r)."""
     scaling: Literal["paper", "release"] = "paper"
@@ -172,11 +176,12 @@ class CustomSpec(TermSpec):
 
     compares_samples: ClassVar[bool] = False
     weight: Weight = 0.0
-    """Weight 0 disables the term."""
+    """Weight of the term; 0 disables it."""
     term: str = ""
-    """MODULE:CLASS; the module may lie in the current folder. Needed to train, not to sample or to evaluate."""
+    """MODULE:CLASS; the module may lie in the current folder. Needed to train, not to sample or to evaluate. [default:
+    no term]"""
     args: str = ""
-    """Arguments of the class as JSON, such as {"tap": "middle"}."""
+    """Arguments of the class as JSON, such as {"tap": "middle"}. [default: none]"""
 
     @field_validator("term")
     @classmethod
@@ -222,7 +227,8 @@ class ObjectiveSpec(Spec):
     share the drawn rows if their noise weights and exponents are equal, and draw their own otherwise."""
     shared_null: Annotated[float, Field(gt=0, le=1)] | None = None
     """Shared null rows: share of the batch that passes once more without labels, for classifier-free training, AL and
-    UCL at once. No label is dropped, and `drop.p` weighs the loss of these rows. None drops labels instead."""
+    UCL at once. No label is dropped, and `drop.p` weighs the loss of these rows. [default: labels are dropped
+    instead]"""
     shared_uniform: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Shared null rows are drawn by a mixture of the uniform law, with this share, and of AL's noise weight."""
     transfer: TransferSpec = TransferSpec()

@@ -18,15 +18,17 @@ class OptimizerSpec(Spec):
     """adamw: Adam with decoupled weight decay (equal to Adam at weight decay 0). muon: Muon for the matrices of a
     transformer's blocks and AdamW for the rest, with the same learning rate; needs torch 2.9."""
     lr: Positive = 1e-3
+    """Learning rate."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Of AdamW."""
+    """Decay of AdamW's averages of gradients and of their squares."""
     weight_decay: Weight = 0.0
+    """Decoupled weight decay."""
     warmup: CountOrZero = 0
     """Steps over which the learning rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate after the warm-up; `cosine` falls to 0 at the last step."""
     clip: Positive | None = 1.0
-    """Maximum gradient norm; None disables clipping."""
+    """Maximum gradient norm. [default: no clipping]"""
 
 
 class EMASpec(Spec):
@@ -75,7 +77,7 @@ class RunSpec(Spec):
     skip_nonfinite: CountOrZero = 0
     """Non-finite steps tolerated before training stops; may change when a run is resumed."""
     skip_spikes: Annotated[float, Field(gt=1)] | None = None
-    """Skip steps whose gradient norm is above this multiple of the median of the last 64; None skips none."""
+    """Skip steps whose gradient norm is above this multiple of the median of the last 64. [default: no limit]"""
     data: DataSpec = DataSpec()
     path: PathSpec = FlowSpec()
     model: ModelSpec = UNetSpec()

@@ -59,10 +59,11 @@ class SamplingSpec(Spec):
     """How images are sampled from a trained model; guidance is separate, because it is swept."""
 
     sampler: SamplerName = "heun"
-    """heun: second order, two network calls per step; dpm2m: DPM-Solver++(2M), second order, one call per step;
-    dpm2m-sde and flow-sde: its random forms; ddim and euler: the same first-order step; ancestral: DDPM's random
-    steps."""
+    """How a step is made. heun: second order, two network calls per step; dpm2m: DPM-Solver++(2M), second order, one
+    call per step; dpm2m-sde and flow-sde: its random forms; ddim and euler: the same first-order step; ancestral:
+    DDPM's random steps."""
     steps: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Steps from noise to image."""
     spacing: Annotated[SpacingName, Field(validate_default=True)] = "auto"
     """Noise levels evenly spaced in: s (uniform), s^(1/exponent) (power), (sigma/alpha)^(1/rho) (karras), the log of
     the signal-to-noise ratio (logsnr), or integer timesteps down to 0, as the CCUA release has it (grid, DDPM only).
@@ -74,25 +75,27 @@ class SamplingSpec(Spec):
     variance: Variance = "fixedsmall"
     """Of the noise that an ancestral step adds: the posterior's (fixedsmall), or the forward step's (fixedlarge)."""
     seed: int = 0
+    """Seed of the noise; an image depends on it, on its class and on its rank there."""
     weights: Literal["ema", "raw"] = "ema"
     """EMA weights, or the raw weights of the last step."""
     clip: bool = True
     """Clip each predicted clean image to [-1, 1]; never applied to latents."""
     guidance_interval: tuple[Fraction, Fraction] | None = None
     """Noise levels s, the lowest and the highest, between which guidance applies (0 is clean, 1 noise); outside them
-    the network runs once per image. Default: everywhere."""
+    the network runs once per image. [default: everywhere]"""
     guidance_by_class: Scales = ()
-    """Guidance of these classes instead of the general one."""
+    """Guidance of these classes instead of the general one. [default: the general one for all]"""
     guidance_by_group: Scales = ()
-    """Guidance of the head, body or tail: thirds of the classes by training images; one by class comes first."""
+    """Guidance of the head, body or tail: thirds of the classes by training images; one by class comes first.
+    [default: the general one for all]"""
     autoguide: Annotated[str, Field(min_length=1)] | None = None
     """Experimental: guide by worse weights instead of the null label: a step of the same run, another run, or a
-    weights file."""
+    weights file. [default: by the null label]"""
     repel: bool = False
     """Push predicted clean images away from the training images of their class that are nearer than a radius."""
     repel_radius: Positive | None = None
-    """Of `repel`, a Euclidean distance between images with values in [-1, 1]; default: from the distances among the
-    training images of the class."""
+    """Of `repel`, a Euclidean distance between images with values in [-1, 1]. [default: from the distances among the
+    training images of the class]"""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """float32 throughout, or bf16 products inside the network."""
     compile: bool = False

@@ -4,7 +4,6 @@ The hash is over the file's values, without comments and the order of keys, so t
 """
 
 import json
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, time
@@ -16,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from taildiff.errors import SpecError, unknown
 from taildiff.io.checksum import json_sha256
-from taildiff.io.paths import reason, whole
+from taildiff.io.toml_files import read_toml
 from taildiff.spec import EvalSpec, MetricName, SamplingSpec, Spec, flatten, parse
 from taildiff.spec.base import Count, Positive, Weight
 from taildiff.spec.metrics import METRICS
@@ -222,12 +221,9 @@ class Study:
     def read(cls, path: Path) -> Self:
         """The study in a TOML file; `SpecError` says what is wrong where."""
         try:
-            text = whole(path).read_text(encoding="utf-8")
-            values = tomllib.loads(text)
+            values, text = read_toml(path, "study")
         except FileNotFoundError:
             raise SpecError(f"{path} does not exist; taildiff study new {path} writes one") from None
-        except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML
-            raise SpecError(f"{path} is not a readable study: {reason(error)}") from None
         if dated := next(_dates(values), None):
             raise SpecError(f"{path}: {dated} is a date; no field of a study is one. Put it in quotes")
         return cls(path, text, values, parse(StudySpec, values, str(path)))

@@ -5,14 +5,12 @@ same, as a resumed run is bitwise the run that never stopped. Offline, the folde
 that the newest one is all that `wandb sync` needs.
 """
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from taildiff.io.checksum import json_sha256
-from taildiff.log import log
 from taildiff.run.layout import RunDir
 from taildiff.trackers.base import library
 
@@ -30,9 +28,6 @@ class WandB:
     def init(self, run: RunDir) -> None:
         """Start the run there, or continue it; its own errors without a login or a network."""
         info = run.info()
-        options: dict[str, Any] = {"console": "off"}  # our progress bar is no log
-        if not log.isEnabledFor(logging.INFO):
-            options["silent"] = True
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "taildiff",
             name=os.environ.get("WANDB_NAME") or run.root.resolve().name,
@@ -41,7 +36,7 @@ class WandB:
             reinit="create_new",  # a notebook may have a run of its own
             dir=os.environ.get("WANDB_DIR") or str(run.root),
             config=info.spec.model_dump(mode="json"),
-            settings=self._wandb.Settings(**options),
+            settings=self._wandb.Settings(console="off"),  # our progress bar is no log
         )
         self._first = self._run.step
         """Steps before this one are there already."""

@@ -17,9 +17,9 @@ from taildiff.errors import DataError
 
 _Test = Annotated[Path | None, Option("Held-out images in another folder with the same classes.", "PLACE")]
 _Train = Annotated[
-    str | None, Option("Sub-folders to train on, where parts are not called train, val or test.", "NAME,…")
+    str | None, Option("Sub-folders to train on, where parts have other names. [default: train]", "NAME,…")
 ]
-_HeldOut = Annotated[str | None, Option("Sub-folders to hold out.", "NAME,…")]
+_HeldOut = Annotated[str | None, Option("Sub-folders to hold out. [default: val and test]", "NAME,…")]
 _NoParts = Annotated[bool, Option("Take every sub-folder for a class, even if it looks like a part.")]
 
 

@@ -36,7 +36,9 @@ IMAGENET = Dataset(
     "  LOC_synset_mapping.txt or words.txt (optional; the names of the classes)\n"
     "The tree from Kaggle (ILSVRC/Data/CLS-LOC/train …) works unchanged.",
 )
-_Test = Annotated[Path | None, Option("File with the classes of the images in val/, if it has another name.", "PLACE")]
+_Test = Annotated[
+    Path | None, Option("File with the classes of the images in val/. [default: one of the usual names]", "PLACE")
+]
 _KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
 _LISTS = ("val.txt", "ImageNet_val.txt", "LOC_val_solution.csv")
 _WORDS = ("LOC_synset_mapping.txt", "words.txt")

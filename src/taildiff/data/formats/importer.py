@@ -40,8 +40,13 @@ class Option:
             raise InputError(f"{self.flag} {value}: {error.errors()[0]['msg']}") from None
 
 
-Names = Annotated[Path | None, Option("Class names, one per line, in label order.", "FILE")]
-Root = Annotated[Path | None, Option("Folder that paths in SOURCE are relative to, if not the file's own.", "FOLDER")]
+Names = Annotated[
+    Path | None,
+    Option("Class names, one per line, in label order. [default: those in the source, else numbers]", "FILE"),
+]
+Root = Annotated[
+    Path | None, Option("Folder that paths in SOURCE are relative to. [default: the file's own]", "FOLDER")
+]
 Partial = Annotated[bool, Option("Accept an incomplete copy; the store records what is missing.")]
 
 

@@ -21,8 +21,8 @@ from taildiff.io.npz import HARMLESS, MOST_TIMES
 from taildiff.io.paths import whole
 
 _IMAGES, _LABELS = ("image", "img", "images"), ("label", "labels", "fine_label", "target", "class")
-_ImageColumn = Annotated[str | None, Option("Column of images, if it is not called image, img or images.", "NAME")]
-_LabelColumn = Annotated[str | None, Option("Column of classes, if it is not called label, class or the like.", "NAME")]
+_ImageColumn = Annotated[str | None, Option("Column of images. [default: image, img or images]", "NAME")]
+_LabelColumn = Annotated[str | None, Option("Column of classes. [default: label, class or the like]", "NAME")]
 _BATCH = 64
 
 

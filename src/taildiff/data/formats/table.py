@@ -22,10 +22,13 @@ from taildiff.errors import DataError
 from taildiff.io.paths import kind_of_mode
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_Test = Annotated[Path | None, Option("A second list, of held-out images.", "PLACE")]
+_Test = Annotated[Path | None, Option("A second list, of held-out images. [default: none]", "PLACE")]
 _Expect = Annotated[
     CutName | None,
-    Option("Reject a list whose counts differ from the published ones.", "imagenet-lt|places-lt|inaturalist2018"),
+    Option(
+        "Reject a list whose counts differ from the published ones. [default: any]",
+        "imagenet-lt|places-lt|inaturalist2018",
+    ),
 ]
 
 
