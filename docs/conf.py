@@ -20,6 +20,7 @@ smartquotes = False
 
 def plain_formulas(app, what, name, obj, options, lines):
     """Docstrings are prose with indented formulas and tables: show those as they stand, and a bar as a bar."""
+    lines[:] = attributes.pop(name, lines)
     shown, literal = [], False
     for line in lines:
         indented = line.startswith("    ")
@@ -32,6 +33,16 @@ def plain_formulas(app, what, name, obj, options, lines):
     lines[:] = shown
 
 
+attributes = {}
+
+
+def keep_attributes(app, what, name, obj, options, lines):
+    """The docstring of an attribute is text alone: Napoleon would take the words before its first colon for a type."""
+    if what in ("attribute", "data", "property"):
+        attributes[name] = list(lines)
+
+
 def setup(app):
     """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", keep_attributes, priority=400)  # before Napoleon
     app.connect("autodoc-process-docstring", plain_formulas)
