@@ -5,32 +5,39 @@
 # make bench     step times in turns with a published and a bare loop, against the committed ratios (5 minutes)
 # make docs      the documentation as HTML in docs/_build
 # make pictures  the pictures of the README, from the runs of make demo
-# make setup     the virtual environment alone; all of the above do it when it is not up to date
+# make setup     the virtual environment for using taildiff; make demo, soak, bench, docs and pictures do it when need be
+# make dev       the same with linters and test tools; make test and test-all do it when need be
 
 PYTHON ?= python3
 PARALLEL ?= -n auto --dist worksteal
 BIN := .venv/bin
-STAMP := .venv/.taildiff-setup
+SETUP := .venv/.taildiff-setup
+DEV := .venv/.taildiff-dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 
-.PHONY: setup demo pictures lint test test-all soak bench docs clean
+.PHONY: setup dev demo pictures lint test test-all soak bench docs clean
 
-setup: $(STAMP)
+setup: $(SETUP)
 
-$(STAMP): pyproject.toml constraints.txt
+dev: $(DEV)
+
+$(SETUP): EXTRAS :=
+$(DEV): EXTRAS := [test,lint]
+$(SETUP) $(DEV): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "taildiff needs Python 3.11 or newer; try: make setup PYTHON=python3.11"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) --quiet -e '.[test,lint]'
-	@touch $@
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo "no virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	$(PIP) --quiet -e '.$(EXTRAS)'
+	@touch $(SETUP) $@
 
-demo: $(STAMP)
+demo: $(SETUP)
 	$(BIN)/taildiff demo
 
-pictures: $(STAMP)
+pictures: $(SETUP)
 	$(BIN)/python docs/pictures.py
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
@@ -42,14 +49,14 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest $(PARALLEL) -m ''
 
-soak: $(STAMP)
+soak: $(SETUP)
 	$(BIN)/python benchmarks/soak.py --kills 60
 	$(BIN)/python benchmarks/soak_verbs.py --kills 60 --pairs 22
 
-bench: $(STAMP)
+bench: $(SETUP)
 	$(BIN)/python benchmarks/bench.py
 
-docs: $(STAMP)
+docs: $(SETUP)
 	$(PIP) --quiet -e '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
 
