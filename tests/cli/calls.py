@@ -29,8 +29,9 @@ def tree(root: Path) -> dict[str, int]:
 
 
 def without_places(words: list[str]) -> list[str]:
-    """A documented command without the data, weights and lists that exist only for its reader."""
-    places = ("--data", "--from", "--data.list")
+    """A documented command without the data, weights, lists and terms that exist only for its reader."""
+    custom = (f"--objective.custom.{name}" for name in ("term", "weight", "args"))
+    places = ("--data", "--from", "--data.list", *custom)
     kept = [k for k, word in enumerate(words) if word not in places and (k == 0 or words[k - 1] not in places)]
     tail = [k for k in kept if not ("--data.list" in words and (words[k] == "list" or words[k] == "--data.tail"))]
     return [words[k] for k in tail]
