@@ -221,7 +221,11 @@ def test_samples_in_every_format_are_the_same_images(run: Path):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"spacing": "karras", "rho": 5}, {"exponent": 3}, {"sampler": "ancestral", "variance": "fixedlarge"}],
+    [
+        {"spacing": "karras", "rho": 5},
+        {"spacing": "power", "exponent": 3},
+        {"sampler": "ancestral", "variance": "fixedlarge"},
+    ],
 )
 def test_every_way_to_step_is_reachable(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]

@@ -131,7 +131,7 @@ def test_help_of_sampling_is_in_two_parts(capsys: pytest.CaptureFixture[str]):
     assert call("sample", "--help") == 0
     text = said(capsys)
     assert "usage: taildiff sample RUN --out PATH [OPTIONS]" in text
-    assert "How a step is made (default: heun)" in text
+    assert "How a step is made (default: dpm2m)" in text
     assert "--repel-radius" not in text
     assert "taildiff sample --help-all lists all" in text
     assert call("sample", "--help-all") == 0

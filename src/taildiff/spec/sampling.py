@@ -58,10 +58,10 @@ Scales = Annotated[tuple[tuple[str, Annotated[float, Field(ge=0)]], ...], Before
 class SamplingSpec(Spec):
     """How images are sampled from a trained model; guidance is separate, because it is swept."""
 
-    sampler: SamplerName = "heun"
-    """How a step is made. heun: second order, two network calls per step; dpm2m: DPM-Solver++(2M), second order, one
-    call per step; dpm2m-sde and flow-sde: its random forms; ddim and euler: the same first-order step; ancestral:
-    DDPM's random steps."""
+    sampler: SamplerName = "dpm2m"
+    """How a step is made. dpm2m: DPM-Solver++(2M), second order, one network call per step; heun: second order, two
+    calls per step; dpm2m-sde and flow-sde: random forms of dpm2m; ddim and euler: the same first-order step;
+    ancestral: DDPM's random steps."""
     steps: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Steps from noise to image."""
     spacing: Annotated[SpacingName, Field(validate_default=True)] = "auto"
@@ -140,7 +140,7 @@ class SamplingSpec(Spec):
 
     @property
     def title(self) -> str:
-        """How steps are made: `heun, 20 steps, spacing power 2`, and what else is set."""
+        """How steps are made: `dpm2m, 20 steps, spacing logsnr`, and what else is set."""
         variance = f" {self.variance}" if self.sampler == "ancestral" else ""
         parts = [f"{self.sampler}{variance}, {self.steps} steps, spacing {self.spacing_title}"]
         if self.guidance_interval:

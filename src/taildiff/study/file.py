@@ -162,7 +162,7 @@ class StudySpec(Spec):
     selection: SelectionSpec = SelectionSpec()
     margin: MarginSpec | None = None
     """The rule by which the report names the methods that come close enough to one, and the cheapest of them."""
-    evaluation: EvalSpec = EvalSpec(guidance=(1.0, 2.0, 3.0), sampling=SamplingSpec(sampler="heun", steps=10))
+    evaluation: EvalSpec = EvalSpec(guidance=(1.0, 2.0, 3.0), sampling=SamplingSpec(sampler="dpm2m", steps=10))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -52,7 +52,7 @@ def _predict(process: Process, y: Tensor) -> Predict:
 
 def _times(process: Process, steps: int) -> Times:
     """The noise levels of the default spacing."""
-    return build.times(SamplingSpec(steps=steps), process)
+    return build.times(SamplingSpec(steps=steps, spacing="power"), process)
 
 
 def _normal(seed: int, *shape: int) -> Callable[[], Tensor]:
