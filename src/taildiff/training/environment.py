@@ -43,9 +43,10 @@ def custom_place(spec: RunSpec) -> str | None:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Versions, hardware and commit."""
-    packages = ("taildiff", "torch", "diffusers", "lightning-fabric", "numpy", "safetensors")
+    packages = ("taildiff", "diffusers", "lightning-fabric", "numpy", "safetensors")
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}  # with its build, such as +cu130
     return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "versions": versions | {name: version(name) for name in packages},
         "hardware": {
             "cpu": _cpu_name(),
             "threads": torch.get_num_threads(),
