@@ -44,7 +44,7 @@ def test_records_match_the_functions(importer):
     assert [option.name for option in importer.options.values()] == [each.name for each in others if each]
     assert 10 < len(importer.help) <= 80
     for option in importer.options.values():
-        assert option.help.endswith(".")
+        assert option.help.endswith((".", "]"))  # a default in brackets comes last
         assert option.default in (None, False) or option.default in get_args(get_args(option.type)[0])
         assert f"[{option.flag}" in importer.usage
     if importer.dataset:

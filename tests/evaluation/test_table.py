@@ -106,7 +106,7 @@ def test_an_evaluation_from_before_spacings_counts_as_uniform(tmp_path: Path):
     read = Table.read(folder)
     assert read.definition.spec.sampling == DEFINITION.spec.sampling.model_copy(update={"spacing": "uniform"})
     assert read.rows == TABLE.rows
-    assert differing(read, TABLE) == [("sampling.spacing", "uniform", "power")]
+    assert differing(read, TABLE) == [("sampling.spacing", "uniform", DEFINITION.spec.sampling.spacing)]
 
 
 def test_a_table_with_an_older_name_of_a_metric_is_read_with_its_replicates(tmp_path: Path):

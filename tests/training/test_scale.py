@@ -29,6 +29,7 @@ from taildiff.spec import (
     UCLSpec,
     UNetSpec,
 )
+from taildiff.training import session
 from taildiff.training.request import StopRule
 from taildiff.training.resume import check_same
 from taildiff.training.session import fit_to_launcher, reduced_comparisons, run_training
@@ -215,7 +216,8 @@ def test_torchrun_starts_two_processes(spec, tiny_store, tmp_path):
 
 def without_code(monkeypatch):
     """Let torch.compile use a backend that generates no code and needs no compiler."""
-    monkeypatch.setattr(engine, "_require_compiler", lambda _: None)
+    for module in (engine, session):
+        monkeypatch.setattr(module, "require_compiler", lambda _: None)
     whole = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, options: whole(f, backend="aot_eager"))
 
