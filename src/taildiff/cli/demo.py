@@ -35,7 +35,7 @@ from taildiff.run.layout import RunDir
 from taildiff.spec import EvalSpec, RunSpec, SamplingSpec
 
 RECIPES = ("mnist5k-plain", "mnist5k-ccua")
-EVALUATION = EvalSpec(guidance=(1.0, 2.0, 3.0), per_class=100, sampling=SamplingSpec(sampler="dpm2m", steps=10))
+EVALUATION = EvalSpec(guidance=(1.0, 2.0, 3.0), per_class=100, sampling=SamplingSpec(sampler="heun", steps=10))
 
 
 @dataclasses.dataclass(frozen=True)
