@@ -51,11 +51,40 @@ VERBS: dict[str, tuple[str, ...]] = {
     "report": ("report", "a", "b", "--out", "page.html"),
     "export": ("export", "run", "exported"),
     "data export": ("data", "export", "store", "--to", "imagefolder", "--out", "files"),
+    "fill": ("fill", "run", "--add", "2", "--keep-rejected", "--out", "filled", *DRAW),
+    "gallery": ("gallery", "a", "--out", "gallery.html"),
+    "study": ("study", "run", "study.toml"),
     "recipes": ("recipes",),
     "demo": ("demo", "--out", "demo"),
 }
 NEW = "sample", "export", "data export"
 """These refuse an output that exists."""
+STUDY = """
+title = "Two runs"
+[seeds]
+training = [0]
+[[datasets]]
+name = "halves"
+recipe = "mnist5k-plain"
+data = "store"
+changes = { model.channels = [8], batch_size = 4, data.tail = "natural" }
+[[methods]]
+name = "plain"
+[[methods]]
+name = "cbdm"
+[budget]
+steps = 2
+equal = ["steps"]
+[selection]
+metric = "accuracy"
+[evaluation]
+guidance = [1]
+per_class = 2
+metrics = ["accuracy"]
+[evaluation.sampling]
+sampler = "euler"
+steps = 1
+"""
 CHAIN = 5
 
 
@@ -120,6 +149,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, tiny_vae: Path) -> Path:
     for k, name in enumerate("ab"):
         make_run(root / name, images=images, quality=k)
     shutil.copytree(tiny_vae, root / "vae")
+    (root / "study.toml").write_text(STUDY)
     return root.rename(root.with_name("inputs"))
 
 
