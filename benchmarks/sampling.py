@@ -3,9 +3,10 @@
     python benchmarks/sampling.py runs/demo/ccua --out benchmarks/results/sampling-digits.json
     python benchmarks/sampling.py --data cifar10-jpeg.zip --work work --out benchmarks/results/sampling-photos.json
 
-With a run, its weights are sampled. With `--data`, a folder of photographs by class or a zip of one, the photographs
-are first prepared at `--size` pixels and a run is trained on them (auto-ccua, `--train-steps`); the same command
-resumes. Every cell, `SAMPLER:STEPS[:SPACING]`, samples the same classes from the same noise (`--per-class`, `--seeds`),
+With a run, its weights are sampled; its evaluations go to a copy in `--work`, since the newest one of a run decides at
+which guidance `sample` and `fill` draw. With `--data`, a folder of photographs by class or a zip of one, these are
+prepared at `--size` pixels and a run is trained on them (auto-ccua, `--train-steps`); the same command resumes. Every
+cell, `SAMPLER:STEPS[:SPACING]`, samples the same classes from the same noise (`--per-class`, `--seeds`),
 and is evaluated with `domain` features. Rows are sorted by evaluations, which are counted per image at guidance 1;
 guidance doubles them. `--guidance` is that of all cells. CPU seconds are those of sampling alone.
 
@@ -15,6 +16,7 @@ distance is not above. With several seeds each value is a mean, and the deviatio
 
 import argparse
 import json
+import shutil
 import time
 import zipfile
 from dataclasses import asdict, dataclass
@@ -78,10 +80,14 @@ def evaluations(spec: SamplingSpec, path: PathSpec) -> int:
 
 def trained(options: argparse.Namespace) -> Path:
     """The run to sample; prepared and trained on first use."""
-    if options.run:
-        return options.run
     work, source = options.work, options.data
     store, run = work / f"store{options.size}", work / "run"
+    if options.run:
+        if not run.exists():
+            shutil.copytree(options.run, run, ignore=shutil.ignore_patterns("evals"))
+        if (run / "run.json").read_bytes() != (options.run / "run.json").read_bytes():
+            raise SystemExit(f"{run} is a copy of another run; use another --work")
+        return run
     if zipfile.is_zipfile(source) and not (work / "photos").exists():
         with zipfile.ZipFile(source) as archive:
             archive.extractall(work / "photos.partial")
@@ -151,7 +157,9 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("run", type=Path, nargs="?", help="a finished run")
     source.add_argument("--data", type=Path, help="photographs by class: a folder, or a zip of one")
-    parser.add_argument("--work", type=Path, default=Path("sampling-work"), help="of --data: store and run go here")
+    parser.add_argument(
+        "--work", type=Path, default=Path("sampling-work"), help="the copied run, or store and run of --data, go here"
+    )
     parser.add_argument("--size", type=int, default=16, help="of --data, in pixels")
     parser.add_argument("--train-steps", type=int, default=2000, help="of --data")
     parser.add_argument("--cells", nargs="+", default=CELLS.split(), metavar="SAMPLER:STEPS[:SPACING]")
