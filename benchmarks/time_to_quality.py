@@ -162,7 +162,7 @@ def numbers(run: RunDir, step: int, seed: int, options: argparse.Namespace) -> d
     """By guidance, `NUMBERS` of the weights of a step."""
     found = taildiff.evaluate(
         run.root, step=step, guidance=options.guidance, per_class=options.per_class, sampler=options.sampler,
-        steps=options.sampling_steps, seed=seed, metrics=("frechet", "recall", "accuracy"), intervals="none",
+        steps=options.sampling_steps, seed=seed, metrics=[metric for metric, _ in NUMBERS], intervals="none",
     ).table  # fmt: skip
     return {f"{g:g}": [found.value(metric, group, g) for metric, group in NUMBERS] for g in options.guidance}
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from hypothesis import settings
 
 from taildiff.data.store import SourceMeta, Store, StoreWriter
+from taildiff.reporting import report
 from taildiff.spec import (
     ALSpec,
     DataSpec,
@@ -50,8 +50,7 @@ def _log_all():
 @pytest.fixture(autouse=True)
 def _empty_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """A chart takes 0.1 s and a report has two dozen; a test or module that looks at them is marked `charts`."""
-    report = sys.modules.get("taildiff.reporting.report")
-    if report and not request.node.get_closest_marker("charts"):
+    if not request.node.get_closest_marker("charts"):
         monkeypatch.setattr(report, "draw", lambda _chart, panel: f"<svg><title>{escape(panel.title)}</title></svg>")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from taildiff.api.progress import reporting
 from taildiff.device import chosen_device
 from taildiff.errors import InputError, unknown
-from taildiff.io.paths import check_folder, output_folder, output_path, text_path
+from taildiff.io.paths import output_path, text_path, usable_folder
 from taildiff.log import Progress, log
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def prepare(
     """
     from taildiff.data.prepare import prepare as prepare_images
 
-    place, held_out = output_folder(out), holding_out(hold_out, hold_out_seed)
-    if not place.exists():
-        check_folder(place)
+    place, held_out = usable_folder(out), holding_out(hold_out, hold_out_seed)
     found = find_source(importer, source, size, options)
     with reporting(progress) as report:
         return prepare_images(
@@ -122,9 +120,7 @@ def encode(
     from taildiff.data.latents import is_latents
     from taildiff.data.verify import affordable
 
-    place = output_folder(out)
-    if not place.exists():
-        check_folder(place)
+    place = usable_folder(out)
     source = open_store(store, batch_size)
     loaded = open_vae(vae, source, device)
     if not is_latents(place) and not affordable(source):

@@ -11,7 +11,7 @@ from taildiff.api.fields import EvaluationFields, SamplingFields
 from taildiff.api.sampling import check_source
 from taildiff.api.source import ForeignSource, Hints, foreign
 from taildiff.data.latents import LatentStore, is_latents, pixels_of
-from taildiff.data.locate import embedded_digits, store_of
+from taildiff.data.locate import embedded_digits, on_digits, store_of
 from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
 from taildiff.errors import DataError, SpecError
@@ -205,7 +205,7 @@ def _store_of_model(model: "Foreign") -> Store:
         raise SpecError(f"give the real images to compare {model.source} with: --data STORE, FOLDER or NPZ")
     store = model.export.store
     if not store.path:
-        if model.spec.recipe.startswith("mnist5k-") and (digits := embedded_digits()).meta.hash == store.hash:
+        if on_digits(model.spec) and (digits := embedded_digits()).meta.hash == store.hash:
             return digits
         raise SpecError(f"an export does not say where its images are; give them: --data STORE, for {model.source}")
     try:

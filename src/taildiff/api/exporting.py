@@ -54,14 +54,11 @@ def export(
         TaildiffError: for a run without weights, a VAE that cannot be found, an `out` that exists, a push that fails.
     """
     request = export_request(run, out, to, push, fields)
-    check_folder(request.out)
     if dry_run:
-        from taildiff.exporting.export import check_export  # torch
-
-        if not (push and ExportDir(request.out).exists()):
-            check_export(request)
+        check_request(request, push)
         return request.out
-    if push and ExportDir(request.out).exists():
+    check_folder(request.out)
+    if _is_written(request.out, push):
         log.info(f"pushing the export that is in {out} already")
     else:
         from taildiff.exporting.export import export as write  # torch
@@ -73,6 +70,20 @@ def export(
 
         log.info(f"pushed to {upload(request.out, push, private)}")
     return request.out
+
+
+def check_request(request: "ExportRequest", push: str | None) -> None:
+    """Raise what `export` would raise before it writes."""
+    from taildiff.exporting.export import check_export  # torch
+
+    check_folder(request.out)
+    if not _is_written(request.out, push):
+        check_export(request)
+
+
+def _is_written(out: Path, push: str | None) -> bool:
+    """Whether there is an export already, and it is to be pushed."""
+    return bool(push) and ExportDir(out).exists()
 
 
 def export_request(
@@ -98,7 +109,7 @@ def export_request(
         raise SpecError(f"--grid {given['grid']}: give 0 or more images per class")
     if push:
         check_name(push)
-    if not (push and ExportDir(place).exists()):
+    if not _is_written(place, push):
         check_target(place)
         inner = source.info().facts.codec
         if push and inner and given.get("vae_as") == "name":

@@ -61,19 +61,23 @@ class ConfigFile:
                 return value
         return None
 
-    def words(self, options: Sequence[Option], args: Sequence[str], ignored: Collection[str] = ()) -> list[str]:
-        """The file as words of the command line, but for the options that `args` have and the `ignored` keys.
+    def without(self, key: str) -> "ConfigFile":
+        """The file but for a key, which the caller has used."""
+        return replace(self, values={name: value for name, value in self.values.items() if name != key})
+
+    def words(self, options: Sequence[Option], args: Sequence[str]) -> list[str]:
+        """The file as words of the command line, but for the options that `args` have.
 
         `SpecError` for a key that is no option, or a value that does not fit.
         """
         known = {each.key: each for each in options if each.key not in _NOT_HERE}
         found = dict(_flat(self.values, known))
-        problems = [self._problem(key, known) for key in found if key not in known and key not in ignored]
+        problems = [self._problem(key, known) for key in found if key not in known]
         if problems:
             raise SpecError("\n".join(problems))
         given = _keys_in(args, options)
         given |= set().union(*(group for group in _ALTERNATIVES if group & given))
-        chosen = ((known[key], value) for key, value in found.items() if key not in given and key not in ignored)
+        chosen = ((known[key], value) for key, value in found.items() if key not in given)
         return [word for option, value in chosen for word in self._words(option, value)]
 
     def _problem(self, key: str, known: Mapping[str, Option]) -> str:

@@ -19,7 +19,7 @@ from taildiff.cli.options import without_default
 from taildiff.cli.parsing import parse_options
 from taildiff.data.formats import find, importers
 from taildiff.errors import InputError, unknown
-from taildiff.io.paths import check_folder, output_folder
+from taildiff.io.paths import usable_folder
 
 if TYPE_CHECKING:
     from taildiff.data.formats.importer import Importer
@@ -197,9 +197,8 @@ def _print_plan(options: Prepare) -> None:
     hold_out = holding_out(options.hold_out, options.hold_out_seed)
     found = find_source(options.importer, options.source, options.size, options.importer_options())
     size = found.size if options.size is None else options.size
-    if not options.out.exists():
-        check_folder(options.out)
-    _, store = plan(found, output_folder(options.out), size, options.strict, options.overwrite, options.white, hold_out)
+    place = usable_folder(options.out)
+    _, store = plan(found, place, size, options.strict, options.overwrite, options.white, hold_out)
     source = found.read()
     check_hold_out(found, source, hold_out)
     opened = " (not opened yet)" if source.names else ""

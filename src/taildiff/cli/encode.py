@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from taildiff.api.data import encode, open_store, open_vae
 from taildiff.api.progress import reporting
 from taildiff.cli.common import DeviceOption, command_line, next_steps, print_line, wants_progress
-from taildiff.io.paths import check_folder, output_folder
+from taildiff.io.paths import usable_folder
 from taildiff.log import log
 from taildiff.recipes.checks import OLTR_IMAGES
 from taildiff.spec import DataFacts
@@ -73,11 +73,8 @@ def _dry(options: Encode) -> None:
     from taildiff.data.encode import plan
 
     store = open_store(options.store, options.batch_size)
-    if not options.out.exists():
-        check_folder(options.out)
-    info, done = plan(
-        store, output_folder(options.out), open_vae(options.vae, store, options.device).facts, options.overwrite
-    )
+    place = usable_folder(options.out)
+    info, done = plan(store, place, open_vae(options.vae, store, options.device).facts, options.overwrite)
     _print_latents("Already encoded" if done else "Would encode", done.info if done else info, options.out)
 
 

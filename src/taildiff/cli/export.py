@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from taildiff.api.exporting import export, export_request
+from taildiff.api.exporting import check_request, export, export_request
 from taildiff.cli.common import SAMPLING, DeviceOption, command_line, guidances, next_steps, print_line, wants_progress
 from taildiff.cli.parsing import parse_options
 from taildiff.spec import SamplingSpec
@@ -61,7 +61,7 @@ def main(args: list[str]) -> int:
     fields["guidance"] = next(iter(given), None)
     if options.dry_run:
         request = export_request(options.run, options.out, options.to, options.push, fields)
-        export(options.run, options.out, to=options.to, push=options.push, dry_run=True, **fields)
+        check_request(request, options.push)
         print(options.sampling.model_dump_json(indent=1))
         print_line(f"{request.run.root} as a pipeline of diffusers, guidance {request.guidance:g}, to {request.out}")
         return 0

@@ -1,7 +1,7 @@
 """Options of a verb from its dataclass, by tyro; `--help` and `--config` are ours."""
 
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import field, fields, make_dataclass, replace
 from inspect import cleandoc
@@ -57,21 +57,21 @@ def parse_options(
     default: T | None = None,
     description: str | None = None,
     common: Sequence[str] | None = None,
-    ignored: Collection[str] = (),
+    file: ConfigFile | None = None,
     unset: Mapping[str, str] | None = None,
 ) -> T:
     """Options from a dataclass, with `--config`, `--quiet` and help besides; a wrong option exits with 2.
 
     `default`: other defaults. `common`: the keys that `--help` lists, in order; all but rare ones of specs if omitted.
-    `ignored`: keys of a `--config` file that the caller has used. `unset`: by key, what an option resolves to here if
-    it is not given.
+    `file`: that of `--config`, without what the caller has used; read if omitted. `unset`: by key, what an option
+    resolves to here if it is not given.
     """
     full: Any = make_dataclass(options.__name__, _EVERYWHERE, bases=(options,), frozen=True, kw_only=True)
     start = None
     if default is not None:
         start = full(**{each.name: getattr(default, each.name) for each in fields(default)})  # pyright: ignore[reportArgumentType]
-    known, file = options_of(full, start), ConfigFile.named_in(args)
-    words = file.words(known, args, ignored)
+    known, file = options_of(full, start), ConfigFile.named_in(args) if file is None else file
+    words = file.words(known, args)
     if wanted := {*HELP} & {*args}:
         known = [replace(each, stated=(unset or {}).get(each.key, each.stated)) for each in known]
         shown_options, about = file.shown_in(known), description or cleandoc(options.__doc__ or "")

@@ -18,6 +18,7 @@ from taildiff.cli.config import ConfigFile, last_value
 from taildiff.cli.parsing import parse_options
 from taildiff.cli.settings import show_choices
 from taildiff.data.latents import open_data
+from taildiff.data.locate import on_digits
 from taildiff.errors import SpecError
 from taildiff.io.hub import is_hub_name
 from taildiff.io.paths import output_folder
@@ -100,7 +101,7 @@ def main(args: list[str]) -> int:
         default,
         _about(name),
         common(default.spec),
-        ignored=("recipe",),
+        file=file.without("recipe"),
         unset=unset(name, default.spec),
     )
     if options.stop_at is not None and options.stop_at < 1:
@@ -146,7 +147,7 @@ def main(args: list[str]) -> int:
 def _check(options: Options) -> None:
     """Raise what training would raise; what an option left out keeps from being checked is logged."""
     spec, out = options.spec, options.out
-    needs_data = options.store is None and not spec.recipe.startswith("mnist5k-")
+    needs_data = options.store is None and not on_digits(spec)
     if needs_data and not (out and RunDir(out).exists()):
         weights = options.start_from
         if weights and not weights.exists() and not is_hub_name(str(weights)):
@@ -176,7 +177,7 @@ def common(spec: RunSpec) -> list[str]:
 
 def unset(name: str, spec: RunSpec) -> dict[str, str]:
     """What --data and --method are for this recipe if they are not given."""
-    data = "the embedded digits" if spec.recipe.startswith("mnist5k-") else "none; needed for a new run"
+    data = "the embedded digits" if on_digits(spec) else "none; needed for a new run"
     own = FIXED[name].method if name in FIXED else "ccua" if name in FOR_DATA else "the file's objective"
     return {"data": data, "method": own}
 

@@ -23,11 +23,16 @@ def embedded_digits(root: Path | None = None) -> Store:
     return Store.open(target)
 
 
+def on_digits(spec: RunSpec) -> bool:
+    """Whether a recipe is made for the embedded digits."""
+    return spec.recipe.startswith("mnist5k-")
+
+
 def default_store(spec: RunSpec, run: RunDir) -> Store | LatentStore:
     """The data of an existing run, or the embedded digits for the recipes made for them."""
     if run.exists():
         return latents_of(run) or store_of(run)
-    if spec.recipe.startswith("mnist5k-"):
+    if on_digits(spec):
         return embedded_digits()
     raise SpecError("give the data: --data STORE (written by taildiff data prepare … --out STORE)")
 

@@ -25,13 +25,14 @@ from taildiff.io.png import grid, write_png
 from taildiff.io.staging import one_writer, partial, sweep
 from taildiff.log import Progress, silent
 from taildiff.models.codec import codec
+from taildiff.models.denoiser import Denoiser
 from taildiff.models.unet import UNet
 from taildiff.models.vae_files import read_autoencoder
 from taildiff.run.exported import ExportDir, ExportMeta
 from taildiff.run.layout import RunDir
 from taildiff.run.null_label import null_trained
 from taildiff.run.weights import WeightsMeta
-from taildiff.sampling.generate import TrainedModel, filled, generate, load_model, newest_weights
+from taildiff.sampling.generate import TrainedModel, filled, generate, newest_weights
 from taildiff.sampling.predicting import check_sampling
 from taildiff.spec import CodecFacts, DataFacts, SamplingSpec, SiTSpec, UNetSpec
 
@@ -75,16 +76,15 @@ def check_target(out: Path) -> Path:
 def check_export(request: ExportRequest) -> None:
     """Raise what `export` would raise before it writes; writes nothing."""
     run, sampling = request.run, request.sampling
-    path, tensors, meta, _ = newest_weights(run, sampling.weights, request.step)
-    filled(tensors, meta.spec, meta.facts, path)
+    path, tensors, meta, digest = newest_weights(run, sampling.weights, request.step)
+    denoiser = filled(tensors, meta.spec, meta.facts, path)
     Split.load(run.split)
     source = _vae_source(request, meta.facts)
-    if source and (request.grid or _is_copied(request, source)):
-        codec(meta.facts, request.vae)
     if request.grid:
-        check_sampling(
-            load_model(run, sampling.weights, "cpu", request.step, request.vae), sampling, [request.guidance]
-        )
+        trained = null_trained(meta.spec, run.info().start_from)
+        check_sampling(_model(request, denoiser, meta, digest, trained, "cpu"), sampling, [request.guidance])
+    elif source and _is_copied(request, source):
+        codec(meta.facts, request.vae)
 
 
 def export(request: ExportRequest, progress: Progress = silent) -> ExportDir:
@@ -132,16 +132,20 @@ def _write(request: ExportRequest, folder: ExportDir, progress: Progress) -> Non
         assemble(*_PIPELINE, "Images from a model that taildiff exported."), encoding="utf-8"
     )
     if request.grid:
-        device = request.device
-        decoder = codec(meta.facts, request.vae, device)
-        process = build.process(meta.spec.path)
-        model = TrainedModel(
-            denoiser.to(device).eval(), process, meta.facts, meta.spec, meta.step, digest, decoder, trained
-        )
+        model = _model(request, denoiser, meta, digest, trained, request.device)
         _write_grid(request, model, split, folder, progress)
     folder.card.write_text(model_card(run, record, request.card, folder.grid.is_file()), encoding="utf-8")
     shutil.copyfile(run.split, folder.split)
     write_json(folder.record, record.values())
+
+
+def _model(
+    request: ExportRequest, denoiser: Denoiser, meta: WeightsMeta, digest: str, trained: bool, device: str
+) -> TrainedModel:
+    """The network and its VAE as what draws the grid."""
+    decoder = codec(meta.facts, request.vae, device)
+    process = build.process(meta.spec.path)
+    return TrainedModel(denoiser.to(device).eval(), process, meta.facts, meta.spec, meta.step, digest, decoder, trained)
 
 
 def write_network(denoiser: nn.Module, meta: WeightsMeta, folder: Path) -> list[str]:

@@ -44,9 +44,8 @@ class Drawing:
         return images
 
     def _sampled(self, label: int, start: int, stop: int) -> Images:
-        predicting, labels = self.predicting, np.full(stop, label)
-        parts = batches(predicting, labels, self.batch_size, start)
-        return np.concatenate([last_images(predicting.model, steps, predicting.guidance) for _, steps in parts])
+        parts = batches(self.predicting, np.full(stop, label), self.batch_size, start)
+        return np.concatenate([last_images(self.predicting, steps) for _, steps in parts])
 
     def next_stop(self, drawn: int, admitted: int, asked: int) -> int:
         """Where the next part ends: it has as many images as are likely to be needed."""

@@ -66,7 +66,7 @@ def unet_config(spec: UNetSpec, facts: DataFacts) -> dict[str, Any]:
         "block_out_channels": spec.channels,
         "down_block_types": tuple(f"{kind}DownBlock2D" for kind in kinds),
         "up_block_types": tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
-        "norm_num_groups": spec.groups or groups_of(spec.channels, spec.group_channels),
+        "norm_num_groups": groups_of(spec.channels, spec.group_channels, spec.groups),
         "attention_head_dim": spec.head_channels,
         "norm_eps": spec.norm_eps,
         "downsample_padding": spec.downsample_padding,

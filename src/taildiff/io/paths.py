@@ -50,6 +50,14 @@ def output_folder(path: str | os.PathLike[str], option: str = "--out") -> Path:
     return place
 
 
+def usable_folder(path: str | os.PathLike[str]) -> Path:
+    """`output_folder`; also `OSError` where a new one cannot be made."""
+    place = output_folder(path)
+    if not place.exists():
+        check_folder(place)
+    return place
+
+
 def check_folder(path: str | os.PathLike[str]) -> None:
     """`OSError` that names `path` where no folder can be made or written there; creates nothing."""
     target = Path(path).resolve()

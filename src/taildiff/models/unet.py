@@ -64,7 +64,7 @@ class UNet(Denoiser):
         self.classes, self.channels = classes, tuple(channels)
         names = [f"down.{i}" for i in range(levels)], [f"up.{i}" for i in reversed(range(levels))]
         self.tap_names = (*names[0], "middle", *names[1])  # in the order of the forward pass
-        groups = groups or groups_of(channels, group_channels)
+        groups = groups_of(channels, group_channels, groups)
         layers = Layers(4 * channels[0], groups, norm_eps, dropout, head_channels)
         self.net: Any = _Net(
             layers, image_channels, classes + 1, channels, blocks, attention, downsample_padding, sinusoids
@@ -153,7 +153,9 @@ class _Net(nn.Module):
         self.conv_out = nn.Conv2d(channels[0], image_channels, 3, padding=1)
 
 
-def groups_of(channels: Sequence[int], at_least: int) -> int:
-    """GroupNorm groups: the most, up to 32, that divide every level's channels and hold `at_least` channels each."""
+def groups_of(channels: Sequence[int], at_least: int, given: int | None) -> int:
+    """GroupNorm groups: `given`, or the most, up to 32, that divide all channels and hold `at_least` of them each."""
+    if given is not None:
+        return given
     common = math.gcd(32, *channels)
     return max((g for g in range(1, common + 1) if common % g == 0 and min(channels) // g >= at_least), default=1)

@@ -132,9 +132,12 @@ class Level(nn.Module):
     def __init__(self, layers: Layers, widths: Sequence[tuple[int, int]], attention: bool):
         """`widths`: the blocks' input and output channels."""
         super().__init__()
-        pairs = [(layers.residual(*pair), layers.attention(pair[1]) if attention else None) for pair in widths]
-        self.attentions = nn.ModuleList(mixing for _, mixing in pairs if mixing is not None) if attention else None
-        self.resnets = nn.ModuleList(residual for residual, _ in pairs)
+        self.attentions = nn.ModuleList() if attention else None
+        self.resnets = nn.ModuleList()
+        for inner, outer in widths:
+            self.resnets.append(layers.residual(inner, outer))
+            if self.attentions is not None:
+                self.attentions.append(layers.attention(outer))
         self.downsamplers: nn.ModuleList | None = None
         self.upsamplers: nn.ModuleList | None = None
 
@@ -149,13 +152,10 @@ class Middle(nn.Module):
 
     def __init__(self, layers: Layers, channels: int):
         super().__init__()
-        first, mixing, last = (
-            layers.residual(channels, channels),
-            layers.attention(channels),
-            layers.residual(channels, channels),
-        )
-        self.attentions = nn.ModuleList([mixing])
-        self.resnets = nn.ModuleList([first, last])
+        self.attentions, self.resnets = nn.ModuleList(), nn.ModuleList()
+        self.resnets.append(layers.residual(channels, channels))
+        self.attentions.append(layers.attention(channels))
+        self.resnets.append(layers.residual(channels, channels))
 
     def forward(self, x: Tensor, active: Tensor) -> Tensor:
         """(n, C, H, W)."""

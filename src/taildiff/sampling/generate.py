@@ -103,8 +103,9 @@ def generate(
     first = array.rows if array else 0
     first = engine.from_rank_zero(lambda: first) if engine else first
     started = time.perf_counter()
-    parts = batches(Predicting(model, sampling, guidance), labels, batch_size, first)
-    for rows, batch in _shared(model, parts, guidance, engine):
+    predicting = Predicting(model, sampling, guidance)
+    parts = batches(predicting, labels, batch_size, first)
+    for rows, batch in _shared(predicting, parts, engine):
         progress(f"sampling at guidance {guidance:g}", rows.stop, len(labels))
         if array is None:
             images[rows if receives else slice(0)] = batch if receives else batch[:0]
@@ -121,27 +122,27 @@ def generate(
 
 
 def _shared(
-    model: TrainedModel, parts: Iterator[Batch], guidance: float, engine: "Engine | None"
+    predicting: Predicting, parts: Iterator[Batch], engine: "Engine | None"
 ) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
     """Rows and images of each batch in order, from the processes in turn."""
     if engine is None:
         for rows, steps in parts:
-            yield rows, last_images(model, steps, guidance)
+            yield rows, last_images(predicting, steps)
         return
     while turn := list(islice(parts, engine.processes)):
-        own = np.zeros((turn[0][0].stop - turn[0][0].start, *_image_shape(model.facts)), np.uint8)
+        own = np.zeros((turn[0][0].stop - turn[0][0].start, *_image_shape(predicting.model.facts)), np.uint8)
         if engine.rank < len(turn):
             rows, steps = turn[engine.rank]
-            own[: rows.stop - rows.start] = last_images(model, steps, guidance)
+            own[: rows.stop - rows.start] = last_images(predicting, steps)
         for (rows, _), images in zip(turn, engine.gathered(torch.from_numpy(own)), strict=False):
             yield rows, images.numpy()[: rows.stop - rows.start]
 
 
-def last_images(model: TrainedModel, steps: Iterator[Tensor], guidance: float) -> NDArray[np.uint8]:
+def last_images(predicting: Predicting, steps: Iterator[Tensor]) -> NDArray[np.uint8]:
     """uint8 images (N, H, W, C) after the last step of a batch; `RunError` for those that `check_images` refuses."""
     *_, x = steps
-    x = decoded(model, x)
-    check_images(x, guidance)
+    x = decoded(predicting.model, x)
+    check_images(x, predicting.guidance)
     return to_images(x)
 
 

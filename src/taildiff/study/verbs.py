@@ -102,10 +102,10 @@ def run(
     """
     study, folder = _opened(path, out)
     check_same(study, folder)
-    if dry_run:
-        return _dry(study, folder, progress, device)
     if device is not None:
         chosen_device(device)  # refused before anything is written
+    if dry_run:
+        return _dry(study, folder, progress, device)
     stores = stores_of(study)
     check(study, stores)
     start(study, folder, stores)
@@ -118,8 +118,6 @@ def run(
 
 def _dry(study: Study, folder: StudyDir, progress: bool | Progress, device: str | None) -> Status:
     """What the study would do, checked and measured without writing."""
-    if device is not None:
-        chosen_device(device)
     check(study, {})  # mistakes in the file are reported before missing data
     stores = stores_of(study)
     check(study, stores)

@@ -106,7 +106,7 @@ def _attempt(progressed: Progressed, cell: Cell, stores: Stores, how: How) -> bo
                 except (NonFiniteError, RunError) as error:
                     _record_failure(progressed, cell, each, error)
                     break
-            if possible and not cell.failed and progressed.trained(cell):
+            if possible:
                 _tidy(progressed, cell)
             return bool(possible)
     except BusyError:
@@ -140,12 +140,13 @@ def _tidy_after_a_kill(progressed: Progressed, cell: Cell) -> None:
     lock = lock_of(cell.root)
     if lock.exists():
         with suppress(BusyError), locked(lock, BusyError):
-            if not cell.failed and progressed.trained(cell):
-                _tidy(progressed, cell)
+            _tidy(progressed, cell)
 
 
 def _tidy(progressed: Progressed, cell: Cell) -> None:
-    """Remove all weights and checkpoints of a trained cell but those that are compared and the last."""
+    """Remove all weights and checkpoints of a cell but those that are compared and the last, once it is trained."""
+    if cell.failed or not progressed.trained(cell):
+        return
     run, kept = cell.run, {progressed.step(cell, at) for at in progressed.ats(cell)}
     for step in run.checkpoint_steps()[:-1]:
         shutil.rmtree(run.state(step), ignore_errors=True)

@@ -51,7 +51,7 @@ def _predict(process: Process, y: Tensor) -> Predict:
 
 
 def _times(process: Process, steps: int) -> Times:
-    """The noise levels of the default spacing."""
+    """Noise levels that suit all step rules."""
     return build.times(SamplingSpec(steps=steps, spacing="power"), process)
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from taildiff.errors import InputError, SpecError, unknown
 from taildiff.io.paths import reason
 from taildiff.run.layout import RunDir
 
 TrackerName = Literal["tensorboard", "wandb"]
-NAMES: tuple[TrackerName, ...] = ("tensorboard", "wandb")
+NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
 
 
 @runtime_checkable

@@ -105,7 +105,7 @@ def _check_described(path: Path, given: RunSpec, held: DataFacts, spec: RunSpec,
 def _groups(spec: RunSpec) -> int | None:
     """GroupNorm groups, however they are chosen; None without a U-Net."""
     model = spec.model
-    return model.groups or groups_of(model.channels, model.group_channels) if isinstance(model, UNetSpec) else None
+    return groups_of(model.channels, model.group_channels, model.groups) if isinstance(model, UNetSpec) else None
 
 
 def _option(value: object) -> str:
