@@ -38,7 +38,7 @@ VERBS = {
     "export": "a run as a folder that diffusers loads, with a model card; push it to the Hugging Face Hub",
     "gallery": "one HTML page to look at generated images, each beside the training image nearest to it",
     "log": "a run's metrics and sample grids for TensorBoard or Weights & Biases",
-    "recipes": "list the recipes",
+    "recipes": "list the recipes, or show one in full",
 }
 
 
