@@ -1,4 +1,7 @@
-"""Muon: which parameters it moves and how far, resuming, and what is refused."""
+"""AdamW is that of torch; Muon: which parameters it moves and how far, resuming, and what is refused."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -36,6 +39,42 @@ def with_gradients(learner: torch.nn.Module) -> torch.nn.Module:
         if parameter.requires_grad:
             parameter.grad = torch.randn(parameter.shape, generator=draws)
     return learner
+
+
+def test_adamw_is_that_of_torch_bit_for_bit_with_its_state():
+    ours, theirs = learners(2)
+    spec = OptimizerSpec(betas=(0.8, 0.95), weight_decay=0.1)
+    optimizer = optimizer_of(spec, ours)
+    oracle = torch.optim.AdamW(theirs.parameters(), betas=spec.betas, weight_decay=0.1, fused=True)
+    draws = torch.Generator().manual_seed(1)
+    for step in range(5):
+        for number, (mine, other) in enumerate(zip(ours.parameters(), theirs.parameters(), strict=True)):
+            if (number + step) % 3:  # a parameter without a gradient stays, and its state too
+                mine.grad = torch.randn(mine.shape, generator=draws)
+                other.grad = mine.grad.clone()
+        for each in (optimizer, oracle):
+            each.param_groups[0]["lr"] = 0.01 / (step + 1)
+            each.step()
+            each.zero_grad()
+    assert all(parameter.grad is None for parameter in ours.parameters())
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine, other)
+        assert optimizer.state[mine].keys() == oracle.state[other].keys()
+        assert all(torch.equal(value, oracle.state[other][key]) for key, value in optimizer.state[mine].items())
+
+
+def test_a_step_of_adamw_does_not_import_the_compiler():
+    script = """
+import sys, torch
+from taildiff.spec import OptimizerSpec
+from taildiff.training.optimizers import optimizer_of
+layer = torch.nn.Linear(2, 2)
+layer(torch.ones(1, 2)).sum().backward()
+optimizer_of(OptimizerSpec(), layer).step()
+print("torch._dynamo" in sys.modules)
+"""
+    printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == "False"
 
 
 def test_matrices_of_the_blocks_move_by_half_orthogonal_steps_and_the_rest_as_with_adamw():

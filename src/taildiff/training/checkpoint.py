@@ -27,6 +27,7 @@ from taildiff.run.info import FORMAT, Format, check_format
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import check_finite, read_tensors
 from taildiff.spec import Spec, parse
+from taildiff.training.optimizers import Optimizer
 from taildiff.training.skip_steps import Skipped
 
 FILES = ("model", "ema", "optimizer")
@@ -64,7 +65,7 @@ class Trainable:
 
     learner: nn.Module
     ema: AveragedModel
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors by file and name."""
