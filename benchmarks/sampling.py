@@ -36,8 +36,8 @@ from taildiff.run.layout import RunDir
 from taildiff.spec import PathSpec, SamplingSpec
 
 CELLS = (
-    "heun:5 dpm2m:10 dpm2m:20 dpm2m:20:power dpm2m-sde:20 flow-sde:20 ddim:20 heun:10 ancestral:20 heun:20 dpm2m:40 "
-    "ddim:100"
+    "heun:5 dpm2m:10 unipc:10 dpm2m:20 unipc:20 dpm2m:20:power dpm2m-sde:20 flow-sde:20 ddim:20 heun:10 ancestral:20 "
+    "heun:20 dpm2m:40 ddim:100"
 )
 BASELINE, LIMIT = "ddim:100", 20
 METRICS = "frechet", "precision", "recall", "accuracy"

@@ -20,6 +20,7 @@ from taildiff.testing import gaussian_spread
 SAMPLERS = {
     "heun": {"sampler": "heun"},
     "dpm2m": {"sampler": "dpm2m"},
+    "unipc": {"sampler": "unipc"},
     "dpm2m-sde": {"sampler": "dpm2m-sde"},
     "flow-sde": {"sampler": "flow-sde"},
     "ddim": {"sampler": "ddim"},

@@ -13,6 +13,7 @@ from taildiff.diffusion.samplers.base import Sampler
 from taildiff.diffusion.samplers.ddim import DDIM
 from taildiff.diffusion.samplers.heun import Heun
 from taildiff.diffusion.samplers.multistep import Multistep
+from taildiff.diffusion.samplers.unipc import UniPC
 from taildiff.errors import SpecError
 from taildiff.models.denoiser import Denoiser
 from taildiff.models.sit import SiT
@@ -211,6 +212,8 @@ def sampler(spec: SamplingSpec, process: Process) -> Sampler:
             return Multistep(process, "sigma")
         case "heun":
             return Heun(process)
+        case "unipc":
+            return UniPC(process)
         case _:
             assert_never(spec.sampler)
 

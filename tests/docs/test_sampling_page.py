@@ -27,7 +27,7 @@ def computed(row: re.Match[str], steps: int) -> list[str]:
 def test_the_tables_are_what_is_computed(steps: int):
     first, last = PAGE.split("and with 100")
     rows = [match for line in (last if steps == 100 else first).splitlines() if (match := ROW.match(line))]
-    assert len(rows) == {20: 47, 100: 18}[steps]
+    assert len(rows) == {20: 53, 100: 18}[steps]
     for row in rows:
         assert computed(row, steps) == row[6].split(" | "), row[0]
 
@@ -46,7 +46,7 @@ def test_the_share_of_all_timesteps_is_stated():
 
 def test_the_range_of_the_multistep_samplers_is_stated():
     low, high = re.search(r"between (\S+) and (\S+)\s+at their default", PAGE).groups()  # pyright: ignore[reportOptionalMemberAccess]
-    specs = [SamplingSpec(sampler=name) for name in ("dpm2m", "dpm2m-sde", "flow-sde")]
+    specs = [SamplingSpec(sampler=name) for name in ("dpm2m", "unipc", "dpm2m-sde", "flow-sde")]
     shares = [gaussian_spread(s, path, v) for s in specs for path in (DDPMSpec(), FlowSpec()) for v in VARIANCES]
     assert (f"{min(shares):.3f}", f"{max(shares):.3f}") == (low, high)
 

@@ -22,7 +22,7 @@ class RunFields(TypedDict, total=False):
 class StepFields(TypedDict, total=False):
     """The fields of `SamplingSpec` that make the steps from noise to image, with a model that is loaded."""
 
-    sampler: Literal["ancestral", "ddim", "dpm2m", "dpm2m-sde", "euler", "flow-sde", "heun"]
+    sampler: Literal["ancestral", "ddim", "dpm2m", "dpm2m-sde", "euler", "flow-sde", "heun", "unipc"]
     steps: int
     spacing: Literal["auto", "uniform", "power", "karras", "logsnr", "grid"]
     exponent: float

@@ -15,14 +15,14 @@ from pydantic import (
 
 from taildiff.spec.base import Fraction, Positive, Spec
 
-SamplerName = Literal["ancestral", "ddim", "dpm2m", "dpm2m-sde", "euler", "flow-sde", "heun"]
+SamplerName = Literal["ancestral", "ddim", "dpm2m", "dpm2m-sde", "euler", "flow-sde", "heun", "unipc"]
 """The samplers; `build.sampler` makes them."""
 SpacingName = Literal["auto", "uniform", "power", "karras", "logsnr", "grid"]
 """How noise levels are spaced; `build.times` makes them; a spec replaces `auto` by the default of its sampler."""
 Variance = Literal["fixedsmall", "fixedlarge"]
 """Of the noise that an ancestral step adds."""
 
-DEFAULT_SPACING: dict[str, SpacingName] = {"dpm2m": "logsnr", "dpm2m-sde": "logsnr", "flow-sde": "logsnr"}
+DEFAULT_SPACING: dict[str, SpacingName] = dict.fromkeys(("dpm2m", "dpm2m-sde", "flow-sde", "unipc"), "logsnr")
 """By sampler; `power` of the others."""
 GROUPS = "head", "body", "tail"
 LATER = (
@@ -60,14 +60,14 @@ class SamplingSpec(Spec):
 
     sampler: SamplerName = "dpm2m"
     """How a step is made. dpm2m: DPM-Solver++(2M), second order, one network call per step; heun: second order, two
-    calls per step; dpm2m-sde and flow-sde: random forms of dpm2m; ddim and euler: the same first-order step;
-    ancestral: DDPM's random steps."""
+    calls per step; unipc: dpm2m with each step corrected by the next call; dpm2m-sde and flow-sde: random forms of
+    dpm2m; ddim and euler: the same first-order step; ancestral: DDPM's random steps."""
     steps: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Steps from noise to image."""
     spacing: Annotated[SpacingName, Field(validate_default=True)] = "auto"
     """Noise levels evenly spaced in: s (uniform), s^(1/exponent) (power), (sigma/alpha)^(1/rho) (karras), the log of
     the signal-to-noise ratio (logsnr), or integer timesteps down to 0, as the CCUA release has it (grid, DDPM only).
-    auto: logsnr for dpm2m, dpm2m-sde and flow-sde, power for the others."""
+    auto: logsnr for dpm2m, unipc, dpm2m-sde and flow-sde, power for the others."""
     exponent: Positive = 2.0
     """Of the spacing power: the larger, the more levels near the clean image."""
     rho: Annotated[float, Field(ge=1, le=1000)] = 7.0
