@@ -26,6 +26,22 @@ def test_it_prints_marks_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "taildiff report" in shown
 
 
+def test_the_verdict_is_short_and_its_rows_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_errors(make_run(tmp_path / "plain"))
+    write_errors(make_run(tmp_path / "ccua", quality=1.0))
+    assert call("compare", tmp_path / "plain", tmp_path / "ccua") == 0
+    verdict, _, rest = capsys.readouterr().out.partition("numbers, of all metrics, groups and guidances")
+    assert "--out FILE.csv" in rest
+    lines = verdict.splitlines()
+    assert max(map(len, lines)) <= 80
+    heading, *rows = (line.split() for line in lines[1:] if line.strip(" ─"))
+    assert heading == ["metric", "classes", "g", "plain", "ccua", "difference", "p"]
+    assert all(row[1] in "↑↓" for row in rows[:-1])  # a folded cell would be a line without a metric
+    assert 4 <= len(rows) <= 20
+    assert call("compare", tmp_path / "plain", tmp_path / "ccua", "--groups", "tail") == 0
+    assert "description, not corrected" in capsys.readouterr().out
+
+
 def test_seeds_are_one_column_on_request_and_offered_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     paths = [trained(tmp_path / f"a-{seed}", seed, quality=seed) for seed in range(3)]
     paths += [trained(tmp_path / f"b-{seed}", seed, quality=seed + 1, weight=0.2) for seed in range(3)]

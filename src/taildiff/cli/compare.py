@@ -1,4 +1,4 @@
-"""`taildiff compare A B …`: the verdict on evaluations, then all numbers side by side with intervals."""
+"""`taildiff compare A B …`: the verdict on evaluations, and the numbers that were asked for with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from taildiff.api.results import compare
 from taildiff.cli.common import command_line, console, next_steps, numbers, print_line, print_note
 from taildiff.cli.parsing import parse_options
-from taildiff.comparison.render import change, guidance_text, shown, titles
+from taildiff.comparison.render import guidance_text, interval, p_value, shown, titles
 from taildiff.comparison.select import Guidance
 from taildiff.comparison.settings import only_seeds_differ
 from taildiff.comparison.table import ComparisonTable, Line
@@ -64,7 +64,8 @@ def main(args: Sequence[str]) -> int:
         guidance=guidance_of(options.guidance),
         out=options.out,
     )
-    show(table, classes=options.classes or "class" in names(options.groups))
+    chosen = bool(options.metrics or options.groups or options.guidance or options.classes)
+    show(table, chosen, classes=options.classes or "class" in names(options.groups))
     if not options.over_seeds and (alike := only_seeds_differ(paths)):
         notes = (f"{alike} differ only in the seed: --over-seeds shows their mean and spread in one column",)
     for note in (*table.verdict.notes, *table.notes, *notes):
@@ -91,14 +92,20 @@ def guidance_of(text: str | None) -> Guidance | None:
     return value
 
 
-def show(table: ComparisonTable, classes: bool = False) -> None:
-    """Print the verdict and the other numbers, in tables of at most `WIDTH` columns."""
+def show(table: ComparisonTable, chosen: bool, classes: bool = False) -> None:
+    """Print the verdict, and the other numbers if some were `chosen` or there is no verdict, `WIDTH` columns wide."""
     if table.verdict.judged:
         console.print("verdict, each at its own guidance; bold is clear and the better", style="bold", highlight=False)
         for other in range(1, len(table.names)):
             console.print(pair(table, table.verdict.lines, other, verdict=True))
     lines = [line for line in table.lines if classes or line.group != "class"]
     if not lines:
+        return
+    if table.verdict.judged and not chosen:
+        print_line(
+            f"{len(lines)} numbers, of all metrics, groups and guidances: --out FILE.csv writes them; --metrics, "
+            "--groups and --guidance show some here"
+        )
         return
     if table.verdict.judged:
         console.print("all numbers: description, not corrected for the number of comparisons", highlight=False)
@@ -116,17 +123,16 @@ _LEAD, _VALUE, _VALUE_WITH_INTERVAL = 32, 12, 16
 
 def pair(compared: ComparisonTable, lines: Sequence[Line], other: int, verdict: bool = False) -> Grid:
     """The first subject and another one, with their difference."""
-    table = _grid([titles(compared)[0], titles(compared)[other], "difference"])
+    table = _grid([titles(compared)[0], titles(compared)[other], "difference", *(["p"] if verdict else [])])
     for line in lines:
         cell = line.cells[other]
         if cell.row is None:
             continue
-        difference = escape(change(line.metric, cell))
+        differences = [escape(interval(line.metric, cell)), *([p_value(cell)] if verdict else [])]
         unclear = verdict and cell.difference is not None and not cell.difference.clear
         cells = [_value(compared, line, place) for place in (0, other)]
-        table.add_row(
-            *_lead(compared, line, (0, other), verdict), *cells, f"[dim]{difference}[/]" if unclear else difference
-        )
+        cells += [f"[dim]{text}[/]" for text in differences] if unclear else differences
+        table.add_row(*_lead(compared, line, (0, other), verdict), *cells)
     return table
 
 
@@ -139,7 +145,8 @@ def values(compared: ComparisonTable, lines: Sequence[Line], places: Sequence[in
 
 
 def _grid(columns: Sequence[str]) -> Grid:
-    table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, width=min(WIDTH, console.width))
+    width, padding = min(WIDTH, console.width), (0, 1, 0, 0)
+    table = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=padding, width=width)
     for name in ("metric", "classes", "g"):
         table.add_column(name, overflow="fold")
     for name in columns:

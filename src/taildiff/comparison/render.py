@@ -52,6 +52,12 @@ def signed(metric: str, value: float) -> str:
 
 def change(metric: str, cell: Cell) -> str:
     """The difference to the first subject with its interval, in the verdict with its corrected p; empty without one."""
+    text, p = interval(metric, cell), p_value(cell)
+    return f"{text}, p {p}" if p.startswith("<") else f"{text}, p = {p}" if p else text
+
+
+def interval(metric: str, cell: Cell) -> str:
+    """The difference to the first subject with its interval; empty without one."""
     if cell.difference is None:
         return ""
     d = cell.difference
@@ -60,13 +66,15 @@ def change(metric: str, cell: Cell) -> str:
         return text
     unit = " %" if METRICS[metric].unit == "share" else ""
     value, low, high = (signed(metric, each).removesuffix(unit) for each in (d.value, d.low, d.high))
-    text = f"{value} [{low}, {high}]{unit}"
-    return text if d.p_holm is None else f"{text}, {p_text(d.p_holm)}"
+    return f"{value} [{low}, {high}]{unit}"
 
 
-def p_text(p: float) -> str:
-    """A corrected p-value: "p = 0.03"."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+def p_value(cell: Cell) -> str:
+    """The corrected p-value of the verdict, "0.03" or "< 0.001"; empty without one."""
+    if cell.difference is None or cell.difference.p_holm is None:
+        return ""
+    p = cell.difference.p_holm
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def guidance_text(compared: ComparisonTable, line: Line, verdict: bool) -> str:
