@@ -127,6 +127,34 @@ def test_defaults_are_those_of_the_recipe(capsys: pytest.CaptureFixture[str]):
     assert "--data.flip, --data.no-flip Mirror each image with probability 0.5 (default: on)" in text
 
 
+@pytest.mark.parametrize(
+    ("words", "held"),
+    [
+        ((), ("usage: taildiff VERB", "usage: taildiff sample RUN", "--repel-radius", "taildiff study run FILE")),
+        (("data",), ("usage: taildiff data prepare IMPORTER", "usage: taildiff data export STORE")),
+        (("study",), ("usage: taildiff study new FILE", "--retry-failed", "usage: taildiff study report FILE")),
+    ],
+)
+def test_help_all_without_a_verb_is_that_of_every_verb(
+    words: tuple[str, ...], held: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+):
+    assert call(*words, "--help-all") == 0
+    text = said(capsys)
+    assert all(each in text for each in held)
+    assert "--help-all lists all" not in text
+
+
+def test_help_of_one_importer_is_about_it_alone(capsys: pytest.CaptureFixture[str]):
+    for flag in ("--help", "--help-all"):
+        assert call("data", "prepare", "imagenet", flag) == 0
+        assert "tinyimagenet" not in said(capsys)
+
+
+def test_help_stands_before_a_verb_as_well(capsys: pytest.CaptureFixture[str]):
+    assert call("help", "study", "run") == 0
+    assert "usage: taildiff study run FILE" in said(capsys)
+
+
 def test_help_of_sampling_is_in_two_parts(capsys: pytest.CaptureFixture[str]):
     assert call("sample", "--help") == 0
     text = said(capsys)

@@ -33,7 +33,8 @@ def test_help_comes_in_under_a_second():
 
 
 def test_no_help_imports_torch():
-    calls = [["--help"], ["--version"], ["recipes"], ["train", "auto-ccua", "--help"], ["data", "prepare", "--help"]]
+    calls = [["--help"], ["--help-all"], ["--version"], ["recipes"], ["train", "auto-ccua", "--help"]]
+    calls += [["data", "prepare", "--help"]]
     calls += [[verb, "--help"] for verb in VERBS]
     code = f"""
 import sys
@@ -85,15 +86,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 BAD = [
     (["trian"], "unknown verb 'trian': did you mean 'train'?"),
-    (["--hepl"], "unknown verb"),
+    (["--hepl"], "unknown option '--hepl': did you mean '--help'?"),
+    (["smaple", "run"], "unknown verb 'smaple': did you mean 'sample'?"),
     (["train"], "usage: taildiff train RECIPE"),
     (["train", "mnist5k-cua", "--out", "x"], "unknown recipe 'mnist5k-cua': did you mean 'mnist5k-ccua'?"),
     (["train", "--out", "x"], "give a recipe before the options"),
     (["train", "mnist5k-ccua"], "give an output folder: --out runs/NAME"),
     (["train", "mnist5k-ccua", "--out", ""], "--out is empty"),
     (["train", "mnist5k-ccua", "--out="], "--out is empty"),
-    (["train", "mnist5k-ccua", "--out", "x", "--stpes", "3"], "--steps"),
-    (["train", "mnist5k-ccua", "--out", "x", "--objective.ucl.wieght", "3"], "--objective.ucl.weight"),
+    (["train", "mnist5k-ccua", "--out", "x", "--stpes", "3"], "unknown option '--stpes': did you mean --steps?"),
+    (["train", "mnist5k-ccua", "--out", "x", "--lr=3"], "unknown option '--lr': did you mean --optimizer.lr?"),
+    (["train", "mnist5k-ccua", "--helpall"], "did you mean --help-all?"),
+    (["train", "mnist5k-ccua", "--xyzzy"], "unknown option '--xyzzy': taildiff train mnist5k-ccua --help-all"),
+    (["train", "mnist5k-ccua", "--out", "x", "--log", "wandb", "tensorbord"], "did you mean 'tensorboard'?"),
+    (["train", "mnist5k-ccua", "--out", "x", "--objective.ucl.wieght", "3"], "did you mean --objective.ucl.weight?"),
     (["train", "mnist5k-ccua", "--out", "x", "--steps", "many"], "many"),
     (["train", "mnist5k-ccua", "--out", "x", "--steps", "0"], "steps: Input should be greater than or equal to 1"),
     (["train", "mnist5k-ccua", "--out", "x", "--optimizer.lr", "inf"], "Input should be a finite number"),
@@ -122,6 +128,8 @@ BAD = [
     (["train", "cut.json", "--out", "x"], "cut.json is not readable JSON"),
     (["train", "none.json", "--out", "x"], "none.json does not exist"),
     (["sample", "run"], "--out"),
+    (["sample", "run", "--out", "x", "--guidence", "2"], "unknown option '--guidence': did you mean --guidance?"),
+    (["export", "run", "x", "--to", "difusers"], "--to: unknown value 'difusers': did you mean 'diffusers'?"),
     (["sample", "none", "--out", "x"], "none is not a run"),
     (["sample", "run", "--out", "store"], "store exists already"),
     (["sample", "run", "--out", "file", "--format", "npz"], "file exists already"),

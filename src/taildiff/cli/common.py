@@ -3,7 +3,8 @@
 import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import tyro
@@ -91,6 +92,14 @@ def print_verbs(verb: str, verbs: Mapping[str, str]) -> None:
     width = max(map(len, verbs)) + 2
     for usage, text in verbs.items():
         print_line(f"  {usage:<{width}}{text}")
+
+
+def print_all_help(main: Callable[[list[str]], int], verbs: Iterable[str]) -> None:
+    """Print every option of each of these verbs of `main`, one after the other."""
+    for verb in verbs:
+        console.print()
+        with suppress(SystemExit):  # how help ends
+            main([verb.split()[0], "--help-all"])
 
 
 def command_line(*words: object, program: str = "taildiff") -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from taildiff.api.data import find_source, holding_out, prepare
-from taildiff.cli.common import command_line, next_steps, print_line, print_note, print_verbs
+from taildiff.cli.common import HELP, command_line, next_steps, print_all_help, print_line, print_note, print_verbs
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, resumable_progress
 from taildiff.cli.encode import main as encode
@@ -69,8 +69,9 @@ class Prepare:
 
 def main(args: list[str]) -> int:
     """Run `taildiff data VERB …` and return the exit code."""
-    if not args or args[0] in ("-h", "--help"):
+    if not args or args[0] in HELP:
         print_verbs("data", VERBS)
+        print_all_help(main, VERBS if "--help-all" in args[:1] else ())
         return 0 if args else 2
     match args[0]:
         case "show":
@@ -92,7 +93,7 @@ def parse_prepare(args: list[str]) -> Prepare:
     named = [importers()[arg] for arg in args if arg in importers()]
     if len(args) == 1 and named:
         find(args[0])  # raises, with what the importer needs
-    about = named[:1] if {"-h", "--help"} & {*args} else []
+    about = named[:1] if {*HELP} & {*args} else []
     chosen = about or list(importers().values())
     table = "\n".join(f"  {each.name:<17}{each.source or '-':<21}{each.help}" for each in chosen)
     more = f"\n\n{about[0].usage}" if about else ""
@@ -111,7 +112,7 @@ def _with_importer(args: list[str]) -> list[str]:
         return args
     kind = {".npz": "npz", ".parquet": "parquet", ".csv": "table"}.get(source.suffix.lower())
     args = [kind or "folder", *args]
-    if not any(arg == "--out" or arg.startswith("--out=") for arg in args) and not {"-h", "--help"} & {*args}:
+    if not any(arg == "--out" or arg.startswith("--out=") for arg in args) and not {*HELP} & {*args}:
         out = Path("data", source.resolve().stem)
         out = out.with_name(f"{out.name}-store") if out.exists() else out
         whole = command_line("data", "prepare", *args, "--out", out)

@@ -25,6 +25,8 @@ SYNONYMS = {
     **{"import": ("data", "prepare"), "generate": ("sample",), "eval": ("evaluate",), "fit": ("train",)},
 }
 """Words that stand for a verb: parts of a longer command, and what other tools call it."""
+_FLAGS = ("--help", "--help-all", "--version", "--quiet")
+"""Options that need no verb."""
 VERBS = {
     "demo": "train two models on long-tailed digits, evaluate and compare them; a report in ten minutes",
     "data": "prepare images (data prepare), encode them as latents (data encode), describe and export them",
@@ -135,17 +137,23 @@ def _about_file(error: OSError) -> str:
 def _dispatch(args: list[str]) -> int:
     while args[:1] == ["--quiet"]:  # before the verb as well
         args = [*args[1:2], "--quiet", *args[2:]] if args[1:] else []
-    if not args or args[0] in ("-h", "--help", "help"):
+    if args[:1] == ["help"]:
+        args = [*args[1:], "--help"]
+    if not args or args[0] in ("-h", "--help"):
         return _help()
     if args[0] in ("-V", "--version"):
         print(f"taildiff {__version__}")
         return 0
     _refuse_empty(args)
-    from taildiff.cli.common import start_output
+    from taildiff.cli.common import print_all_help, start_output
     from taildiff.log import log
 
     word, args = args[0], [*SYNONYMS.get(args[0], args[:1]), *args[1:]]
     start_output(args)
+    if word == "--help-all":
+        _help()
+        print_all_help(_dispatch, VERBS)
+        return 0
     if args[0] not in VERBS:
         raise SpecError(_unknown_verb(word))
     if word not in VERBS:
@@ -154,6 +162,8 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _unknown_verb(word: str) -> str:
+    if word.startswith("-"):
+        return unknown("option", word, _FLAGS)
     closest = difflib.get_close_matches(word, [*VERBS, *SYNONYMS], n=1)
     if closest and closest[0] in SYNONYMS:
         return f"unknown verb '{word}': did you mean 'taildiff {' '.join(SYNONYMS[closest[0]])}'?"
@@ -178,7 +188,7 @@ def _help() -> int:
     console = SafeConsole(quiet=not is_rank_zero())
     console.print("[bold]taildiff[/]: train, sample and evaluate diffusion models on long-tailed image data\n")
     console.print(
-        "usage: taildiff VERB …   (taildiff VERB --help lists its options; --quiet goes with every verb)\n",
+        "usage: taildiff VERB …   (VERB --help: its options; --help-all: all of them)\n",
         markup=False,
     )
     table = Table.grid(padding=(0, 3))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from taildiff.cli.common import HELP
 from taildiff.cli.config import ConfigFile
 from taildiff.cli.help import show_help
+from taildiff.cli.mistakes import check_words
 from taildiff.cli.options import Option, options_of
 from taildiff.distributed import is_local_rank_zero
 from taildiff.errors import SpecError
@@ -77,6 +78,7 @@ def parse_options(
         shown_options, about = file.shown_in(known), description or cleandoc(options.__doc__ or "")
         show_help(prog, about, shown_options, "--help-all" in wanted, common)
         raise SystemExit(0)
+    check_words(args, known, prog)
     parsed = _parsed(full, [*args, *words], prog, start, known)
     assert isinstance(parsed, options)
     for name, value in vars(parsed).items():

@@ -12,10 +12,12 @@ from rich.table import Table as Grid
 from taildiff import study
 from taildiff.api.training import Interrupted
 from taildiff.cli.common import (
+    HELP,
     DeviceOption,
     command_line,
     console,
     next_steps,
+    print_all_help,
     print_line,
     print_note,
     print_stopped,
@@ -91,8 +93,9 @@ class ReportOf:
 
 def main(args: list[str]) -> int:
     """`taildiff study VERB …`."""
-    if not args or args[0] in ("-h", "--help"):
+    if not args or args[0] in HELP:
         print_verbs("study", VERBS)
+        print_all_help(main, VERBS if "--help-all" in args[:1] else ())
         return 0 if args else 2
     match args[0]:
         case "new":

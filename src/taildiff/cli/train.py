@@ -24,6 +24,7 @@ from taildiff.io.hub import is_hub_name
 from taildiff.io.paths import output_folder
 from taildiff.log import log
 from taildiff.recipes import FIXED, FOR_DATA, METHODS, NAMES, describe
+from taildiff.recipes.auto import METHOD
 from taildiff.run.layout import RunDir
 from taildiff.spec import DataFacts, RunSpec
 from taildiff.text import forgiving
@@ -178,7 +179,7 @@ def common(spec: RunSpec) -> list[str]:
 def unset(name: str, spec: RunSpec) -> dict[str, str]:
     """What --data and --method are for this recipe if they are not given."""
     data = "the embedded digits" if on_digits(spec) else "none; needed for a new run"
-    own = FIXED[name].method if name in FIXED else "ccua" if name in FOR_DATA else "the file's objective"
+    own = FIXED[name].method if name in FIXED else METHOD if name in FOR_DATA else "the file's objective"
     return {"data": data, "method": own}
 
 
