@@ -182,6 +182,22 @@ def test_what_is_left_out_is_named(tiny_store: Store, capsys: pytest.CaptureFixt
     assert "--from none.pt does not exist" in said(capsys)
 
 
+@pytest.mark.parametrize(
+    "words", [["train", "tiny.json", "--out", "safe/trained"], ["sample", "run", "--out", "safe/x"]]
+)
+def test_a_folder_around_the_output_that_cannot_be_written(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+):
+    """A run that is there is written in place; images are prepared beside their folder."""
+    monkeypatch.chdir(made)
+    shutil.copytree("trained", "safe/trained")
+    monkeypatch.setattr("taildiff.io.paths.os.access", lambda path, mode: Path(path) != made / "safe")
+    assert call(*words, "--dry-run") == (0 if words[0] == "train" else 2)
+    assert words[0] == "train" or "safe is write-protected" in said(capsys)
+    monkeypatch.undo()
+    shutil.rmtree(made / "safe")
+
+
 def test_a_run_that_is_busy_or_damaged(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     shutil.copytree(made / "trained", tmp_path / "run")
     run = RunDir(tmp_path / "run")

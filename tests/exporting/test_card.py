@@ -21,6 +21,7 @@ from taildiff.errors import InputError
 from taildiff.evaluation import classifier_network
 from taildiff.exporting.push import push
 from taildiff.run.exported import ExportDir
+from taildiff.run.layout import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +147,33 @@ def test_what_names_local_paths_is_not_pushed(
     taildiff.export(run.root, out, vae_as="name", grid=0, guidance=1)
     with pytest.raises(InputError, match="named by the local path"):
         push(out, "owner/model")
+    with pytest.raises(InputError, match="named by the local path"):
+        taildiff.export(run.root, out, guidance=1, push="owner/model", dry_run=True)
     old = shutil.copytree(exported, tmp_path / "old")
     record = ExportDir(old).meta()
     named = record.model_copy(update={"store": record.store.model_copy(update={"path": "/home/me/store"})})
     ExportDir(old).record.write_text(json.dumps(named.values()))
     with pytest.raises(InputError, match="by an older version, which recorded the path of the store"):
         push(old, "owner/model")
+    assert not hub.created
+
+
+def test_an_export_is_pushed_as_that_of_its_run_alone(
+    exported: Path, hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    place = exported.parent
+    run, other = place / "run", made.make_run(tmp_path / "other", Store.open(place / "store"), made.SPECS["sit"])
+    for words, message in (
+        ((other.root,), f"is an export of run, another run than {other.root}"),
+        ((run, "--step", 7), f"{exported} has the weights of step 5; export step 7 to a new folder"),
+    ):
+        for more in (("--dry-run",), ()):
+            assert call("export", words[0], exported, *words[1:], "--push", "owner/model", *more) == 2
+            assert message in said(capsys)
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copyfile(RunDir(run).weights(5), RunDir(tmp_path / "run").weights(9))
+    assert call("export", tmp_path / "run", exported, "--push", "owner/model", "--dry-run") == 0
+    assert "is at step 9; to push those, export to a new folder" in said(capsys)
     assert not hub.created
 
 

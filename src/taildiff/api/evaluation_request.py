@@ -85,7 +85,7 @@ class Request:
                 return
             check_source(ForeignSource(self.model), self.spec.sampling, self.spec.guidance, name, None, self.vae)
             check_reference(store, self.spec, None, name)
-        check_folder(run_of(self.source, self.out).root)
+        check_folder(run_of(self.source, self.out).root, in_place=True)
 
     def _images(self, devices: int) -> ImagesRequest:
         if devices != 1:

@@ -57,12 +57,13 @@ def export(
     if dry_run:
         check_request(request, push)
         return request.out
-    check_folder(request.out)
     if _is_written(request.out, push):
+        _check_written(request)
         log.info(f"pushing the export that is in {out} already")
     else:
         from taildiff.exporting.export import export as write  # torch
 
+        check_folder(request.out)
         with reporting(progress) as report:
             write(request, report)
     if push:
@@ -76,9 +77,18 @@ def check_request(request: "ExportRequest", push: str | None) -> None:
     """Raise what `export` would raise before it writes."""
     from taildiff.exporting.export import check_export  # torch
 
+    if _is_written(request.out, push):
+        _check_written(request)
+        return
     check_folder(request.out)
-    if not _is_written(request.out, push):
-        check_export(request)
+    check_export(request)
+
+
+def _check_written(request: "ExportRequest") -> None:
+    from taildiff.exporting.push import check_export, check_same_run
+
+    check_same_run(ExportDir(request.out), request.run, request.step)
+    check_export(ExportDir(request.out))
 
 
 def _is_written(out: Path, push: str | None) -> bool:

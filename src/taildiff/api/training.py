@@ -156,7 +156,7 @@ def train(
     stop, weights = StopRule(stop_at, max_time), None if start_from is None else text_path(start_from, "--from")
     spec = adopted(spec, run, weights)
     if dry_run:
-        check_folder(place)
+        check_folder(place, in_place=True)
         check_training(run, spec, store, weights, device)
         return Run(run.root)
     with reporting(progress) as report:

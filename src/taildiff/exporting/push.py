@@ -8,7 +8,10 @@ from taildiff.errors import InputError
 from taildiff.io.hub import is_hub_name, quiet
 from taildiff.io.json_files import read_json
 from taildiff.io.paths import reason
+from taildiff.log import log
 from taildiff.run.exported import ExportDir
+from taildiff.run.info import MAY_CHANGE, changed
+from taildiff.run.layout import RunDir
 
 
 def check_name(name: str) -> Any:
@@ -30,6 +33,24 @@ def check_vae(source: str) -> None:
         raise InputError(
             f"the VAE is named by the local path {source}, which nobody else has: export to a new folder with "
             "--vae-as copy, or with --vae OWNER/NAME, then push that"
+        )
+
+
+def check_same_run(folder: ExportDir, run: RunDir, step: int | None) -> None:
+    """`InputError` for the export of another run or step; a warning where the run has newer weights by now."""
+    record, info = folder.meta(), run.info()
+    free = [*MAY_CHANGE, "steps", "data.list"]
+    if record.store.hash != info.store.hash or changed(record.spec, info.spec, free):
+        raise InputError(
+            f"{folder.root} is an export of {record.run}, another run than {run.root}; export that one to a new folder"
+        )
+    newest = max(run.weight_steps(record.kind), default=record.step)
+    if step not in (None, record.step):
+        raise InputError(f"{folder.root} has the weights of step {record.step}; export step {step} to a new folder")
+    if step is None and newest > record.step:
+        log.warning(
+            f"{folder.root} has the weights of step {record.step}, and {run.root} is at step {newest}; to push those, "
+            "export to a new folder"
         )
 
 

@@ -58,13 +58,17 @@ def usable_folder(path: str | os.PathLike[str]) -> Path:
     return place
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """`OSError` that names `path` where no folder can be made or written there; creates nothing."""
+def check_folder(path: str | os.PathLike[str], in_place: bool = False) -> None:
+    """`OSError` that names `path` where no folder can be made or written there; creates nothing.
+
+    `in_place`: a folder that exists is written into, so that the one around it may be write-protected.
+    """
     target = Path(path).resolve()
     try:
-        if _exists(target) and not target.is_dir():
+        exists = _exists(target)
+        if exists and not target.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        check_writable(target)
+        check_writable(target / "x" if exists and in_place else target)
     except OSError as error:
         error.filename = os.fspath(path)
         raise
