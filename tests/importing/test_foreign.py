@@ -373,7 +373,9 @@ def test_a_model_is_evaluated_as_a_run_beside_it(
     assert RunDir(tmp_path / "as").info().facts.class_names == ("c0", "c1", "c2")
 
 
-def test_repas_weights_set_the_networks_time_in_training(tmp_path: Path, make_store: Callable[..., Store]):
+def test_repas_weights_set_the_networks_time_in_training(
+    tmp_path: Path, make_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+):
     spec = RunSpec(model=SiTSpec(depth=2, width=16, heads=2, patch=4), steps=2, batch_size=4)
     network = SiT((8, 8), 1, 3, depth=2, width=16, heads=2, patch=4)
     tensors = made.randomised(network) | {"projectors.0.0.weight": torch.ones(2, 2)}
@@ -384,4 +386,11 @@ def test_repas_weights_set_the_networks_time_in_training(tmp_path: Path, make_st
     run = taildiff.train(spec, out=tmp_path / "run", data=store)  # resumed without naming it
     assert run.outcome
     assert run.outcome.step == 2
+    (tmp_path / "cache").mkdir()
+    save_file(tensors, tmp_path / "cache" / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "cache"))
+    found = adopted(spec, RunDir(tmp_path / "new"), Path("someone/model"))  # as a name on the Hub
+    assert found == run.info.spec.model_copy(update={"recipe": spec.recipe})
+    assert initialise(found, store.facts, (1, 1, 1), Path("someone/model"))
     assert adopted(spec, RunDir(tmp_path / "new"), None) == spec

@@ -83,10 +83,11 @@ def is_model(source: str | Path) -> bool:
 
 
 def parameters_alone(source: str | Path) -> Path | None:
-    """The file, or the index of shards, where a source is parameters without any description of their network."""
-    if is_hub_name(source):
-        return None
-    place = expanded(source)
+    """The file, or the index of shards, where a source is parameters without any description of their network.
+
+    A name on the Hub is downloaded.
+    """
+    place = download(str(source)) if is_hub_name(source) else expanded(source)
     folder = place if place.is_dir() else place.parent
     if any((folder / name).is_file() for name in ("taildiff.json", "model_index.json")):
         return None
