@@ -13,15 +13,17 @@ FOLDER = Path(__file__).parents[2] / "examples" / "notebooks"
 LESS = {
     "practitioner": {
         '("circle", 120), ("square", 60), ("cross", 12)': '("circle", 30), ("square", 26), ("cross", 24)',
-        "steps=2000": "steps=1, changes={'model.channels': (8, 16), 'batch_size': 4, 'model.attention': ()}",
-        "steps=20": "steps=1",
-        "per_class=50": "per_class=2",
-        "per_class=20": "per_class=1",
+        'out="runs/photos", ': (
+            "out='runs/photos', steps=1, changes={'model.channels': (8, 16), 'batch_size': 4, 'model.attention': ()}, "
+        ),
+        'format="pil"': "format='pil', steps=1",
+        "per_class=50": "per_class=2, steps=1",
+        "to=60": "to=25, steps=1",
         'license="other"': "grid=0",
     },
     "researcher": {
         '"steps": 800': '"steps": 1, "batch_size": 4',
-        "guidance=(1, 1.5, 2), per_class=50, steps=20": "guidance=(1, 1.5), per_class=2, steps=1",
+        "guidance=(1, 1.5, 2), per_class=50": "guidance=(1, 1.5), per_class=2, steps=1",
     },
 }
 
@@ -49,7 +51,10 @@ def test_the_cells_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     names = run(code(name), LESS[name], name)
     plt.close("all")
     if name == "practitioner":
-        assert len(list((tmp_path / "generated").glob("*/*.png"))) == 1
+        counts = names["filled"].counts["cross"]
+        assert len(list((tmp_path / "filled" / "cross").iterdir())) == 24 + counts.admitted
+        assert counts.admitted + counts.missing == 1
+        assert (tmp_path / "filled-gallery.html").is_file()
         assert (tmp_path / "exported" / "photos" / "README.md").is_file()
         assert names["evaluation"]._repr_html_().startswith("<table>")
     else:
