@@ -7,12 +7,15 @@
 # make pictures  the pictures of the README, from the runs of make demo
 # make setup     the virtual environment for using taildiff; make demo, soak, bench, docs and pictures do it when need be
 # make dev       the same with linters and test tools; make test and test-all do it when need be
+#
+# PYTHON and VENV choose another interpreter and place: make test PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= python3
 PARALLEL ?= -n auto --dist worksteal
-BIN := .venv/bin
-SETUP := .venv/.taildiff-setup
-DEV := .venv/.taildiff-dev
+VENV = .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.taildiff-setup
+DEV := $(VENV)/.taildiff-dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 
 .PHONY: setup dev demo pictures lint test test-all soak bench docs clean
@@ -26,8 +29,8 @@ $(DEV): EXTRAS := [test,lint]
 $(SETUP) $(DEV): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "taildiff needs Python 3.11 or newer; try: make setup PYTHON=python3.11"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
-		{ rm -rf .venv; echo "no virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "no virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
 	$(PIP) --quiet -e '.$(EXTRAS)'
 	@touch $(SETUP) $@
 
@@ -61,4 +64,4 @@ docs: $(SETUP)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
 
 clean:
-	rm -rf .venv docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build .pytest_cache .ruff_cache .hypothesis
