@@ -23,6 +23,7 @@ from taildiff.study import budget, verbs, work
 from taildiff.study.cells import StudyDir, cells_of
 from taildiff.study.choose import Progressed
 from taildiff.study.file import Study
+from taildiff.study.results import collect, comparison
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -234,6 +235,32 @@ def test_the_report_has_every_cell_and_the_hash_on_every_table(done: Path, capsy
     assert r"& accuracy $\uparrow$ \\" in text
     assert "& tail" in text
     assert "all" not in text.split("toprule")[1]
+
+
+def test_cells_so_far_are_shown_as_preliminary(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = shutil.copytree(Study.read(done).folder, tmp_path / "part")
+    shutil.rmtree(folder / "cells" / "noise" / "plain@1" / "seed5")
+    assert main(["study", "report", str(done), "--out", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "PRELIMINARY: numbers of the cells so far on sampling seed 0" in shown
+    assert "accuracy ↑" in shown
+    page = (folder / "report.html").read_text()
+    assert "Preliminary numbers" in page
+    assert "so far</td>" in page
+    progressed = Progressed(Study.read(done), StudyDir(folder), state(done).plan)
+    for block in collect(progressed):
+        table = comparison(block)
+        assert not table.verdict.judged
+        for place, measured in enumerate(block.searched()):
+            leading = block.leading[measured.name]
+            cells = [each for each in block.of_method(measured.name) if each.search]
+            assert {each.cell.arm.setting for each in cells} == {leading.setting}
+            values = [each.search.value("accuracy", "all", leading.guidance) for each in cells if each.search]
+            (line,) = (each for each in table.lines if (each.metric, each.group) == ("accuracy", "all"))
+            row = line.cells[place].row
+            assert row
+            assert row.value == pytest.approx(sum(filter(None, values)) / len(values))
+    assert not any(block.leading for block in collect(state(done)))
 
 
 def test_a_margin_waits_for_the_last_cell(tiny_store: Store, tmp_path: Path):

@@ -26,7 +26,10 @@ from taildiff.cli.common import (
 )
 from taildiff.cli.compare import Names, guidance_of, names
 from taildiff.cli.parsing import parse_options
+from taildiff.comparison.render import shown
+from taildiff.comparison.table import ComparisonTable
 from taildiff.errors import InputError, unknown
+from taildiff.spec import METRICS
 from taildiff.study.page import findings
 from taildiff.study.verbs import Status
 
@@ -157,6 +160,8 @@ def _report(options: ReportOf) -> int:
     )
     for table, margin in zip(written.tables, written.margins, strict=True):
         console.print(f"\n[bold]{escape(table.title)}[/]", highlight=False)
+        if table.verdict.lines:
+            console.print(_primary(table))
         for text in (*findings(table), *margin):
             console.print(f"• {text}", markup=False, highlight=False)
         for note in (*table.verdict.notes, *table.notes):
@@ -165,6 +170,24 @@ def _report(options: ReportOf) -> int:
     for path in written.files:
         print_line(f"        {path}")
     return 0
+
+
+def _primary(table: ComparisonTable) -> Grid:
+    """The numbers of the verdict, methods as rows; bold is clear and the better."""
+    grid = Grid(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column("method", overflow="fold")
+    grid.add_column("g", justify="right")
+    for line in table.verdict.lines:
+        heading = METRICS[line.metric].on(table.is_fid).short_heading
+        grid.add_column(f"{heading}\n{line.group}", justify="right", overflow="fold")
+    for place, (name, guidance) in enumerate(zip(table.names, table.verdict.guidances, strict=True)):
+        cells = [line.cells[place] for line in table.verdict.lines]
+        texts = [
+            shown(line.metric, cell, table.seeds[place]) for line, cell in zip(table.verdict.lines, cells, strict=True)
+        ]
+        marked = [f"[bold green]{text}[/]" if cell.bold else text for text, cell in zip(texts, cells, strict=True)]
+        grid.add_row(escape(name), "–" if guidance is None else f"{guidance:g}", *marked)
+    return grid
 
 
 def show(known: Status, cells: bool = True) -> None:

@@ -73,25 +73,34 @@ class Progressed:
 
     def choices(self) -> dict[tuple[str, str, At], Choice]:
         """The choice by dataset, method and at, for methods whose cells are all searched or failed."""
+        return self._choices(whole=True)
+
+    def leading(self) -> dict[tuple[str, str, At], Choice]:
+        """What would be chosen from the cells searched so far."""
+        return self._choices(whole=False)
+
+    def _choices(self, whole: bool) -> dict[tuple[str, str, At], Choice]:
         cells = cells_of(self.study, self.folder)
         found: dict[tuple[str, str, At], Choice] = {}
         for dataset, method in dict.fromkeys((arm.dataset.name, arm.method.name) for arm in arms_of(self.study)):
             own = [cell for cell in cells if (cell.arm.dataset.name, cell.arm.method.name) == (dataset, method)]
             for at in self.ats(own[0]):
-                if choice := self._choice(own, at):
+                if choice := self._choice(own, at, whole):
                     found[dataset, method, at] = choice
         return found
 
-    def _choice(self, cells: Sequence[Cell], at: At) -> Choice | None:
+    def _choice(self, cells: Sequence[Cell], at: At, whole: bool) -> Choice | None:
         settings: list[list[Swept | None]] = [[] for _ in cells[0].arm.method.settings]
         for cell in cells:
             table = self.search(cell, at)
             if table is None and not cell.failed:
-                return None
+                if whole:
+                    return None
+                continue
             settings[cell.arm.setting].append(table and self._swept(table))
         selection = self.study.spec.selection
         chosen = best(settings, selection.metric)
-        if chosen is None and any(not cell.failed for cell in cells):
+        if whole and chosen is None and any(not cell.failed for cell in cells):
             raise RunError(
                 f"{self.study.path}: no evaluation of {cells[0].arm.key} has {selection.metric} ({selection.group}) to "
                 "choose by; give another selection, or a larger evaluation.per_class"

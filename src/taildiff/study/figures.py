@@ -57,7 +57,7 @@ def frontier(block: Block, names: Sequence[str], part: int) -> Chart | None:
 
 
 def _curve(block: Block, name: str, group: Group, place: int) -> Series | None:
-    tables = [o.search for o in block.of_method(name) if o.search and o.status != "failed" and name in block.choices]
+    tables = [o.search for o in block.of_method(name) if o.search and o.status != "failed"]
     points = [
         Point(x, y, name=f"{guidance:g}")
         for guidance in sorted({value for table in tables for value in table.guidances})

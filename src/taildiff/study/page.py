@@ -101,9 +101,11 @@ def _lead(progressed: Progressed, blocks: Sequence[Block]) -> str:
 
 
 def _part(block: Block, table: ComparisonTable, progressed: Progressed) -> Part:
-    tables = [_numbers("Verdict" if table.verdict.judged else "Primary numbers", table, table.verdict.lines)]
+    preliminary = "Preliminary numbers" if block.leading else "Primary numbers"
+    tables = [_numbers("Verdict" if table.verdict.judged else preliminary, table, table.verdict.lines)]
     tables += [_costs(block, progressed), _spreads(block)]
-    tables.append(_numbers("All numbers at the chosen guidance: description", table, table.lines, folded=True))
+    chosen = "leading" if block.leading else "chosen"
+    tables.append(_numbers(f"All numbers at the {chosen} guidance: description", table, table.lines, folded=True))
     shown_tables = tuple(each for each in tables if each.rows)
     found = (*findings(table), *margin.findings(block, progressed.plan))
     return Part(block.name, found, shown_tables, (*table.verdict.notes, *table.notes))
@@ -154,13 +156,14 @@ def _costs(block: Block, progressed: Progressed) -> PageTable:
     """Setting, guidance, steps, seconds, operations and images of each method."""
     rows: list[tuple[TableCell, ...]] = []
     for method in block.study.spec.methods:
-        choice, own = block.choices.get(method.name), block.of_method(method.name)
+        choice, own = block.choice(method.name), block.of_method(method.name)
         cost = progressed.plan.arms[own[0].cell.arm.key]
         seconds = [each.seconds for each in own if each.seconds is not None]
-        done = sum(each.status == "complete" for each in own)
+        done = sum(each.status == "complete" or bool(block.leading and each.search) for each in own)
         setting = "–" if choice is None else str(method.settings[choice.setting] or "the method's own")
+        guidance = "–" if choice is None else f"{choice.guidance:g}{' so far' if block.leading else ''}"
         texts = (
-            *(method.name, setting, "–" if choice is None else f"{choice.guidance:g}", f"{done} of {len(own)}"),
+            *(method.name, setting, guidance, f"{done} of {len(own)}"),
             *(str(own[0].step), f"{fmean(seconds):.0f}" if seconds else "–"),
             *(f"{cost.milliseconds:.1f}", f"{own[0].flop / 1e12:.3g}"),
             str(own[0].images),

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
@@ -49,6 +49,8 @@ class Block:
     outcomes: tuple[Outcome, ...]
     choices: dict[str, Choice]
     """By method, where it is made."""
+    leading: dict[str, Choice]
+    """What would be chosen so far, by method with any cell; empty once every choice is made."""
 
     @property
     def name(self) -> str:
@@ -65,24 +67,43 @@ class Block:
         """Whether every cell is complete or has failed."""
         return all(outcome.status in ("complete", "failed") for outcome in self.outcomes)
 
+    def choice(self, name: str) -> Choice | None:
+        """The choice of a method; while any method lacks one, what leads so far."""
+        return (self.leading or self.choices).get(name)
+
     def of_method(self, name: str) -> list[Outcome]:
-        """The cells of a method's chosen setting; all its cells before the choice."""
-        choice = self.choices.get(name)
+        """The cells of a method's chosen or leading setting; all its cells before there is any."""
+        choice = self.choice(name)
         own = [outcome for outcome in self.outcomes if outcome.cell.arm.method.name == name]
         return [each for each in own if choice is None or each.cell.arm.setting == choice.setting]
 
     def measured(self) -> list[Measured]:
-        """Every method at its choice, in the order of the file."""
+        """Every method at its choice, in the order of the file; without rows while any choice is missing."""
         return [self._measured(method.name) for method in self.study.spec.methods]
 
     def _measured(self, name: str) -> Measured:
         choice, own = self.choices.get(name), self.of_method(name)
-        if choice is None:
+        if choice is None or self.leading:
             return Measured(name, None, {}, {})
         done = [each for each in own if each.report and each.status != "failed"]
         rows = {each.cell.place: _by_key(each.report) for each in done if each.report}
         search = {each.cell.place: _by_key(each.search) for each in done if each.search}
         return Measured(name, choice.guidance, rows, search)
+
+    def searched(self, guidance: float | None = None) -> list[Measured]:
+        """Every method on sampling seed A, at one guidance or at what leads or is chosen; all cells that have it."""
+        return [self._searched(method.name, guidance) for method in self.study.spec.methods]
+
+    def _searched(self, name: str, guidance: float | None) -> Measured:
+        if guidance is None and (choice := self.choice(name)):
+            guidance = choice.guidance
+        done = [each for each in self.of_method(name) if each.status != "failed"]
+        rows = {
+            each.cell.place: {key: row for key, row in _by_key(each.search).items() if key[3] == guidance}
+            for each in done
+            if each.search
+        }
+        return Measured(name, guidance, rows, {})
 
 
 def _by_key(table: Table) -> dict[Key, Row]:
@@ -91,19 +112,19 @@ def _by_key(table: Table) -> dict[Key, Row]:
 
 def collect(progressed: Progressed) -> list[Block]:
     """Every block; those of the verdict first."""
-    choices, cells = progressed.choices(), cells_of(progressed.study, progressed.folder)
-    return [
-        Block(
-            progressed.study,
-            dataset.name,
-            at,
-            tuple(_outcome(progressed, cell, at, choices) for cell in cells if cell.arm.dataset.name == dataset.name),
-            {
-                method.name: choice
-                for method in progressed.study.spec.methods
-                if (choice := choices.get((dataset.name, method.name, at)))
-            },
+    choices, leading = progressed.choices(), progressed.leading()
+    cells = cells_of(progressed.study, progressed.folder)
+
+    def block(dataset: str, at: At) -> Block:
+        outcomes = tuple(_outcome(progressed, cell, at, choices) for cell in cells if cell.arm.dataset.name == dataset)
+        made, so_far = (
+            {method: choice for (name, method, when), choice in each.items() if (name, when) == (dataset, at)}
+            for each in (choices, leading)
         )
+        return Block(progressed.study, dataset, at, outcomes, made, {} if made.keys() == so_far.keys() else so_far)
+
+    return [
+        block(dataset.name, at)
         for at in progressed.study.spec.budget.equal
         for dataset in progressed.study.spec.datasets
     ]
@@ -134,9 +155,9 @@ def comparison(block: Block, guidance: Guidance = "best") -> ComparisonTable:
 
     At a guidance instead of `best`, the numbers are those of sampling seed A, and there is no verdict.
     """
-    methods = block.measured()
     if guidance != "best":
-        return _searched(block, methods, guidance)
+        return _on_seed_a(block, guidance)
+    methods = block.searched() if block.leading else block.measured()
     tested = block.primary and block.complete
     verdict = judged(methods, tested)
     lines = described(methods)
@@ -149,17 +170,13 @@ def comparison(block: Block, guidance: Guidance = "best") -> ComparisonTable:
     )  # fmt: skip
 
 
-def _searched(block: Block, methods: Sequence[Measured], guidance: float) -> ComparisonTable:
-    swept = [Measured(method.name, guidance, _at(method.search, guidance), {}) for method in methods]
+def _on_seed_a(block: Block, guidance: float) -> ComparisonTable:
+    methods = block.searched(guidance)
     seed = block.study.spec.seeds.choose
     notes = (f"at guidance {guidance:g} on sampling seed {seed}: description", *notes_of(block))
-    seeds = tuple(len(method.rows) for method in swept)
-    names = tuple(method.name for method in swept)
-    return ComparisonTable(names, described(swept), notes, _is_fid(block), seeds, title=caption(block))
-
-
-def _at(rows: Mapping[int, Mapping[Key, Row]], guidance: float) -> dict[int, dict[Key, Row]]:
-    return {place: {key: row for key, row in own.items() if key[3] == guidance} for place, own in rows.items()}
+    seeds = tuple(len(method.rows) for method in methods)
+    names = tuple(method.name for method in methods)
+    return ComparisonTable(names, described(methods), notes, _is_fid(block), seeds, title=caption(block))
 
 
 def _is_fid(block: Block) -> bool:
@@ -176,6 +193,11 @@ def caption(block: Block) -> str:
 def _verdict_notes(block: Block, verdict: Verdict, tested: bool) -> Iterator[str]:
     names = [f"{METRICS[metric].title} ({group})" for metric, group in PRIMARY]
     number = sum(d.p is not None for line in verdict.lines for cell in line.cells if (d := cell.difference))
+    if block.leading:
+        yield (
+            f"PRELIMINARY: numbers of the cells so far on sampling seed {block.study.spec.seeds.choose}, each method "
+            "at the guidance that leads on the same images"
+        )
     if not block.primary:
         yield f"no verdict: at equal {block.study.spec.budget.equal[0]} it is given, here all numbers are description"
     elif not tested:
