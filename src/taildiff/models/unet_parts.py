@@ -2,7 +2,7 @@
 
 upsampling   y = conv3x3(nearest2(x)) repeats each pixel four times. Each of the four outputs of a pixel sees 2x2
              inputs only, under sums of the kernel's entries: one 2x2 convolution with 4 C' channels on the small
-             image, then a pixel shuffle. 16 products instead of 36 per pixel of x and pair of channels.
+             image, whose channels are then interleaved. 16 products instead of 36 per pixel of x and pair of channels.
 shortcuts    a 1x1 convolution is a matrix product over the channels.
 embedding    its SiLU is taken once for all blocks.
 
@@ -12,7 +12,7 @@ Layers are made in the order in which UNet2DModel makes them, so that a seed giv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -173,8 +173,37 @@ def upsampled(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """conv(x with each pixel repeated 2x2), conv of 3x3: (n, C, H, W) to (n, C', 2 H, 2 W)."""
     assert conv.bias is not None
     kernel = _phases(_phases(conv.weight)).flatten(0, 2)  # (C', 2, 2, C, 2, 2) to (4 C', C, 2, 2)
-    shuffled = F.pixel_shuffle(F.conv2d(x, kernel, conv.bias.repeat_interleave(4), padding=1), 2)
-    return shuffled[:, :, 1:-1, 1:-1]  # the outermost pixels see padding alone
+    return _Interleaved.apply(F.conv2d(x, kernel, conv.bias.repeat_interleave(4), padding=1))
+
+
+class _Interleaved(torch.autograd.Function):
+    """A pixel shuffle by 2 without the outermost pixels, which see padding alone: (n, 4 C, H, W) to (n, C, 2 H - 2,
+    2 W - 2), in one copy each way.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, phases: Tensor) -> Tensor:
+        n, channels, h, w = phases.shape
+        out = phases.new_empty(n, channels // 4, 2 * h - 2, 2 * w - 2)
+        for pixels, phase in _pairs(out, phases.unflatten(1, (-1, 2, 2))):
+            pixels.copy_(phase)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (grad,) = grad_outputs
+        n, channels, h, w = grad.shape
+        phases = grad.new_zeros(n, channels, 2, 2, h // 2 + 1, w // 2 + 1)
+        for pixels, phase in _pairs(grad, phases):
+            phase.copy_(pixels)
+        return phases.flatten(1, 3)
+
+
+def _pairs(image: Tensor, phases: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Views of the pixels with rows and columns of one parity, and of the phase that they are."""
+    pairs = [(row, column) for row in (0, 1) for column in (0, 1)]
+    h, w = phases.shape[-2] - 1, phases.shape[-1] - 1
+    return [(image[:, :, i::2, j::2], phases[:, :, 1 - i, 1 - j, i : h + i, j : w + j]) for i, j in pairs]
 
 
 def _phases(weight: Tensor) -> Tensor:
