@@ -1,5 +1,6 @@
-"""What a terminal and a notebook show of a model and of an evaluation."""
+"""What a terminal and a notebook show of a model, an evaluation, a comparison and a store."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import taildiff
 from evaluation import tiny
 from exporting import made
+from taildiff.data.store import Store
 from taildiff.evaluation import classifier_network
 
 
@@ -28,6 +30,13 @@ def test_a_model_is_one_line_and_a_small_table(run: Path):
     assert "left, right, top" in page
 
 
+def test_a_store_is_one_line(run: Path):
+    store = Store.open(run.parent / "store")
+    assert repr(store) == (
+        f"Store(halves: 75 training and 18 held-out images of 3 classes, 8x8, grey, at {run.parent / 'store'})"
+    )
+
+
 def test_an_evaluation_says_what_it_is_of_and_its_numbers(run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(classifier_network, "_STEPS", (6, 6))
     evaluation = taildiff.evaluate(run, guidance=(1, 2), per_class=4, steps=1, metrics=["accuracy"])
@@ -36,3 +45,17 @@ def test_an_evaluation_says_what_it_is_of_and_its_numbers(run: Path, monkeypatch
     page = evaluation._repr_html_()
     assert "&lt;run&gt;, step 5" in page
     assert "<run>" not in page
+
+
+def test_a_comparison_is_one_line_and_a_short_table(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(classifier_network, "_STEPS", (6, 6))
+    other = run.with_name("other")
+    shutil.copytree(run, other, dirs_exist_ok=True)
+    for each in (run, other):
+        taildiff.evaluate(each, guidance=1, per_class=4, steps=1, metrics=["accuracy"])
+    table = taildiff.compare(run, other)
+    assert repr(table) == f"ComparisonTable(<run>, other; {len(table.lines)} lines, 0 clear differences)"
+    page = table._repr_markdown_()
+    assert page.count("| accuracy") == 4  # all, head, body and tail, of the verdict alone
+    assert "&lt;run&gt;" in page
+    assert "Description" not in page

@@ -104,12 +104,12 @@ def to_csv(compared: ComparisonTable) -> str:
     return text.getvalue()
 
 
-def to_markdown(compared: ComparisonTable) -> str:
-    """Tables for a README: the verdict and the rest."""
+def to_markdown(compared: ComparisonTable, brief: bool = False) -> str:
+    """Tables for a README: the verdict and the rest; `brief`: the verdict, or without one the rest by group."""
     head = _head(compared)
     tables = [f"{_plain(compared.title)}\n"] if compared.title else list[str]()
-    for part, lines in _parts(compared):
-        rows = [_cells(line, compared, part == "verdict") for line in lines]
+    for part, lines in _parts(compared)[: 1 if brief else None]:
+        rows = [_cells(line, compared, part == "verdict") for line in lines if not (brief and line.class_name)]
         table = [head, ["---", "---", *(["--:"] * (len(head) - 2))], *rows]
         tables.append(f"{_TITLES[part]}:\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n")
     notes = "".join(f"- {_plain(note)}\n" for note in (*compared.verdict.notes, *compared.notes))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from taildiff.comparison.difference import Difference
 from taildiff.evaluation.table import Group, Row
 from taildiff.spec import MetricName
+from taildiff.text import one_line
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Verdict:
         return ", ".join(known if len(set(known)) > 1 else known[:1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ComparisonTable:
     """Evaluations side by side; `notes` are warnings for the reader."""
 
@@ -75,3 +76,14 @@ class ComparisonTable:
     """Every number of each subject at its own guidance, as in the verdict: description."""
     title: str = ""
     """What is compared, for the caption of a table."""
+
+    def __repr__(self) -> str:
+        names = ", ".join(map(one_line, self.names))
+        clear = sum(cell.bold for line in self.verdict.lines for cell in line.cells)
+        found = f"{clear} clear difference{'' if clear == 1 else 's'}"
+        return f"ComparisonTable({names}; {len(self.lines):,} lines, {found if self.verdict.judged else 'no verdict'})"
+
+    def _repr_markdown_(self) -> str:
+        from taildiff.comparison.render import to_markdown  # which imports this module
+
+        return to_markdown(self, brief=True)

@@ -33,7 +33,7 @@ from taildiff.spec import CodecFacts, DataFacts
 __all__ = ["LatentMeta", "LatentStore", "is_latents", "open_data", "origin", "pixels_of"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LatentStore(Columns):
     """Latents, opened for reading."""
 

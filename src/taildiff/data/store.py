@@ -34,11 +34,12 @@ from taildiff.io.atomic import write_json
 from taildiff.io.resumable_array import Header, ResumableArray
 from taildiff.io.staging import put_back
 from taildiff.spec import DataFacts
+from taildiff.text import one_line
 
 __all__ = ["Columns", "SourceMeta", "Store", "StoreMeta", "StoreWriter", "is_store", "prepared_before", "refuse_run"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Columns:
     """The columns that a store and its latents share: everything that splits, class laws and groups need."""
 
@@ -50,6 +51,13 @@ class Columns:
     """int64 (N,), 0..C-1."""
     test: np.ndarray
     """bool (N,); True = held out."""
+
+    def __repr__(self) -> str:
+        meta, held_out = self.meta, int(self.test.sum())
+        counts = f"{meta.count - held_out:,} training and {held_out:,} held-out images"
+        kind = f"{meta.height}x{meta.width}, {'grey' if meta.channels == 1 else 'colour'}"
+        what = f"{one_line(meta.name)}: {counts} of {len(meta.class_names)} classes, {kind}"
+        return f"{type(self).__name__}({what}, at {one_line(self.root)})"
 
     @classmethod
     def open(cls, path: Path | str, recorded: str | None = None) -> Self:
@@ -111,7 +119,7 @@ def read_columns(root: Path, meta: StoreMeta, kind: Kind = STORE) -> tuple[np.nd
     return labels, test
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Store(Columns):
     """A prepared dataset, opened for reading."""
 
