@@ -3,9 +3,9 @@
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,13 @@ from taildiff.cli.main import VERBS
 from taildiff.run.layout import RunDir
 
 
-def test_help_comes_in_under_a_second():
+def test_help_takes_under_a_second_of_computing():
     seconds: list[float] = []
-    for _ in range(3):  # another process may be in the way once
-        began = time.perf_counter()
+    for _ in range(3):  # the first call may compile modules
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-m", "taildiff", "--help"], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert all(verb in done.stdout for verb in VERBS)
         if seconds[-1] < 1:
             break

@@ -26,7 +26,7 @@ QUIET = "--quiet"
 HELP = ("-h", "--help", "--help-all")
 DeviceOption = Annotated[
     DeviceName | None,
-    tyro.conf.arg(metavar="{cpu,cuda,mps}", help="Where to compute. [default: cuda where there is one, else cpu]"),
+    tyro.conf.arg(metavar="{cpu,cuda,mps}", help="Where to compute. [default: cuda if found, else cpu]"),
 ]
 """The option `--device` of every verb that computes with a network."""
 DevicesOption = Annotated[

@@ -50,7 +50,20 @@ EXAMPLE = DataFacts(height=32, width=32, channels=3, class_names=("common", "rar
 
 
 COMMON = (
-    *("out", "data", "method", "steps", "seed", "batch_size", "device", "devices", "precision", "from", "max_time"),
+    *(
+        "out",
+        "data",
+        "method",
+        "steps",
+        "seed",
+        "batch_size",
+        "device",
+        "devices",
+        "precision",
+        "from",
+        "max_time",
+        "log",
+    ),
     *("dry_run", "config", "quiet", "data.tail", "data.ratio", "data.resample", "data.flip"),
     *("model.channels", "model.depth", "model.width", "model.patch", "objective.drop.p"),
     *("optimizer.lr", "optimizer.warmup", "ema.decay", "every.samples", "every.save"),
@@ -80,9 +93,9 @@ class Options:
     checkpoint of SiT, DiT, REPA or DeltaFM, or OWNER/NAME on the Hub. Classes are matched by name; new ones start with
     fresh rows of the label table. [default: random weights, from --seed]"""
     device: DeviceOption = None
-    log: tuple[TrackerName, ...] = ()
-    """Also show metrics and sample grids in these, while training (pip install 'taildiff[tensorboard]' or
-    'taildiff[wandb]'); taildiff log does it afterwards. [default: none]"""
+    log: Annotated[tuple[TrackerName, ...], tyro.conf.arg(metavar="NAME [NAME …]")] = ()
+    """Show the run in tensorboard or wandb: metrics and sample grids, while it is trained (pip install
+    'taildiff[tensorboard]' or 'taildiff[wandb]'); taildiff log does it afterwards. [default: none]"""
     dry_run: bool = False
     """Check all that training would refuse and print the spec as JSON; train nothing."""
 
