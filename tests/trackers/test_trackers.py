@@ -286,6 +286,7 @@ def test_wandb_gets_a_resumed_run_under_its_name_and_no_step_twice(
     assert fakes[1].started[-1] == {**second, "project": "mine"}
 
 
+@pytest.mark.slow
 def test_wandb_offline(train: Callable[..., taildiff.Run], monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
