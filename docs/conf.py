@@ -6,15 +6,19 @@ from taildiff import __version__
 
 project = "taildiff"
 author = "the taildiff authors"
+copyright = "2026, the taildiff authors; Apache-2.0"
 release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"taildiff {__version__}"
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 default_role = "code"
+highlight_language = "text"  # of blocks without one: commands and what they print
 smartquotes = False
 
 

@@ -85,11 +85,12 @@ def test_both_ways_of_loading_give_the_images_of_the_run(
         other = pipe(["c2", "c2", "c0"], 1.0, 2, generator=torch.Generator().manual_seed(4), output_type="pt").images
         again = expected(run, guidance=1.0, seed=4, steps=2)
         np.testing.assert_allclose(other.permute(0, 2, 3, 1).numpy(), again, atol=1e-5)
-        pictures = pipe(LABELS, seed=3, batch_size=1, sampler="ddim", spacing="uniform").images
-        drawn = taildiff.load(run).sample(
-            LABELS, guidance=1.5, seed=3, steps=3, sampler="ddim", spacing="uniform", format="pil", batch_size=1
-        )
-        assert [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in drawn]
+        for sampler, spacing in (("ddim", "uniform"), ("unipc", "logsnr")):
+            pictures = pipe(LABELS, seed=3, batch_size=1, sampler=sampler, spacing=spacing).images
+            drawn = taildiff.load(run).sample(
+                LABELS, guidance=1.5, seed=3, steps=3, sampler=sampler, spacing=spacing, format="pil", batch_size=1
+            )
+            assert [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in drawn]
 
 
 @pytest.mark.slow

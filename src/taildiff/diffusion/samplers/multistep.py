@@ -24,7 +24,7 @@ from torch import Tensor
 from taildiff.diffusion.process import Process
 from taildiff.diffusion.samplers.base import Noise, Predict, coefficients
 
-State = tuple[Tensor, float]
+Predicted = tuple[Tensor, float]
 """The previous prediction (B, C, H, W) and its lambda."""
 Redraw = Literal["nothing", "process", "sigma"]
 """k: 1, exp(-h) or sqrt(sigma'/sigma)."""
@@ -37,8 +37,8 @@ class Multistep:
         self.process, self.redraw = process, redraw
 
     def step(
-        self, x: Tensor, s: float, s_next: float, predict: Predict, noise: Noise, state: State | None = None
-    ) -> tuple[Tensor, State]:
+        self, x: Tensor, s: float, s_next: float, predict: Predict, noise: Noise, state: Predicted | None = None
+    ) -> tuple[Tensor, Predicted]:
         """One step; the state is the prediction at s."""
         (alpha, sigma), (alpha_next, sigma_next) = coefficients(self.process, s), coefficients(self.process, s_next)
         level = log(alpha / sigma) if alpha > 0 else -inf

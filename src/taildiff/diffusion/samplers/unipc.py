@@ -20,8 +20,7 @@ from torch import Tensor
 
 from taildiff.diffusion.process import Process
 from taildiff.diffusion.samplers.base import Noise, Predict, coefficients
-from taildiff.diffusion.samplers.multistep import Multistep
-from taildiff.diffusion.samplers.multistep import State as Prediction
+from taildiff.diffusion.samplers.multistep import Multistep, Predicted
 
 
 class State(NamedTuple):
@@ -31,9 +30,9 @@ class State(NamedTuple):
     """(B, C, H, W), at its start, corrected."""
     sigma: float
     """At its start."""
-    prediction: Prediction
+    prediction: Predicted
     """At its start, with lambda."""
-    earlier: Prediction | None
+    earlier: Predicted | None
     """At the start of the step before that; None in the first step."""
 
 
