@@ -157,6 +157,8 @@ BAD = [
     (["report", "run-list"], "does not describe a run"),
     (["report", "run", "run"], "given twice"),
     (["data", "shwo", "x"], "did you mean 'show'"),
+    (["data", "--hepl"], "unknown option of `taildiff data` '--hepl': did you mean '--help'?"),
+    (["study", "rnu", "x"], "did you mean 'run'"),
     (["data", "show", "run"], "run is a run, not data"),
     (["data", "show", "file"], "is a file"),
     (["data", "prepare", "foldre", "photos", "--out", "x"], "unknown importer 'foldre': did you mean 'folder'?"),

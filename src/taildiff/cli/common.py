@@ -14,7 +14,7 @@ from rich.text import Text
 from taildiff.api.terminal import SafeConsole, errors
 from taildiff.device import DeviceName
 from taildiff.distributed import is_rank_zero
-from taildiff.errors import SpecError
+from taildiff.errors import SpecError, unknown
 from taildiff.log import log
 from taildiff.spec import SamplingSpec
 from taildiff.text import forgiving, shown
@@ -92,6 +92,13 @@ def print_verbs(verb: str, verbs: Mapping[str, str]) -> None:
     width = max(map(len, verbs)) + 2
     for usage, text in verbs.items():
         print_line(f"  {usage:<{width}}{text}")
+
+
+def unknown_verb(verb: str, given: str, verbs: Iterable[str]) -> str:
+    """The message for a verb of a verb, or an option in its place, that does not exist."""
+    if given.startswith("-"):
+        return unknown(f"option of `taildiff {verb}`", given, HELP[1:])
+    return unknown(f"verb of `taildiff {verb}`", given, [usage.split()[0] for usage in verbs])
 
 
 def print_all_help(main: Callable[[list[str]], int], verbs: Iterable[str]) -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from taildiff.api.data import find_source, holding_out, prepare
-from taildiff.cli.common import HELP, command_line, next_steps, print_all_help, print_line, print_note, print_verbs
+from taildiff.cli.common import (
+    HELP,
+    command_line,
+    next_steps,
+    print_all_help,
+    print_line,
+    print_note,
+    print_verbs,
+    unknown_verb,
+)
 from taildiff.cli.data_show import Show, shape, show
 from taildiff.cli.encode import Encode, resumable_progress
 from taildiff.cli.encode import main as encode
@@ -18,7 +27,7 @@ from taildiff.cli.export_data import main as export
 from taildiff.cli.options import without_default
 from taildiff.cli.parsing import parse_options
 from taildiff.data.formats import find, importers
-from taildiff.errors import InputError, unknown
+from taildiff.errors import InputError
 from taildiff.io.paths import usable_folder
 
 if TYPE_CHECKING:
@@ -83,7 +92,7 @@ def main(args: list[str]) -> int:
         case "export":
             export(parse_options(Export, args[1:], "taildiff data export"))
         case verb:
-            raise InputError(unknown("verb of `taildiff data`", verb, ("show", "prepare", "encode", "export")))
+            raise InputError(unknown_verb("data", verb, VERBS))
     return 0
 
 

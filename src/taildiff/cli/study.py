@@ -22,13 +22,14 @@ from taildiff.cli.common import (
     print_note,
     print_stopped,
     print_verbs,
+    unknown_verb,
     wants_progress,
 )
 from taildiff.cli.compare import Names, guidance_of, names
 from taildiff.cli.parsing import parse_options
 from taildiff.comparison.render import shown
 from taildiff.comparison.table import ComparisonTable
-from taildiff.errors import InputError, unknown
+from taildiff.errors import InputError
 from taildiff.spec import METRICS
 from taildiff.study.page import findings
 from taildiff.study.verbs import Status
@@ -110,7 +111,7 @@ def main(args: list[str]) -> int:
         case "report":
             return _report(parse_options(ReportOf, args[1:], "taildiff study report"))
         case verb:
-            raise InputError(unknown("verb of `taildiff study`", verb, [usage.split()[0] for usage in VERBS]))
+            raise InputError(unknown_verb("study", verb, VERBS))
 
 
 def _new(options: New) -> int:
