@@ -69,17 +69,18 @@ def mean_within_draws(points: NDArray[Any], drawn: Sequence[NDArray[np.int64]]) 
     size, n = len(drawn[0]), len(points)
     if n > _SPARSE * size:
         return float(np.mean([mean_within(points[each]) for each in drawn]))
-    member = np.zeros((n, len(drawn)), dtype=np.float32)
+    member = np.zeros((n, len(drawn)))
     for place, each in enumerate(drawn):
         member[each, place] = 1
     x, total = points.astype(np.float64), 0.0
     for i in range(0, n, _ROWS):
+        own = slice(i, i + _ROWS)
         for j in range(i, n, _ROWS):
-            own, other = slice(i, i + _ROWS), slice(j, j + _ROWS)
-            both = (member[own] @ member[other].T).astype(np.float64)  # whole numbers, exact in float32
+            other = slice(j, j + _ROWS)
+            kernel = _kernel(x[own], x[other])
             if i == j:
-                np.fill_diagonal(both, 0)
-            total += (1 if i == j else 2) * float(np.vdot(_kernel(x[own], x[other]), both))
+                np.fill_diagonal(kernel, 0)
+            total += (1 if i == j else 2) * float(np.vdot(kernel @ member[other], member[own]))
     return total / (len(drawn) * size * (size - 1))
 
 
@@ -136,10 +137,7 @@ def _mmd2(real: NDArray[Any], generated: NDArray[Any]) -> float:
 
 
 def _kernel(x: Floats, y: Floats) -> Floats:
-    base = x @ y.T
-    base /= x.shape[1]
-    base += 1
-    return _cube(base)
+    return _cube(np.column_stack([x / x.shape[1], np.ones(len(x))]) @ np.column_stack([y, np.ones(len(y))]).T)
 
 
 def _cube(base: Floats) -> Floats:
