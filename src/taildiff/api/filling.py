@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from taildiff.filling.check import CheckResult
     from taildiff.filling.fill import FillJob
     from taildiff.filling.filters import Counts
+    from taildiff.sampling.generate import TrainedModel
 
 AnyPath = str | os.PathLike[str]
 
@@ -127,11 +128,8 @@ def fill(
             raise InputError(f"--size, --max-time and --steps-of-training are for photographs; {source} is a run")
         places = {"data": data, "guidance": guidance, "batch_size": batch_size}
         job = fill_job(source, out, amounts, originals, layout, keep_rejected, force, **places, **sampling)
-        if check:
-            from taildiff.filling.check import check_possible
-
-            check_possible(job)
-        return run_job(job, check, vae, chosen, report)
+        model = check_fill(job, check, vae, chosen)  # before the classifier is trained
+        return run_job(job, model, check, chosen, report)
 
 
 def is_photographs(source: Path) -> bool:
@@ -190,34 +188,31 @@ def fill_job(
     return FillJob.of(directory, store, request, place)
 
 
-def check_fill(job: "FillJob", check: bool, vae: str | None, device: str) -> None:
-    """Raise what `run_job` would raise before it draws; writes nothing."""
+def check_fill(job: "FillJob", check: bool, vae: str | None, device: str) -> "TrainedModel":
+    """The model to draw with; raises what can be known before anything is trained or drawn, and writes nothing."""
     from taildiff.data.verify import verify
     from taildiff.filling.check import check_possible
 
     verify(job.store)
     if check:
         check_possible(job)
-    check_source(RunSource(job.run), job.request.sampling, [job.request.guidance], device, None, vae)
+    model = check_source(RunSource(job.run), job.request.sampling, [job.request.guidance], device, None, vae)
     check_folder(job.out)
+    return model
 
 
-def run_job(job: "FillJob", check: bool, vae: str | None, device: str, progress: Progress) -> Filled:
-    """Do what `fill_job` planned."""
-    from taildiff.data.verify import verify
+def run_job(job: "FillJob", model: "TrainedModel", check: bool, device: str, progress: Progress) -> Filled:
+    """Do what `fill_job` planned and `check_fill` has checked."""
     from taildiff.evaluation.classifier import domain_classifier
     from taildiff.filling.fill import fill as fill_folder
     from taildiff.filling.fill import log_sizes
     from taildiff.filling.filters import Filters
     from taildiff.filling.manifest import read_counts, summary_of
 
-    verify(job.store)
     classifier = domain_classifier(job.store, progress, device)
     trusted = job.trust(classifier)
     for each in trusted:
         log.info(each.line)
-    sampling = job.request.sampling
-    model = RunSource(job.run).load(sampling.weights, device, None, vae, sampling.autoguide)
     filters = Filters.of(job.store, job.split.index, classifier, progress, device)
     if not fill_folder(job, model, filters, trusted, progress):
         log.info(f"{job.out} is already filled as asked")

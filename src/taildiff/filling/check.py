@@ -114,7 +114,9 @@ class CheckResult:
 
 def check_possible(job: FillJob) -> NDArray[np.intp]:
     """Positions of the held-out photographs; `InputError` where none is known to be new to the generator."""
-    held_out = np.intersect1d(job.store.test_index, new_images(job.store, job.split.index))
+    held_out = job.store.test_index
+    if len(held_out):
+        held_out = np.intersect1d(held_out, new_images(job.store, job.split.index))
     if not len(held_out):
         raise InputError(
             f"--check needs photographs that the generator has not seen, and {job.store.root} holds out none; prepare "
