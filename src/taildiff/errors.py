@@ -45,8 +45,13 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
 
     >>> unknown("sampler", "heum", ["euler", "heun"])
     "unknown sampler 'heum': did you mean 'heun'? Choices: euler, heun"
+    >>> unknown("class", "cat,owl", ["cat", "dog", "owl"])
+    "unknown class 'cat,owl': separate several by spaces: cat owl"
     """
     names = list(dict.fromkeys(choices))
+    several = [part.strip() for part in name.split(",")]
+    if {*several} <= {*names}:
+        return f"unknown {kind} '{name}': separate several by spaces: {' '.join(several)}"
     closest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     parts = [f"did you mean '{closest[0]}'?"] if closest else []
     if not closest or len(names) <= 15:  # a long list would hide the suggestion

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import taildiff
 from cli.calls import call, said, tree
 from evaluation import tiny
 from taildiff.data.store import Store
+from taildiff.errors import InputError
 from taildiff.io.lock import locked
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import lock_of
@@ -40,12 +42,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "photos" / name).mkdir(parents=True)
         for k in range(6):
             Image.fromarray(np.full((8, 8), 40 * k, np.uint8)).save(root / "photos" / name / f"{k}.png")
+    for place, count in (("few", 4), ("loose", 5)):
+        for name in tiny.NAMES:
+            shutil.copytree(root / "photos" / name, root / place / name)
+            for file in sorted((root / place / name).iterdir())[count:]:
+                file.unlink()
+    shutil.copy(root / "photos" / tiny.NAMES[0] / "0.png", root / "loose")
+    gap = {"labels": np.array([0, 0, 2, 2]), "class_names": np.array(tiny.NAMES)}
+    np.savez(root / "gap.npz", images=np.zeros((4, 8, 8), np.uint8), **gap)
     (root / "images.npz").write_bytes(b"no archive")
     (root / "bad.safetensors").write_bytes(b"nothing")
     return root
 
 
 TRAIN = ["train", "tiny.json", "--data", "store", "--out", "new"]
+FILL = ["fill", "photos", "--to", "40", "--out", "new"]
 REFUSED = [
     (["train", "tiny.json", "--data", "none", "--out", "new"], "none does not exist"),
     (["train", "tiny.json", "--data", "photos", "--out", "new"], "taildiff data prepare folder photos"),
@@ -100,6 +111,22 @@ REFUSED = [
     (["fill", "run", "--to", "40", "--out", "new", "--data", "held"], "is not the store that run was trained on"),
     (["fill", "run", "--to", "40", "--out", "new", "--spacing", "grid"], "grid"),
     (["fill", "photos", "--to", "40", "--out", "full"], "full exists already"),
+    ([*FILL, "--out", "new.zip"], "but a folder is written there; name a folder, such as new"),
+    ([*FILL, "--data", "store"], "photos is a folder of photographs, but --data is for a run; remove it"),
+    ([*FILL, "--steps-of-training", "0"], "--steps-of-training 0 must be at least 1"),
+    ([*FILL, "--max-time", "0"], "--max-time 0s must be above 0"),
+    ([*FILL, "--guidance-by-class", "lfet=2"], "unknown class 'lfet'"),
+    ([*FILL, "--autoguide", "600"], "give --guidance with --autoguide"),
+    ([*FILL, "--size", "0"], "size 0: images need at least 4 pixels"),
+    ([*FILL, "--batch-size", "0"], "--batch-size 0 must be at least 1"),
+    (["fill", "few", "--to", "9", "--out", "new", "--force", "--check"], "no class of few has 5"),
+    (["fill", "run", "--to", "40", "--out", "new.zip"], "but a folder is written there; name a folder, such as new"),
+    (["fill", "run", "--to", "40", "--out", "new", "--size", "8"], "run is a run, but --size is for photographs"),
+    (["fill", "run", "--to", "40", "--out", "new", "--originals", "link"], "store was not made from image files"),
+    (["evaluate", "photos", "--data", "store", "--out", "new.zip"], "but a folder is written there; name a folder"),
+    (["evaluate", "photos", "--data", "store", "--out", "file/x"], "file/x"),
+    (["data", "prepare", "folder", "loose", "--out", "new", "--strict"], "outside any class folder"),
+    (["data", "prepare", "npz", "gap.npz", "--out", "new"], "class 'right' has no training images"),
     (["export", "bare", "new"], "no ema weights yet"),
     (["export", "run", "full"], "full exists already"),
     (["export", "run", "file/x"], "file/x: Not a directory"),
@@ -221,3 +248,23 @@ def test_a_run_that_is_busy_or_damaged(made: Path, tmp_path: Path, capsys: pytes
     assert "checkpoints in" in (text := said(capsys))
     assert "is intact" in text
     assert tree(run.root) == before
+
+
+def test_from_python(made: Path, tmp_path: Path):
+    """What would be filled or measured comes back; nothing is written."""
+    before = tree(made)
+    filled = taildiff.fill(made / "run", out=tmp_path / "new", to=40, classes=["left"], guidance=1, dry_run=True)
+    assert (filled.folder, filled.notes, filled.check) == (tmp_path / "new", [], None)
+    assert {name: (c.training, c.asked, c.drawn) for name, c in filled.counts.items()} == {"left": (30, 10, 0)}
+    assert filled.plan == (
+        "left: 30 training images, 10 to generate",
+        f"10 images at guidance 1, to {tmp_path / 'new'}",
+    )
+    spec = taildiff.evaluate(made / "run", metrics="accuracy", guidance=2, dry_run=True)
+    assert (spec.metrics, spec.guidance, spec.per_class) == (("accuracy",), (2.0,), 100)
+    with pytest.raises(InputError, match="unknown class 'lfet'"):
+        taildiff.fill(made / "run", out=tmp_path / "new", to=40, classes=["lfet"], dry_run=True)
+    with pytest.raises(InputError, match="has no test images"):
+        taildiff.evaluate(made / "run", reference="test", dry_run=True)
+    assert tree(made) == before
+    assert not list(tmp_path.iterdir())

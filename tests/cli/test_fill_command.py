@@ -67,8 +67,12 @@ def test_a_run_is_filled_and_the_numbers_are_printed(tmp_path: Path, capsys: pyt
     assert "in one way: --to 200" in said(capsys)
     assert call("fill", run.root, "--counts", "left", "--out", tmp_path / "two") == 2
     assert "'left' is not CLASS=N" in said(capsys)
+    assert call("fill", run.root, "--counts", "left=14", "left=15", "--out", tmp_path / "two") == 2
+    assert "--counts names the class 'left' twice" in said(capsys)
+    assert call("fill", run.root, "--to", 9, "--classes", "left,top", "--out", tmp_path / "two") == 2
+    assert "unknown class 'left,top': separate several by spaces: left top" in said(capsys)
     assert call("fill", run.root, "--to", 20, "--size", 16, "--out", tmp_path / "two") == 2
-    assert "are for photographs" in said(capsys)
+    assert "is a run, but --size is for photographs; remove it" in said(capsys)
 
 
 @pytest.mark.parametrize(("end", "code"), [(KeyboardInterrupt(), 130), (signal.SIGTERM, 143)])
@@ -82,7 +86,7 @@ def test_what_is_stopped_says_how_to_resume(
             raise end
         raise Interrupted(run, Outcome(3, "signal", signal.SIGTERM))
 
-    monkeypatch.setattr(filling_photos, "prediction", lambda *_: ())
+    monkeypatch.setattr(filling_photos, "_measured", lambda *_: (1.0, 1.0))
     monkeypatch.setattr(filling_photos, "train_and_evaluate", stop)
     words = ("fill", photographs(tmp_path / "photos", {"cat": 25, "dog": 10}), "--to", 10, "--out", tmp_path / "out")
     assert call(*words) == code
@@ -132,4 +136,15 @@ def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_done(tmp_p
         taildiff.fill(tmp_path / "photos", out=tmp_path / "out", to=20)
     with pytest.raises(InputError, match="must not contain each other"):
         taildiff.fill(tmp_path / "photos", out=tmp_path / "photos" / "out", to=20)
+    with pytest.raises(InputError, match="fotos does not exist; give a run, or a folder of photographs"):
+        taildiff.fill(tmp_path / "fotos", out=tmp_path / "out", to=20, size=64)
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    work = tmp_path / "out-work"
+    store = taildiff.prepare("folder", tmp_path / "photos", out=work / "store", size=8, hold_out=0.2)
+    with pytest.raises(InputError, match=rf"train a run on it .* --data {store.root}"):
+        taildiff.fill(store.root, out=tmp_path / "out", to=20)
+    for size, added in ((12, False), (8, True)):
+        if added:
+            photographs(tmp_path / "photos", {"owl": 9})
+        with pytest.raises(InputError, match=rf"To start again, remove {work}; to keep it, choose another --out"):
+            taildiff.fill(tmp_path / "photos", out=tmp_path / "out", to=20, size=size, force=True, dry_run=True)

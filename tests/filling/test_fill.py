@@ -13,7 +13,7 @@ from PIL import Image
 
 from filling.made import QUICK, Filling, content
 from taildiff.errors import InputError
-from taildiff.filling.manifest import read_counts
+from taildiff.filling.manifest import read_counts, summary_of
 from taildiff.filling.request import Amounts
 from taildiff.sampling.folders import info_of
 
@@ -93,6 +93,7 @@ def test_what_is_held_out_stays_out_but_of_the_split_layout(filling: Filling, tm
             assert image.size == (8, 8)
     filling.into(tmp_path / "new", originals="none")
     assert all(path.name.startswith("generated-") for path in (tmp_path / "new").rglob("*.png"))
+    assert summary_of(tmp_path / "new")["original_size"] == [16, 16]
     filling.into(tmp_path / "copied", originals="copy")
     (copy,) = (tmp_path / "copied" / "cat").glob("[0-9]*0.png")
     assert not copy.is_symlink()

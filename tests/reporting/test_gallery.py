@@ -22,6 +22,7 @@ from taildiff.errors import DataError
 from taildiff.filling.manifest import read_counts
 from taildiff.reporting.gallery import LARGEST_PAGE, Gallery, GalleryClass, Generated, fitted, render
 from taildiff.run.layout import RunDir
+from taildiff.sampling.folders import info_of
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 COUNTS, HELD_OUT, MADE = (12, 9, 5), (8, 8, 8), 6
@@ -174,7 +175,7 @@ def test_a_filled_folder_shows_its_verdicts_and_reasons(filled: Path):
     assert "0.80 × usual" in rejected
     assert "r21" in rejected
     assert "4 drawn: 2 admitted, 2 rejected (1 as copies, 1 as repeats)." in page
-    assert "1 rejected images were not kept" in page
+    assert "1 rejected image was not kept" in page
     assert [re.findall("<h2>(.*?)<", page)] == [["top"]]
 
 
@@ -189,6 +190,12 @@ def test_what_fill_writes_is_read_as_it_is(tmp_path: Path):
     assert len(re.findall("Nearest training image: (?:cat|dog|owl)/", page)) == len(cards(page))
     assert page.count('aria-label="Real owl: owl/') == counts["owl"].training
     assert "cat<small>" not in page  # it was not filled
+    assert f"3 asked for, {counts['owl'].drawn} drawn: {counts['owl'].admitted} admitted, " in page
+    assert ". Classifier right on 1 of 2 real ones" in page
+    assert "help" not in (lead := re.findall('<p class="lead">(.*?)</p>', page)[0])
+    (info_of(out) / "check.json").write_text(json.dumps({"verdict": "The generated images help. +4 points"}))
+    page = taildiff.gallery(out).read_text(encoding="utf-8")
+    assert f"{lead} The generated images help. +4 points." in page
 
 
 def test_a_filled_folder_without_its_store_shows_its_originals(filled: Path, store: Store):

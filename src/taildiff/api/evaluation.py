@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from taildiff.api.evaluation_request import request
 from taildiff.api.fields import EvaluationFields
@@ -13,7 +13,6 @@ from taildiff.api.progress import reporting
 from taildiff.errors import InputError, unknown
 from taildiff.evaluation.overview import classifier_line, overview
 from taildiff.evaluation.table import Row, Table
-from taildiff.io.paths import output_folder, text_path
 from taildiff.log import Progress
 from taildiff.run.layout import EvalDir
 from taildiff.spec import METRICS, EvalSpec
@@ -78,6 +77,7 @@ class Evaluation:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><ul>{notes}</ul>"
 
 
+@overload
 def evaluate(
     source: str | os.PathLike[str],
     *,
@@ -90,9 +90,47 @@ def evaluate(
     model: Mapping[str, Any] | None = None,
     device: str | None = None,
     devices: int = 1,
+    dry_run: Literal[False] = False,
     progress: bool | Progress = False,
     **fields: Unpack[EvaluationFields],
-) -> Evaluation:
+) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    source: str | os.PathLike[str],
+    *,
+    spec: EvalSpec | None = None,
+    data: str | os.PathLike[str] | None = None,
+    step: int | None = None,
+    trained_on: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    vae: str | None = None,
+    model: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    devices: int = 1,
+    dry_run: Literal[True],
+    progress: bool | Progress = False,
+    **fields: Unpack[EvaluationFields],
+) -> EvalSpec: ...
+
+
+def evaluate(
+    source: str | os.PathLike[str],
+    *,
+    spec: EvalSpec | None = None,
+    data: str | os.PathLike[str] | None = None,
+    step: int | None = None,
+    trained_on: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    vae: str | None = None,
+    model: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    devices: int = 1,
+    dry_run: bool = False,
+    progress: bool | Progress = False,
+    **fields: Unpack[EvaluationFields],
+) -> Evaluation | EvalSpec:
     """Compare generated images with real ones, over all classes, by group and by class.
 
     Args:
@@ -109,24 +147,17 @@ def evaluate(
         model: what a file of parameters does not tell, as in `load`.
         device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
         devices: for a run: GPUs, or processes on a CPU, that sample together; the images are those of one.
+        dry_run: raise what would be refused, measure and write nothing, and return what would be measured, in full.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         **fields: fields of `EvalSpec` and of its `SamplingSpec`: guidance, metrics, features, per_class, seeds, …
 
     Raises:
         TaildiffError: for a run without weights, data that do not fit, or an option that does not apply.
     """
-    data, trained_on = (None if path is None else text_path(path, "--data") for path in (data, trained_on))
-    place = None if out is None else output_folder(out)
-    wanted = request(
-        text_path(source, "source"),
-        fields,
-        spec=spec,
-        data=data,
-        step=step,
-        trained_on=trained_on,
-        out=place,
-        vae=vae,
-        hints=model,
-    )
+    places = {"data": data, "step": step, "trained_on": trained_on, "out": out, "vae": vae}
+    wanted = request(source, fields, spec=spec, hints=model, **places)
+    if dry_run:
+        wanted.check(device, devices)
+        return wanted.spec
     with reporting(progress) as report:
         return Evaluation.read(wanted.run(report, device, devices).root)

@@ -1,5 +1,6 @@
 """An evaluation as requested: which images, against which reference, by which spec."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from taildiff.data.locate import embedded_digits, on_digits, store_of
 from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
 from taildiff.errors import DataError, SpecError
-from taildiff.io.paths import check_folder
+from taildiff.io.paths import check_folder, output_folder, text_path
 from taildiff.io.staging import put_back
 from taildiff.log import Progress, log, silent
 from taildiff.run.exported import ExportDir
@@ -28,6 +29,7 @@ from taildiff.spec.metrics import requested
 if TYPE_CHECKING:
     from taildiff.importing.foreign import Foreign
 
+AnyPath = str | os.PathLike[str]
 RUN_ONLY, IMAGES_ONLY = ("guidance", "seeds", "step", "vae"), ("trained_on", "out")
 
 
@@ -91,6 +93,8 @@ class Request:
         if devices != 1:
             raise SpecError("--devices does not apply to images from elsewhere; remove it")
         out = self.out or evaluations_of(self.source)
+        if not out.is_dir():  # one that exists may be read alone
+            check_folder(out)
         return ImagesRequest(self.source, self.spec, self.data, self.trained_on, out)
 
     def reference_of_run(self, progress: Progress = silent, cache: Path | None = None) -> Store:
@@ -109,18 +113,20 @@ class Request:
 
 
 def request(
-    source: Path,
+    source: AnyPath,
     fields: EvaluationFields,
     *,
     spec: EvalSpec | None = None,
-    data: Path | None = None,
+    data: AnyPath | None = None,
     step: int | None = None,
-    trained_on: Path | None = None,
-    out: Path | None = None,
+    trained_on: AnyPath | None = None,
+    out: AnyPath | None = None,
     vae: str | None = None,
     hints: Hints = None,
 ) -> Request:
-    """The request; `SpecError` for options that do not apply to this source or contradict each other."""
+    """The request; `InputError` for options that do not apply to this source or contradict each other."""
+    source, out = text_path(source, "source"), None if out is None else output_folder(out)
+    data, trained_on = (None if path is None else text_path(path, "--data") for path in (data, trained_on))
     given: dict[str, Any] = {**fields, "step": step, "trained_on": trained_on, "out": out, "vae": vae}
     put_back(source)
     model = foreign(source, hints, vae)

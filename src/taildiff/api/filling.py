@@ -1,8 +1,8 @@
 """`taildiff.fill`: complete rare classes with generated images, from a run or from a bare folder of photographs."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -16,7 +16,7 @@ from taildiff.data.store import Store, is_store
 from taildiff.device import chosen_device
 from taildiff.errors import InputError
 from taildiff.filling.request import Amounts, FillRequest, Layout, Originals
-from taildiff.io.paths import check_folder, output_folder, text_path
+from taildiff.io.paths import output_folder, text_path
 from taildiff.log import Progress, log, prefixed
 from taildiff.run.layout import RunDir
 from taildiff.sampling.folders import info_of
@@ -40,6 +40,8 @@ class Filled:
     """By class: training images, asked, drawn, rejected by each filter, admitted, missing."""
     check: "CheckResult | None" = field(default=None, repr=False)
     """Whether the images make a classifier better, where that was checked."""
+    plan: tuple[str, ...] = field(default=(), repr=False)
+    """Of a dry run, which draws nothing: what would be done, a line each."""
 
     @property
     def info(self) -> Path:
@@ -77,6 +79,7 @@ def fill(
     steps_of_training: int | None = None,
     batch_size: int | None = None,
     device: str | None = None,
+    dry_run: bool = False,
     progress: bool | Progress = False,
     command: Sequence[str] = (),
     **sampling: Unpack[SamplingFields],
@@ -109,6 +112,8 @@ def fill(
         steps_of_training: of photographs: training steps; default: chosen from the data.
         batch_size: images sampled together; changes speed and memory only.
         device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
+        dry_run: raise what would be refused, draw and write nothing, and return the numbers asked for, with the
+            predicted hours of a folder of photographs in `plan`.
         progress: True draws a progress bar, a callback gets (stage, done, total).
         command: recorded in the run.json of a run that is trained.
         **sampling: fields of `SamplingSpec`.
@@ -117,19 +122,31 @@ def fill(
         TaildiffError: for a request that cannot be met, a class of too few images, or something else at `out`.
     """
     amounts = Amounts(to, add, dict(counts or {}), balance, tuple(classes), rare)
-    source, chosen = text_path(run, "run"), chosen_device(device)
+    spec = parse(SamplingSpec, sampling)
+    request = FillRequest(amounts, originals, layout, keep_rejected, force, spec, batch_size=batch_size)
+    source, place, chosen = text_path(run, "run"), output_folder(out), chosen_device(device)
     with reporting(progress) as report:
         if is_photographs(source):
-            source = _run_of(
-                source, output_folder(out), amounts, force, size, max_time, steps_of_training, chosen, report, command
-            )
+            from taildiff.api.filling_photos import check_way, train_and_evaluate, way
+
+            _refuse({"--data": data, "--vae": vae}, f"{source} is a folder of photographs", "a run")
+            plan = way(source, place, amounts, size, force, steps_of_training)
+            steps = check_way(plan, request, guidance, check, chosen, max_time)
+            if dry_run and steps:
+                return Filled(place, plan.counts, plan=steps)
+            for line in steps:
+                log.info(line)
+            source = plan.run if dry_run else train_and_evaluate(plan, chosen, report, max_time, command).path
             report = prefixed(report, "4/4")
-        elif (size, max_time, steps_of_training) != (None, None, None):
-            raise InputError(f"--size, --max-time and --steps-of-training are for photographs; {source} is a run")
-        places = {"data": data, "guidance": guidance, "batch_size": batch_size}
-        job = fill_job(source, out, amounts, originals, layout, keep_rejected, force, **places, **sampling)
-        model = check_fill(job, check, vae, chosen)  # before the classifier is trained
-        return run_job(job, model, check, chosen, report)
+        else:
+            _check_run(source)
+            given = {"--size": size, "--max-time": max_time, "--steps-of-training": steps_of_training}
+            _refuse(given, f"{source} is a run", "photographs")
+        job = fill_job(source, place, request, guidance, data)
+        if dry_run:
+            check_fill(job, check, vae, chosen)
+            return Filled(place, job.nothing_yet, plan=tuple(_lines(job)))
+        return run_job(job, check, vae, chosen, report)
 
 
 def is_photographs(source: Path) -> bool:
@@ -137,59 +154,39 @@ def is_photographs(source: Path) -> bool:
     return source.is_dir() and not RunDir(source).exists() and not is_store(source) and not is_latents(source)
 
 
-def _run_of(
-    photos: Path,
-    out: Path,
-    amounts: Amounts,
-    force: bool,
-    size: int | None,
-    max_time: float | None,
-    steps: int | None,
-    device: str,
-    progress: Progress,
-    command: Sequence[str],
-) -> Path:
-    """The run of a folder of photographs, trained and evaluated as far as that is still to be done."""
-    from taildiff.api.filling_photos import prediction, train_and_evaluate, way
-    from taildiff.filling.fill import check_out
+def _check_run(source: Path) -> None:
+    """`InputError` for what is neither a run nor photographs."""
+    if RunDir(source).exists():
+        return
+    wanted = "give a run, or a folder of photographs with one sub-folder per class"
+    if is_store(source) or is_latents(source):
+        wanted = f"train a run on it and give that: taildiff train auto-ccua --data {source} --out runs/first"
+    what = "is a file" if source.is_file() else "holds data" if source.exists() else "does not exist"
+    raise InputError(f"{source} {what}; {wanted}")
 
-    check_out(out)
-    plan = way(photos, out, amounts, size, force, steps)
-    if not RunDir(plan.run).exists():
-        for line in prediction(plan, device, max_time):
-            log.info(line)
-    return train_and_evaluate(plan, device, progress, max_time, command).path
+
+def _refuse(options: Mapping[str, object], what: str, other: str) -> None:
+    """`InputError` where one of these options of another kind of source was given."""
+    if given := [name for name, value in options.items() if value is not None]:
+        are, it = ("is", "it") if len(given) == 1 else ("are", "them")
+        raise InputError(f"{what}, but {' and '.join(given)} {are} for {other}; remove {it}")
 
 
 def fill_job(
-    run: AnyPath,
-    out: AnyPath,
-    amounts: Amounts,
-    originals: Originals = "auto",
-    layout: Layout = "classes",
-    keep_rejected: bool = False,
-    force: bool = False,
-    *,
-    data: AnyPath | None = None,
-    guidance: float | None = None,
-    batch_size: int | None = None,
-    **sampling: Unpack[SamplingFields],
+    run: Path, out: Path, request: FillRequest, guidance: float | None = None, data: AnyPath | None = None
 ) -> "FillJob":
     """What `fill` would do, checked before anything is computed."""
-    directory, place = RunDir(text_path(run, "run")), output_folder(out)
-    directory.info()  # a wrong path is reported first
+    directory = RunDir(run)
     from taildiff.filling.fill import FillJob, check_out
 
-    check_out(place)
+    check_out(out)
     store = store_of(directory) if data is None else Store.open(text_path(data, "--data"))
-    spec = parse(SamplingSpec, sampling)
-    chosen = chosen_guidance(RunSource(directory), guidance, spec).value
-    request = FillRequest(amounts, originals, layout, keep_rejected, force, spec, chosen, batch_size)
-    return FillJob.of(directory, store, request, place)
+    chosen = chosen_guidance(RunSource(directory), guidance, request.sampling).value
+    return FillJob.of(directory, store, replace(request, guidance=chosen), out)
 
 
 def check_fill(job: "FillJob", check: bool, vae: str | None, device: str) -> "TrainedModel":
-    """The model to draw with; raises what can be known before anything is trained or drawn, and writes nothing."""
+    """The model; raises what `run_job` would raise before it draws; writes nothing."""
     from taildiff.data.verify import verify
     from taildiff.filling.check import check_possible
 
@@ -197,18 +194,26 @@ def check_fill(job: "FillJob", check: bool, vae: str | None, device: str) -> "Tr
     if check:
         check_possible(job)
     model = check_source(RunSource(job.run), job.request.sampling, [job.request.guidance], device, None, vae)
-    check_folder(job.out)
+    job.check_place(model.weights_hash)
     return model
 
 
-def run_job(job: "FillJob", model: "TrainedModel", check: bool, device: str, progress: Progress) -> Filled:
-    """Do what `fill_job` planned and `check_fill` has checked."""
+def _lines(job: "FillJob") -> Iterator[str]:
+    """What a fill would do, for people."""
+    for label in job.filled:
+        yield f"{job.names[label]}: {job.split.counts[label]:,} training images, {job.asked[label]:,} to generate"
+    yield f"{sum(job.asked):,} images at guidance {job.request.guidance:g}, to {job.out}"
+
+
+def run_job(job: "FillJob", check: bool, vae: str | None, device: str, progress: Progress) -> Filled:
+    """Do what `fill_job` planned."""
     from taildiff.evaluation.classifier import domain_classifier
     from taildiff.filling.fill import fill as fill_folder
     from taildiff.filling.fill import log_sizes
     from taildiff.filling.filters import Filters
     from taildiff.filling.manifest import read_counts, summary_of
 
+    model = check_fill(job, check, vae, device)
     classifier = domain_classifier(job.store, progress, device)
     trusted = job.trust(classifier)
     for each in trusted:

@@ -20,7 +20,7 @@ from taildiff.data.images import FORMATS
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.data.store import Store
 from taildiff.errors import DataError, SpecError
-from taildiff.filling.manifest import MANIFEST, SUMMARY
+from taildiff.filling.manifest import CHECK, MANIFEST, SUMMARY, summary_of
 from taildiff.io.json_files import read_json
 from taildiff.io.paths import reason, regular, whole
 from taildiff.reporting.gallery import REAL, Gallery, GalleryClass, Generated, Verdict
@@ -94,15 +94,16 @@ def of_filled(folder: Path, data: Path | None) -> Gallery:
         shown = real.of_class(label) if real else tuple(photos.index(f) for f in originals[names[label]][:REAL])
         made = tuple(_generated(folder, line, real is not None) for line in drawn if line.file)
         group = groups.of(label) if groups else ""
-        classes.append(GalleryClass(names[label], counts[label], group, shown, made, _note(drawn)))
+        classes.append(GalleryClass(names[label], counts[label], group, shown, made, _note(drawn, folder)))
     totals = Counter(line.verdict for line in lines)
     runs = ", ".join(sorted({line.run for line in lines if line.run}))
     lead = (
         f"{totals['admitted']} generated images of {len(classes)} classes were admitted and {totals['rejected']} "
-        f"rejected{f', all by {runs}' if runs else ''}."
+        f"rejected{f', all by {runs}' if runs else ''}.{_checked(folder)}"
     )
     if missing := sum(line.file is None for line in lines):
-        notes.append(f"{missing} rejected images were not kept; taildiff fill keeps them with --keep-rejected.")
+        were = "image was" if missing == 1 else "images were"
+        notes.append(f"{missing} rejected {were} not kept; taildiff fill keeps them with --keep-rejected.")
     title = f"{folder.resolve().name}: what was generated"
     if real or not photos:
         return Gallery(title, lead, tuple(classes), *real_side(real), tuple(notes))
@@ -175,13 +176,28 @@ def _generated(folder: Path, line: Line, known: bool) -> Generated:
     )
 
 
-def _note(drawn: Sequence[Line]) -> str:
-    """How many images of a class were drawn, admitted and rejected."""
+def _checked(folder: Path) -> str:
+    """The verdict of `taildiff fill --check`, as a further sentence; empty where there is none."""
+    try:
+        return f" {read_json(info_of(folder) / CHECK)['verdict']}."
+    except (SpecError, KeyError, TypeError):
+        return ""
+
+
+def _note(drawn: Sequence[Line], folder: Path) -> str:
+    """How many images of a class were drawn, admitted and rejected, and how far its filters can be trusted."""
     by = Counter(line.rejected_by[0] for line in drawn if line.rejected_by)
     admitted = sum(line.verdict == "admitted" for line in drawn)
     why = ", ".join(f"{count} as {_AS.get(name, name)}" for name, count in by.items())
     rejected = f"{sum(by.values())} rejected ({why})" if by else "none rejected"
-    return f"{len(drawn)} drawn: {admitted} admitted, {rejected}."
+    name = drawn[0].class_
+    try:
+        recorded = summary_of(folder)["classes"][name]
+        asked, trust = f"{int(recorded['asked'])} asked for, ", str(recorded["trust"]).partition("; ")[2]
+    except (KeyError, TypeError, ValueError):
+        asked = trust = ""
+    counted = f"{asked}{len(drawn)} drawn: {admitted} admitted, {rejected}."
+    return f"{counted} {trust[0].upper()}{trust[1:]}." if trust else counted
 
 
 _AS = {"copy": "copies", "class": "another class", "repeat": "repeats"}

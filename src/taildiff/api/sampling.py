@@ -19,6 +19,7 @@ from taildiff.errors import SpecError, unknown
 from taildiff.evaluation.best_guidance import DefaultGuidance
 from taildiff.io.checksum import json_sha256
 from taildiff.io.paths import check_folder, output_folder, output_path
+from taildiff.io.staging import check_space
 from taildiff.log import Progress, log
 from taildiff.sampling.folders import FileFormat, check_new, check_unclaimed, claimed, write_images
 from taildiff.sampling.team import check_team, working_together
@@ -115,6 +116,8 @@ def sample(
     if dry_run:
         check_folder(place)
         check_unclaimed(place)
+        facts = source.facts
+        check_space(place, "images.npy", len(labels) * facts.height * facts.width * facts.channels)
         check_source(source, spec, [guidance], check_team(devices, device), None, vae)
         return place
     with working_together(devices, device, "sampling") as team, reporting(progress) as report, ExitStack() as stack:

@@ -202,20 +202,20 @@ def _after(store: "Store") -> str:
 def _print_plan(options: Prepare) -> None:
     import numpy as np
 
-    from taildiff.data.prepare import check_hold_out, plan
+    from taildiff.data.prepare import Plan, plan
 
     hold_out = holding_out(options.hold_out, options.hold_out_seed)
     found = find_source(options.importer, options.source, options.size, options.importer_options())
     size = found.size if options.size is None else options.size
     place = usable_folder(options.out)
-    _, store = plan(found, place, size, options.strict, options.overwrite, options.white, hold_out)
-    source = found.read()
-    check_hold_out(found, source, hold_out)
+    todo = plan(found, place, size, options.strict, options.overwrite, options.white, hold_out)
+    source = todo.source if isinstance(todo, Plan) else found.read()
     opened = " (not opened yet)" if source.names else ""
     count = sum(hold_out.wanted(np.bincount(source.labels).tolist())) if hold_out else int(source.test.sum())
     held_out = f", {count:,} held out" if count else ""
+    lead = "Would prepare" if isinstance(todo, Plan) else "Already prepared"
     print_line(
-        f"{'Already prepared' if store else 'Would prepare'}: {len(source.labels):,} images{opened} of "
+        f"{lead}: {len(source.labels):,} images{opened} of "
         f"{len(source.class_names)} classes{held_out}, at {size}×{size} pixels, in {options.out}"
     )
     for note in (*source.remarks, *source.strict_notes):

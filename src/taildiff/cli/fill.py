@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from taildiff.api.filling import Filled, check_fill, fill, fill_job, is_photographs
+from taildiff.api.filling import Filled, fill
 from taildiff.api.training import Interrupted
 from taildiff.cli.common import (
     SAMPLING,
@@ -27,10 +27,8 @@ from taildiff.cli.common import (
 )
 from taildiff.cli.parsing import parse_options
 from taildiff.cli.train import duration
-from taildiff.device import chosen_device
 from taildiff.errors import InputError
 from taildiff.filling.request import Amounts, Layout, Originals
-from taildiff.io.paths import check_folder
 from taildiff.spec import SamplingSpec
 
 _N = tyro.conf.arg(metavar="N")
@@ -111,15 +109,16 @@ def main(args: list[str]) -> int:
     """`taildiff fill RUN …`; 0 when done, also where images are missing."""
     options = parse_options(Options, args, "taildiff fill")
     guidance = next(iter(guidances(_given(options.guidance), _given(options.omega))), None)
-    if options.dry_run:
-        _print_plan(options, guidance)
-        return 0
     command = ["taildiff", "fill", *args]
     try:
         filled = _filled(options, guidance, command)
     except KeyboardInterrupt as stop:
         print_stopped(command)
         return 128 + ((stop.outcome.signal if isinstance(stop, Interrupted) else None) or signal.SIGINT)
+    if options.dry_run:
+        for line in filled.plan:
+            print_line(line)
+        return 0
     print_filled(filled)
     checked = [] if options.check else [command_line("fill", *args, "--check")]
     next_steps(command_line("gallery", options.out), *checked)
@@ -150,6 +149,7 @@ def _filled(options: Options, guidance: float | None, command: Sequence[str]) ->
         steps_of_training=options.steps_of_training,
         batch_size=options.batch_size,
         device=options.device,
+        dry_run=options.dry_run,
         progress=wants_progress(),
         command=command,
         **options.sampling.model_dump(),
@@ -183,38 +183,10 @@ def counts_of(texts: Sequence[str]) -> dict[str, int]:
         name, equals, number = part.rpartition("=")
         if not equals or not number.strip().isdecimal():
             raise InputError(f"--counts {part!r} is not CLASS=N, such as cat=200")
+        if name.strip() in counts:
+            raise InputError(f"--counts names the class '{name.strip()}' twice; give it one number")
         counts[name.strip()] = int(number)
     return counts
-
-
-def _print_plan(options: Options, guidance: float | None) -> None:
-    if is_photographs(options.run):
-        from taildiff.api.filling_photos import prediction, way
-        from taildiff.filling.fill import check_out
-
-        plan = way(options.run, options.out, options.amounts, options.size, options.force, options.steps_of_training)
-        check_out(options.out)
-        check_folder(options.out)
-        for line in prediction(plan, chosen_device(options.device), options.seconds):
-            print_line(line)
-        return
-    job = fill_job(
-        options.run,
-        options.out,
-        options.amounts,
-        options.originals,
-        options.layout,
-        options.keep_rejected,
-        options.force,
-        data=options.data,
-        guidance=guidance,
-        batch_size=options.batch_size,
-        **options.sampling.model_dump(),
-    )
-    check_fill(job, options.check, options.vae, chosen_device(options.device))
-    for label in job.filled:
-        print_line(f"{job.names[label]}: {job.split.counts[label]:,} training images, {job.asked[label]:,} to generate")
-    print_line(f"{sum(job.asked):,} images at guidance {job.request.guidance:g}, to {job.out}")
 
 
 def _given(value: float | None) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,22 +49,22 @@ def prepare(
     size = found.size if size is None else size
     with one_writer(out):
         sweep(out)
-        origin, store = plan(found, out, size, strict, overwrite, white, hold_out)
-        if store:
+        todo = plan(found, out, size, strict, overwrite, white, hold_out)
+        if isinstance(todo, Store):
             remove_log(out)
-            return store
-        source = found.read()
-        check_hold_out(found, source, hold_out)
-        if strict:
-            _refuse_losses(found, source)
-        check_classes(found.source, source.class_names, source.labels, source.test, source.fewest_classes)
-        with warnings.catch_warnings(), any_size():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd files; it raises what matters
-            channels = _channels(source, out, origin)
-            check_space(out, "images.npy", len(source.labels) * size * size * channels)
-            shape = (size, size, channels)
-            with StoreWriter(out, found.name, source.class_names, shape, origin, held=True) as writer:
-                return _Work(source, writer, strict, white, hold_out).run(workers or os.cpu_count() or 1, progress)
+            return todo
+        source, shape = todo.source, (size, size, todo.channels)
+        with _reading(), StoreWriter(out, found.name, source.class_names, shape, todo.origin, held=True) as writer:
+            return _Work(source, writer, strict, white, hold_out).run(workers or os.cpu_count() or 1, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A store to write."""
+
+    origin: SourceMeta
+    source: Source
+    channels: int
 
 
 def plan(
@@ -75,8 +75,11 @@ def plan(
     overwrite: bool = False,
     white: int | None = None,
     hold_out: HoldOut | None = None,
-) -> tuple[SourceMeta, Store | None]:
-    """The source record that `prepare` would write, and the store if it exists already; raises the same errors."""
+) -> Store | Plan:
+    """What `prepare` would write, or the store that it has written before.
+
+    Raises what `prepare` would raise before it decodes an image; writes nothing.
+    """
     check_size(size)
     if white is not None and white < 1:
         raise DataError(f"--white {white} must be at least 1: the pixel value that is white")
@@ -89,12 +92,30 @@ def plan(
         raise DataError(
             f"{out} was prepared without {store.meta.skipped} broken images; repair them, or leave out --strict"
         )
-    if store and strict:
-        _refuse_losses(found, found.read())
-    return origin, store
+    if store and not strict:
+        return store
+    source = found.read()
+    if strict:
+        _refuse_losses(found, source)
+    if store:
+        return store
+    _check_hold_out(found, source, hold_out)
+    check_classes(found.source, source.class_names, source.labels, source.test, source.fewest_classes)
+    with _reading():
+        channels = _channels(source, out, origin)
+    check_space(out, "images.npy", len(source.labels) * size * size * channels)
+    return Plan(origin, source, channels)
 
 
-def check_hold_out(found: Found, source: Source, hold_out: HoldOut | None) -> None:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Read images of any size, without Pillow's remarks on odd files; it raises what matters."""
+    with warnings.catch_warnings(), any_size():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _check_hold_out(found: Found, source: Source, hold_out: HoldOut | None) -> None:
     """`DataError` for a source that already has held-out images."""
     if hold_out and source.test.any():
         raise DataError(

@@ -31,6 +31,7 @@ from taildiff.filling.manifest import (
     Entry,
     Origin,
     finished_key,
+    summary_of,
     write_manifest,
     write_summary,
 )
@@ -39,6 +40,7 @@ from taildiff.filling.originals import Photographs
 from taildiff.filling.request import FillRequest, check_few
 from taildiff.filling.trust import Trust, trust
 from taildiff.io.checksum import json_sha256
+from taildiff.io.paths import check_folder
 from taildiff.io.png import GENERATED, png
 from taildiff.io.staging import one_writer, partial, put_back, replace, sweep
 from taildiff.log import Progress, log, silent
@@ -92,6 +94,39 @@ class FillJob:
         made_by = [weights_hash, classifier_hash, self.store.meta.hash, self.split.hash]
         return json_sha256([VERSION, *made_by, *wanted, request.sampling.model_dump(mode="json")])
 
+    @cached_property
+    def originals(self) -> NDArray[np.intp]:
+        """Positions in the store of the photographs that come into the folder, training images first."""
+        held_out = self.store.test_index if self.request.layout == "split" else np.empty(0, np.intp)
+        return np.concatenate([np.sort(self.split.index), held_out])
+
+    @cached_property
+    def photographs(self) -> Photographs:
+        """Their files; `InputError` where they are asked for and are not found."""
+        return Photographs.find(self.store, self.originals.tolist(), self.request.originals, self.out)
+
+    def check_place(self, weights_hash: str) -> None:
+        """`InputError` where OUT was filled by another request or model, or files of originals are not found.
+
+        The classifier is taken for that of OUT. `OSError` where OUT cannot be written.
+        """
+        if done := finished_key(self.out):
+            if done != self.key(weights_hash, str(summary_of(self.out).get("classifier"))):
+                raise self.other()
+            return
+        check_folder(self.out)
+        if self.request.originals in ("link", "copy"):
+            _ = self.photographs  # raises
+
+    def other(self) -> InputError:
+        """OUT holds another fill."""
+        return InputError(f"{self.out} was filled by another request, model or filter; choose a new --out")
+
+    @property
+    def nothing_yet(self) -> dict[str, Counts]:
+        """What is asked for, by class, before anything is drawn."""
+        return {self.names[k]: Counts.of((), self.asked[k], self.split.counts[k]) for k in self.filled}
+
     def trust(self, classifier: DomainClassifier) -> list[Trust]:
         """One line per class to fill."""
         return [trust(self.names[k], k, self.split.counts[k], classifier.accuracy) for k in self.filled]
@@ -121,7 +156,7 @@ def fill(
         check_out(job.out)
         if done := finished_key(job.out):
             if done != key:
-                raise InputError(f"{job.out} was filled by another request, model or filter; choose a new --out")
+                raise job.other()
             shutil.rmtree(partial(job.out), ignore_errors=True)
             return False
         _Writing(job, model, filters, trusted, key, progress).run()
@@ -173,14 +208,10 @@ class _Writing:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def _write_originals(self) -> Photographs:
-        job, held_out = self.job, np.empty(0, np.intp)
-        split = job.request.layout == "split"
-        if split:
-            held_out = job.store.test_index
-        wanted = np.concatenate([np.sort(job.split.index), held_out])
-        photographs = Photographs.find(job.store, wanted.tolist(), job.request.originals, job.out)
+        job, split = self.job, self.job.request.layout == "split"
+        photographs, trained = job.photographs, len(job.split.index)
         warn_of_splits(self.folders)
-        for part, positions in (("train", np.sort(job.split.index)), ("test", held_out)):
+        for part, positions in (("train", job.originals[:trained]), ("test", job.originals[trained:])):
             for label in range(len(job.names)) if len(positions) else ():
                 own = positions[np.asarray(job.store.labels)[positions] == label]
                 if (len(own) and photographs.how != "none") or (part == "train" and job.asked[label]):
@@ -253,7 +284,7 @@ class _Writing:
 
 def reasons(name: str, counts: Counts) -> Iterator[str]:
     """Why images of a class are missing, in a sentence."""
-    if counts.missing:
+    if counts.missing and counts.drawn:
         parts = [f"{n} {_REASONS[each]}" for each, n in counts.rejected.items() if n]
         yield (
             f"{name}: {counts.missing} of {counts.asked} are missing after {counts.drawn} draws: {', '.join(parts)}. "

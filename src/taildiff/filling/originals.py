@@ -31,16 +31,18 @@ class Photographs:
     how: Originals
     """Never `auto`."""
     files: dict[int, Path]
-    """By position in the store; none with `resized` and `none`."""
+    """By position in the store; none with `resized`; with `none` for their size alone, where they are found."""
 
     @classmethod
     def find(cls, store: Store, positions: Sequence[int], how: Originals, out: Path) -> "Photographs":
         """Those at these positions; `InputError` where their files are asked for and are not found."""
-        if how in ("resized", "none"):
+        if how == "resized":
             return cls(store, how, {})
         try:
             files = dict(zip(positions, _files(store, positions), strict=True))
         except DataError as error:
+            if how == "none":
+                return cls(store, how, {})
             if how != "auto":
                 raise InputError(f"--originals {how}: {error}; give --originals resized or none") from None
             log.info(f"the originals are written at the size of the store: {error}")
