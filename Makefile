@@ -12,6 +12,7 @@
 
 PYTHON ?= python3
 PARALLEL ?= -n auto --dist worksteal
+unexport PYTHONDONTWRITEBYTECODE  # the tests start many processes, and each would compile the package again
 VENV = .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.taildiff-setup

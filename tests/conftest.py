@@ -1,9 +1,11 @@
 """Shared fixtures."""
 
+import gc
 import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from hypothesis import settings
 
 from taildiff.data.store import SourceMeta, Store, StoreWriter
-from taildiff.reporting import report
+from taildiff.reporting import gallery, report
 from taildiff.spec import (
     ALSpec,
     DataSpec,
@@ -23,16 +25,24 @@ from taildiff.spec import (
     ObjectiveSpec,
     OptimizerSpec,
     RunSpec,
+    SamplingSpec,
     UCLSpec,
     UNetSpec,
 )
+from taildiff.training import loop
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start; see _few_threads
+os.environ["OMP_NUM_THREADS"] = "1"  # processes that tests start have to round as this one does; see _few_threads
 
 GOLDEN = Path(__file__).parent / "golden"
 
 settings.register_profile("taildiff", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("taildiff")
+
+
+def pytest_collection_finish():
+    """What torch and the collected tests hold stays to the end; no collection of garbage walks over it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -45,6 +55,23 @@ def _few_threads():
 def _log_all():
     """Tests read what the library logs from `caplog.messages`."""
     logging.getLogger("taildiff").setLevel(logging.INFO)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _templates_compiled_once():
+    """Not for every page, which takes 0.1 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (report, gallery):
+            patch.setattr(module, "environment", cache(module.environment))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_grids():
+    """Training draws its sample grids in two steps; how images are sampled has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "SamplingSpec", lambda steps=2: SamplingSpec(steps=steps))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,8 @@ NAMES = ("flower", "portrait", "temple")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """24 real photographs per class for training and 4 held out, as JPEG files."""
-    runpy.run_path(str(EXAMPLES / "photos256.py"))["write"](tmp_path / "photos", (24, 24, 24), held_out=4)
+    """12 real photographs per class for training and 3 held out, as JPEG files."""
+    runpy.run_path(str(EXAMPLES / "photos256.py"))["write"](tmp_path / "photos", (12, 12, 12), held_out=3)
     return tmp_path / "photos"
 
 
@@ -71,7 +71,7 @@ def test_a_small_vae_trained_on_these_images_learns_and_can_encode(photos: Path,
     assert call("data", "prepare", "folder", photos, "--out", tmp_path / "store", "--size", 32) == 0
     example = runpy.run_path(str(EXAMPLES / "small_vae.py"))
     with torch.random.fork_rng():
-        example["train"](tmp_path / "store", tmp_path / "vae", steps=60, batch=8, side=32, width=8)
+        example["train"](tmp_path / "store", tmp_path / "vae", steps=30, batch=8, side=32, width=8)
     errors = [float(line.split()[4]) for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert errors[-1] < 0.8 * errors[0]
     store = Store.open(tmp_path / "store")

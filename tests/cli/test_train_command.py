@@ -1,10 +1,12 @@
 """`taildiff train`: what is trained, what continues, and how it stops."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -121,40 +123,46 @@ def test_a_time_limit_stops(command: list[str], tmp_path: Path, capsys: pytest.C
     assert 1 <= RunDir(tmp_path / "run").checkpoint_steps()[-1] < 100_000
 
 
-def test_signals_save_and_stop(command: list[str], tmp_path: Path):
-    """Two real processes at once, since most of the time is their start."""
-    outs = {signal.SIGINT: tmp_path / "int", signal.SIGTERM: tmp_path / "term"}
-    base = [sys.executable, "-m", "taildiff", *command, "--steps", "1000000"]
-    processes = {
-        number: subprocess.Popen(
-            [*base, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for number, out in outs.items()
-    }
+def check_stopped(run: RunDir, text: str, command: list[str]) -> None:
+    """The run was stopped by a signal and saved, and the same command resumes it."""
+    assert "(signal), saved" in " ".join(text.split())
+    step = run.checkpoint_steps()[-1]
+    assert run.weight_steps()[-1] == step
+    assert json.loads(run.metrics.read_text().splitlines()[-1])["step"] <= step
+    assert call(*command, "--stop-at", step + 1) == 0
+    assert run.checkpoint_steps()[-1] == step + 1
+
+
+def test_sigterm_saves_and_stops(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = RunDir(tmp_path / "run")
+    command = [*command, "--steps", "1000000"]
+
+    def terminate() -> None:
+        while not _logged(run):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    assert call(*command) == 128 + signal.SIGTERM
+    check_stopped(run, said(capsys), command)
+
+
+def test_ctrl_c_saves_and_stops_a_real_process(command: list[str], tmp_path: Path):
+    run = RunDir(tmp_path / "run")
+    command = [*command, "--steps", "1000000"]
+    words = [sys.executable, "-m", "taildiff", *command]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        for number, process in processes.items():
-            _wait(outs[number] / "metrics.jsonl", process)
-            process.send_signal(number)
-        texts = {number: process.communicate(timeout=60)[0] for number, process in processes.items()}
+        while process.poll() is None and not _logged(run):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        text = process.communicate(timeout=300)[0]
     finally:
-        for process in processes.values():
-            process.kill()
-    for number, process in processes.items():
-        run = RunDir(outs[number])
-        assert process.returncode == 128 + number, texts[number]
-        assert "(signal), saved" in " ".join(texts[number].split())
-        assert "Traceback" not in texts[number]
-        step = run.checkpoint_steps()[-1]
-        assert run.weight_steps()[-1] == step
-        assert json.loads(run.metrics.read_text().splitlines()[-1])["step"] <= step
-        assert call(*command, "--steps", 1000000, "--out", run.root, "--stop-at", step + 1) == 0
-        assert run.checkpoint_steps()[-1] == step + 1
+        process.kill()
+    assert process.returncode == 128 + signal.SIGINT, text
+    assert "Traceback" not in text
+    check_stopped(run, text, command)
 
 
-def _wait(path: Path, process: "subprocess.Popen[str]") -> None:
-    """Until the run has logged a step."""
-    end = time.monotonic() + 60
-    while not (path.is_file() and path.stat().st_size):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
+def _logged(run: RunDir) -> bool:
+    return run.metrics.is_file() and run.metrics.stat().st_size > 0

@@ -30,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
 def test_from_photos_to_a_report(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(classifier_network, "_STEPS", (20, 20))
+    monkeypatch.setattr(classifier_network, "_STEPS", (6, 6))
     monkeypatch.setattr(classifier_network, "_BATCH", 32)
     store, run = (
         tmp_path / "data" / "photos",

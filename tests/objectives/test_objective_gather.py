@@ -98,6 +98,10 @@ def numbers(case: str, dropped: str, rows: slice = slice(0, B), gather: bool = T
     return torch.cat([total.detach().reshape(1), *(g.flatten() for g in gradients)])
 
 
+alone = cache(numbers)
+"""Of one process, for all rows."""
+
+
 def share(rank: int, processes: int) -> slice:
     return slice(rank * B // processes, (rank + 1) * B // processes)
 
@@ -111,14 +115,14 @@ def on_processes(processes: int, case: str, dropped: str, gather: bool = True) -
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dropped", "processes"), [*((d, 2) for d in DROPPED), ("unequal", 4)])
 def test_loss_and_gradient_are_those_of_one_process(case, dropped, processes):
-    whole = numbers(case, dropped)
+    whole = alone(case, dropped)
     assert whole[1:].abs().max() > 1e-4
     torch.testing.assert_close(on_processes(processes, case, dropped), whole, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", COUPLED)
 def test_local_references_are_another_loss(case):
-    whole = numbers(case, "unequal")
+    whole = alone(case, "unequal")
     assert (on_processes(2, case, "unequal", gather=False) - whole).abs().max() > 1e-6
     torch.testing.assert_close(numbers(case, "unequal", gather=False), whole, rtol=0, atol=0)
 
@@ -126,7 +130,7 @@ def test_local_references_are_another_loss(case):
 def test_cheap_rows_are_drawn_locally_without_gather():
     """On each process from its own rows, as the negatives are."""
     case = "ucl and al on some rows"
-    assert (on_processes(2, case, "unequal", gather=False) - numbers(case, "unequal")).abs().max() > 1e-6
+    assert (on_processes(2, case, "unequal", gather=False) - alone(case, "unequal")).abs().max() > 1e-6
     apart = torch.stack([numbers(case, "unequal", share(r, 2), gather=False) for r in range(2)]).mean(0)
     torch.testing.assert_close(on_processes(2, case, "unequal", gather=False), apart, rtol=1e-12, atol=0)
 
@@ -160,6 +164,7 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_real_processes_give_the_same(tmp_path: Path):
-    mp.spawn(work, (str(tmp_path),), nprocs=2)
+    how = "spawn" if torch.cuda.is_available() else "fork"  # a forked process starts at once and cannot use CUDA
+    mp.start_processes(work, (str(tmp_path),), nprocs=2, start_method=how)
     found = torch.load(tmp_path / "found.pt", weights_only=True)
-    torch.testing.assert_close(found, torch.cat([numbers(*each) for each in REAL.items()]), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(found, torch.cat([alone(*each) for each in REAL.items()]), rtol=1e-8, atol=1e-10)

@@ -45,7 +45,7 @@ def network(kind="unet"):
     return sit
 
 
-def setup(spec, kind="unet", process=None, n=6, step=0):
+def setup(spec, kind="unet", process=None, n=5, step=0):
     """Learner, batch, and the draws of training in float64."""
     net = network(kind)
     learner = Learner(net, build.objective(spec, process or Flow(), COUNTS, net)).double()
@@ -67,7 +67,7 @@ def value_and_gradient(learner, batch, draws):
 
 @cache
 def by_dropout(spec, *arguments):
-    """The mean of a full objective over all 2^6 choices of dropped labels."""
+    """The mean of a full objective over all 2^5 choices of dropped labels."""
     learner, batch, draws = setup(spec, *arguments)
     mean = 0.0
     for mask in product([False, True], repeat=len(batch.y)):
@@ -134,7 +134,7 @@ def test_the_draws_of_training_have_that_mean():
         losses = torch.stack(
             [
                 learner(
-                    batch, draws._replace(uniforms=learner.objective.draw(6, (2, 8, 8), Streams(0, k)).uniforms)
+                    batch, draws._replace(uniforms=learner.objective.draw(5, (2, 8, 8), Streams(0, k)).uniforms)
                 ).total
                 for k in range(120)
             ]
@@ -199,8 +199,8 @@ def test_bias_of_repulsion(fraction, uniform):
     with torch.no_grad():
         exact = full(batch, draws).per_sample[1].mean()
         means = [
-            learner(batch, draws._replace(uniforms=torch.full((64, 1), (k + 0.5) / 32))).per_sample[1].mean()
-            for k in range(32)
+            learner(batch, draws._replace(uniforms=torch.full((64, 1), (k + 0.5) / 16))).per_sample[1].mean()
+            for k in range(16)
         ]
     assert (torch.stack(means).mean() / exact).item() == pytest.approx(0.935, abs=0.05)
 
@@ -208,7 +208,7 @@ def test_bias_of_repulsion(fraction, uniform):
 def test_values_are_logged_per_sample_and_their_mean_is_the_loss():
     learner, batch, draws = setup(shared(ObjectiveSpec(al=AL, ucl=UCL), 0.34))
     loss: StepLoss = learner(batch, draws)
-    assert loss.per_sample.shape == (3, 6)
+    assert loss.per_sample.shape == (3, 5)
     weights = torch.tensor(learner.objective.weights, dtype=torch.float64)
     torch.testing.assert_close(loss.total.detach(), (weights * loss.per_sample.mean(1)).sum())
     assert (loss.per_sample[0] > 0).all()  # every row under its label

@@ -206,8 +206,8 @@ def test_cheap_null_rows_are_few_and_stop_at_the_tap_without_alignment():
 def test_cheap_ucl_stands_for_rows_whose_label_was_dropped(fraction, dropped):
     """They were missing from the mean: .90 of the value with one label in ten dropped, 0 with all (`per_batch`)."""
     spec = ObjectiveSpec(ucl=UCLSpec(weight=1), al=ALSpec(weight=1))
-    full, batch, draws = setup(spec, n=64)
-    cheap, *_ = setup(spec.model_copy(update={"null_fraction": fraction}))
+    full, batch, draws = setup(spec, n=64, dtype=torch.float32)
+    cheap, *_ = setup(spec.model_copy(update={"null_fraction": fraction}), dtype=torch.float32)
 
     def ucl_and_al(learner, factor, u):
         at = draws._replace(dropped=torch.arange(64) * factor % 64 < dropped, uniforms=torch.full((64, 1), u))

@@ -67,12 +67,16 @@ def test_the_sdist_has_what_a_contributor_needs_and_the_wheel_the_package_alone(
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_wheel_works_alone_from_another_folder(clean: Path, tiny_store: Store, tmp_path: Path):
+def test_the_wheel_works_alone_from_another_folder(clean: Path, tmp_path: Path):
     code = "import taildiff, importlib.metadata as m; print(taildiff.__file__, m.version('taildiff'))"
     file, installed = run(clean / "python", "-c", code, cwd=tmp_path).split()
     assert Path(file).is_relative_to(clean.parent)
     assert installed == taildiff.__version__
     assert "usage: taildiff VERB" in run(clean / "taildiff", "--help", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_and_reports_alone(clean: Path, tiny_store: Store, tmp_path: Path):
     few = "--steps 1 --batch-size 4 --model.depth 1 --model.width 16 --model.heads 2 --model.patch 4"
     calls = f"""
 from taildiff.cli.main import main

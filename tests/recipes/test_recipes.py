@@ -66,9 +66,9 @@ def test_each_method_trains_for_some_steps(name, make_store, tmp_path):
     spec = recipe(name).model_copy(update={"batch_size": 8})
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"ratio": 0.1})})
     run = RunDir(tmp_path / "run")
-    outcome = run_training(run, spec, store, StopRule(step=3))
-    assert outcome.step == 3
-    assert run.weight_steps() == [3]
+    outcome = run_training(run, spec, store, StopRule(step=2))
+    assert outcome.step == 2
+    assert run.weight_steps() == [2]
 
 
 @given(
@@ -83,7 +83,8 @@ def test_auto_fits_any_data(size, channels, counts):
     assert RunSpec.model_validate(spec.model_dump()) == spec
     assert size >> (len(spec.model.channels) - 1) >= 4
     assert spec.data.flip == (channels == 3)
-    build.denoiser(spec.model.model_copy(update={"channels": tuple(8 for _ in spec.model.channels)}), facts)
+    with torch.device("meta"):
+        build.denoiser(spec.model, facts)
 
 
 @given(

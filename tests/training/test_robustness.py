@@ -1,9 +1,6 @@
 """Crashes, precision, failing first starts, and starting from other weights."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -19,7 +16,7 @@ from taildiff.objectives.objective import Streams
 from taildiff.run.layout import RunDir
 from taildiff.run.weights import read_weights
 from taildiff.sampling.generate import load_model
-from taildiff.spec import DDPMSpec, SiTSpec, UCLSpec
+from taildiff.spec import DDPMSpec, SamplingSpec, SiTSpec, UCLSpec
 from taildiff.training import loop
 from taildiff.training.request import StopRule
 from taildiff.training.session import run_training
@@ -127,18 +124,19 @@ def test_lost_metrics_are_not_replaced_and_the_file_stays_text(tiny_store, tiny_
 
 def test_training_seconds_count_the_wait_for_data_but_not_saving(tiny_store, tiny_spec, tmp_path, monkeypatch):
     read = Batches.read
-    monkeypatch.setattr(Batches, "read", lambda self, step: (time.sleep(0.1), read(self, step))[1])
+    monkeypatch.setattr(Batches, "read", lambda self, step: (time.sleep(0.02), read(self, step))[1])
     save = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", lambda *args: (time.sleep(1.0), save(*args))[1])
+    monkeypatch.setattr(loop, "save_checkpoint", lambda *args: (time.sleep(0.2), save(*args))[1])
     run = RunDir(tmp_path / "run")
     run_training(run, changed(tiny_spec, "every", samples=0, save=4), tiny_store)
     seconds = json.loads(run.metrics.read_text().splitlines()[-1])["seconds"]
-    assert seconds >= 1.0
+    assert seconds >= 0.2
     state = json.loads((run.state(12) / "state.json").read_text())
     assert state["seconds"] == pytest.approx(seconds, abs=0.01)
 
 
-def test_short_processes_can_draw_their_grids(tiny_store, tiny_spec, tmp_path):
+def test_short_processes_can_draw_their_grids(tiny_store, tiny_spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SamplingSpec", SamplingSpec)  # with more steps than the process has
     run = RunDir(tmp_path / "run")
     outcome = run_training(run, tiny_spec.model_copy(update={"path": DDPMSpec(timesteps=10)}), tiny_store)
     assert outcome.reason == "finished"
@@ -166,27 +164,6 @@ def test_checkpoints_without_run_json_are_not_trusted(tiny_store, tiny_spec, tmp
     run.spec.unlink()
     with pytest.raises(RunError, match=r"no run\.json"):
         run_training(run, tiny_spec, tiny_store)
-
-
-def train_command(tmp_path, spec, store, run, *more):
-    (tmp_path / "spec.json").write_text(spec.model_dump_json())
-    command = [sys.executable, "-m", "taildiff", "train", str(tmp_path / "spec.json")]
-    return [*command, "--data", str(store.root), "--out", str(run.root), *more]
-
-
-def test_sigterm_saves_and_exits_with_143(tiny_store, tiny_spec, tmp_path):
-    run = RunDir(tmp_path / "run")
-    spec = changed(tiny_spec.model_copy(update={"steps": 10**6}), "every", save=0, samples=0)
-    process = subprocess.Popen(
-        train_command(tmp_path, spec, tiny_store, run), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    while process.poll() is None and not (run.metrics.exists() and run.metrics.stat().st_size):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, output
-    assert "saved" in output
-    assert run.weight_steps() == run.checkpoint_steps() != []
 
 
 def test_images_become_tensors_and_back():

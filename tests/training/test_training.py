@@ -187,12 +187,13 @@ def test_sigkill_then_resume_equals_never_having_stopped(tiny_store, tiny_spec, 
     (tmp_path / "spec.json").write_text(spec.model_dump_json())
     command = [sys.executable, "-m", "taildiff", "train", str(tmp_path / "spec.json")]
     command += ["--data", str(tiny_store.root), "--out", str(killed.root)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     while process.poll() is None and not killed.checkpoint_steps():
         time.sleep(0.005)
     process.kill()
     process.wait()
-    assert killed.checkpoint_steps()
+    assert killed.checkpoint_steps(), (tmp_path / "output").read_text()
     outcome = run_training(killed, spec, tiny_store)
     assert outcome.step == 40
     assert same(weights(whole, "raw"), weights(killed, "raw"))
