@@ -39,7 +39,7 @@ class Amounts:
 
     def asked(self, have: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
         """Images to admit of each class (C,) with these training images (C,); `InputError` for a wrong request."""
-        self._check()
+        self.check()
         chosen = self._chosen(have, names)
         asked = tuple(max(0, total - n) if k in chosen else 0 for k, (total, n) in enumerate(self._totals(have, names)))
         if not sum(asked):
@@ -48,7 +48,8 @@ class Amounts:
             raise InputError(f"{sum(asked):,} images are too many for one call; ask for at most {LARGEST:,}")
         return asked
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """`InputError` for what is wrong whatever the classes are."""
         given = {"--to": self.to, "--add": self.add, "--counts": self.counts or None, "--balance": self.balance}
         if sum(value is not None for value in given.values()) != 1:
             raise InputError(
@@ -109,6 +110,7 @@ class FillRequest:
     """Of one pass of the network; None: by the size of the images."""
 
     def __post_init__(self) -> None:
+        self.amounts.check()
         for value, choices, flag in (
             (self.originals, get_args(Originals), "--originals"),
             (self.layout, get_args(Layout), "--layout"),
