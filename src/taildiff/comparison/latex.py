@@ -87,7 +87,7 @@ def _caption(compared: ComparisonTable, lines: Sequence[Line]) -> str:
     if compared.seeds:
         counts = sorted(set(compared.seeds))
         seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        parts.append(f"Means over {seeds} training seeds ± half of Student's 95 % interval")
+        parts.append(f"Means over {seeds} training seed{'s' * (counts[-1] > 1)} ± half of Student's 95 % interval")
     parts.append(f"In parentheses: difference to {compared.names[0]}")
     if compared.verdict.judged:
         parts.append("Bold: clear in the verdict, and the better")
