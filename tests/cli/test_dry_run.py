@@ -198,9 +198,14 @@ def test_it_writes_nothing(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ):
     monkeypatch.chdir(made)
-    before = tree(made)
+    before = unhashed(made)
     assert call(*words, "--dry-run") == 0, said(capsys)
-    assert tree(made) == before
+    assert unhashed(made) == before
+
+
+def unhashed(root: Path) -> dict[str, int]:
+    """Every file and folder but the hashes of a store's images, which a dry run may keep for the real call."""
+    return {path: time for path, time in tree(root).items() if not path.startswith("store/cache")}
 
 
 def test_what_is_left_out_is_named(tiny_store: Store, capsys: pytest.CaptureFixture[str]):
