@@ -178,8 +178,18 @@ def test_mistakes_are_explained(args, message, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "args", [["prepare", "mnist5k", "--outt", "x"], ["prepare"], ["show"], ["show", "x", "--tail", "expo"]]
+    ("args", "message"),
+    [
+        (["prepare", "mnist5k", "--outt", "x"], "unknown option '--outt': did you mean --out?"),
+        (["show", "x", "--tail", "expo"], "--tail: unknown value 'expo': did you mean 'exp'?"),
+    ],
 )
+def test_misspelt_options_and_choices_get_the_nearest(args, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        verb.main(args)
+
+
+@pytest.mark.parametrize("args", [["prepare"], ["show"]])
 def test_wrong_options_exit_with_2(args, capsys):
     with pytest.raises(SystemExit) as caught:
         verb.main(args)

@@ -1,4 +1,4 @@
-"""Options and choices that do not exist, refused with the nearest that does before the parser reads them."""
+"""Options and choices that do not exist, refused with the nearest that does, and words where a number belongs."""
 
 import difflib
 import itertools
@@ -10,6 +10,7 @@ from taildiff.cli.options import Option, bare
 from taildiff.errors import SpecError, unknown
 
 _MOST = 3  # options suggested
+_NUMBERS = {int: "a whole number, such as 200", float: "a number, such as 0.5"}
 
 
 def check_words(args: Sequence[str], known: Sequence[Option], prog: str) -> None:
@@ -24,12 +25,19 @@ def check_words(args: Sequence[str], known: Sequence[Option], prog: str) -> None
             nearest = _nearest(name, list(flags))
             raise SpecError(f"unknown option '{name}': {nearest}{prog} --help-all lists all of them")
         given = [value] if equals else list(itertools.takewhile(lambda word: not word.startswith("--"), args[k + 1 :]))
+        if not (given or option.is_switch or option.is_list):
+            raise SpecError(f"{arg} needs a value; {prog} --help shows which")
         for each in given if option.is_list else given[:1]:
-            _check_choice(option, each)
+            _check_value(option, each)
 
 
-def _check_choice(option: Option, given: str) -> None:
+def _check_value(option: Option, given: str) -> None:
     kind = bare(option.hint)
+    if kind in _NUMBERS and not (option.optional and given == "None"):
+        try:
+            kind(given)
+        except ValueError:
+            raise SpecError(f"{option.flag} takes {_NUMBERS[kind]}, not '{given}'") from None
     kind = get_args(kind)[0] if option.is_list else kind
     choices = [str(each) for each in get_args(kind)]
     if get_origin(kind) is Literal and given not in choices and not (option.optional and given == "None"):
