@@ -53,7 +53,7 @@ def test_help_and_usage_name_the_methods(capsys: pytest.CaptureFixture[str]):
     [
         (["--method", "cbmd"], "unknown method 'cbmd': did you mean 'cbdm'? Choices: plain, ccua, ccua-cheap,"),
         (["--method=CCUA"], "unknown method 'CCUA'"),
-        (["--method"], "Missing value for argument '--method'"),
+        (["--method"], "--method needs a value"),
         (["--methd", "cbdm"], "--method"),
     ],
 )

@@ -69,7 +69,7 @@ def expected(run: Path, **options: Any) -> np.ndarray:
     return images.permute(0, 2, 3, 1).numpy()
 
 
-@pytest.mark.parametrize("kind", ["unet", "sit", "dit"])
+@pytest.mark.parametrize("kind", ["unet", "sit", pytest.param("dit", marks=pytest.mark.slow)])
 def test_both_ways_of_loading_give_the_images_of_the_run(
     exported: Callable[..., tuple[Path, Path]], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

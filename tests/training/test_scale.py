@@ -205,6 +205,7 @@ class TestLaunchers:
                 assert launcher() is None
 
 
+@pytest.mark.slow  # what the launchers set is tested above, real processes in test_objective_gather
 def test_torchrun_starts_two_processes(spec, tiny_store, tmp_path):
     """One step; the number of processes comes from the launcher, and only rank zero reports."""
     run = RunDir(tmp_path / "run")
@@ -242,7 +243,7 @@ def compiles_and_agrees(tmp_path, spec, store):
     assert counters["frames"]["total"] <= 2 * max(1, graphs) + 2
 
 
-@pytest.mark.parametrize("model", [UNET, SIT], ids=["unet", "sit"])
+@pytest.mark.parametrize("model", [pytest.param(UNET, marks=pytest.mark.slow), SIT], ids=["unet", "sit"])
 def test_a_compiled_network_trains_as_an_eager_one(spec, tiny_store, tmp_path, monkeypatch, model):
     """With the graph capture and autograd of torch.compile, without its code generator."""
     without_code(monkeypatch)
