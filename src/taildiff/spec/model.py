@@ -7,7 +7,16 @@ from pydantic import Field, model_validator
 from taildiff.spec.base import Count, CountOrZero, Positive, Spec
 
 
-class UNetSpec(Spec):
+class NetworkSpec(Spec):
+    """What every network's settings have."""
+
+    @property
+    def fewest_parameters(self) -> int:
+        """A lower bound, so that a network that cannot fit into memory is refused before it is built; 0 for none."""
+        return 0
+
+
+class UNetSpec(NetworkSpec):
     """The U-Net of DDPM (diffusers' UNet2DModel)."""
 
     kind: Literal["unet"] = "unet"
@@ -56,7 +65,7 @@ class UNetSpec(Spec):
         return self
 
 
-class SiTSpec(Spec):
+class SiTSpec(NetworkSpec):
     """SiT or DiT: a transformer on patches. Depth/width/heads: S 12/384/6, B 12/768/12, L 24/1024/16, XL 28/1152/16."""
 
     kind: Literal["sit"] = "sit"
