@@ -130,7 +130,7 @@ def pair(compared: ComparisonTable, lines: Sequence[Line], other: int, verdict: 
             continue
         differences = [escape(interval(line.metric, cell)), *([p_value(cell)] if verdict else [])]
         unclear = verdict and cell.difference is not None and not cell.difference.clear
-        cells = [_value(compared, line, place) for place in (0, other)]
+        cells = [value(compared, line, place) for place in (0, other)]
         cells += [f"[dim]{text}[/]" for text in differences] if unclear else differences
         table.add_row(*_lead(compared, line, (0, other), verdict), *cells)
     return table
@@ -140,7 +140,7 @@ def values(compared: ComparisonTable, lines: Sequence[Line], places: Sequence[in
     """Some subjects side by side, without differences."""
     table = _grid([titles(compared)[place] for place in places])
     for line in lines:
-        table.add_row(*_lead(compared, line, places, False), *(_value(compared, line, place) for place in places))
+        table.add_row(*_lead(compared, line, places, False), *(value(compared, line, place) for place in places))
     return table
 
 
@@ -162,7 +162,8 @@ def _lead(compared: ComparisonTable, line: Line, places: Sequence[int], verdict:
     return heading, escape(line.class_name or line.group), guidance
 
 
-def _value(compared: ComparisonTable, line: Line, place: int) -> str:
+def value(compared: ComparisonTable, line: Line, place: int) -> str:
+    """The number of one subject; bold where it is clear and the better."""
     cell = line.cells[place]
     text = shown(line.metric, cell, compared.seeds[place] if compared.seeds else None)
     return f"[bold green]{text}[/]" if cell.bold else text

@@ -25,9 +25,8 @@ from taildiff.cli.common import (
     unknown_verb,
     wants_progress,
 )
-from taildiff.cli.compare import Names, guidance_of, names
+from taildiff.cli.compare import Names, guidance_of, names, value
 from taildiff.cli.parsing import parse_options
-from taildiff.comparison.render import shown
 from taildiff.comparison.table import ComparisonTable
 from taildiff.errors import InputError
 from taildiff.spec import METRICS
@@ -182,12 +181,8 @@ def _primary(table: ComparisonTable) -> Grid:
         heading = METRICS[line.metric].on(table.is_fid).short_heading
         grid.add_column(f"{heading}\n{line.group}", justify="right", overflow="fold")
     for place, (name, guidance) in enumerate(zip(table.names, table.verdict.guidances, strict=True)):
-        cells = [line.cells[place] for line in table.verdict.lines]
-        texts = [
-            shown(line.metric, cell, table.seeds[place]) for line, cell in zip(table.verdict.lines, cells, strict=True)
-        ]
-        marked = [f"[bold green]{text}[/]" if cell.bold else text for text, cell in zip(texts, cells, strict=True)]
-        grid.add_row(escape(name), "–" if guidance is None else f"{guidance:g}", *marked)
+        cells = [value(table, line, place) for line in table.verdict.lines]
+        grid.add_row(escape(name), "–" if guidance is None else f"{guidance:g}", *cells)
     return grid
 
 
