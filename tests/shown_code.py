@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.evaluation import classifier_network
@@ -22,6 +23,14 @@ def little_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr("taildiff.data.locate.embedded_digits", lambda: _digits(folder / "digits"))
     monkeypatch.setattr(classifier_network, "_STEPS", (6, 6))
+
+
+def few_photos(folder: Path) -> None:
+    """Four colour images of noise per class, in cat/ and dog/."""
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for n, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)):
+            Image.fromarray(pixels).save(folder / name / f"{n}.png")
 
 
 def run(code: Sequence[str], less: Mapping[str, str], source: str) -> dict[str, Any]:

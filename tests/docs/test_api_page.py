@@ -4,12 +4,10 @@ import inspect
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import taildiff
-from shown_code import blocks, little_work, run
+from shown_code import blocks, few_photos, little_work, run
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 LESS = {
@@ -25,10 +23,7 @@ LESS = {
 def _little_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A working directory with photos/cat and photos/dog, and 120 digits per class instead of 500."""
     little_work(tmp_path, monkeypatch)
-    for name in ("cat", "dog"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for n, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)):
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{n}.png")
+    few_photos(tmp_path / "photos")
 
 
 @pytest.mark.slow

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import taildiff
 from evaluation import tiny
 from shown_code import blocks as plain_blocks
-from shown_code import little_work, run
+from shown_code import few_photos, little_work, run
 from taildiff import study
 from taildiff.data.store import Store
 
@@ -92,10 +91,7 @@ def test_other_tools(digits_run: taildiff.Run, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.slow
 def test_a_folder_of_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     little_work(tmp_path, monkeypatch)
-    for name in ("cat", "dog"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for n, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)):
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{n}.png")
+    few_photos(tmp_path / "photos")
     (code,) = more_blocks("docs/quickstart.md")
     less = {'out="runs/photos")': 'out="runs/photos", steps=1, batch_size=4)', "per_class=8": "per_class=1, steps=1"}
     assert all(much in code for much in less)
