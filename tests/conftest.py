@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from taildiff.cli.common import console
 from taildiff.data.store import SourceMeta, Store, StoreWriter
 from taildiff.reporting import gallery, report
 from taildiff.spec import (
@@ -51,10 +52,11 @@ def _few_threads():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _log_all():
-    """Tests read what the library logs from `caplog.messages`."""
+@pytest.fixture(autouse=True)
+def _log_and_print_all():
+    """Whatever `--quiet` an earlier test gave; tests read what the library logs from `caplog.messages`."""
     logging.getLogger("taildiff").setLevel(logging.INFO)
+    console.quiet = False
 
 
 @pytest.fixture(autouse=True, scope="session")

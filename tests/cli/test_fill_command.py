@@ -101,11 +101,12 @@ def test_a_bare_folder_is_prepared_trained_evaluated_and_filled(
     monkeypatch.setattr(filling_photos, "evaluate", lambda run, **_: None)  # of hundreds of images
     monkeypatch.chdir(tmp_path)
     photographs(Path("photos"), {"cat": 25, "dog": 10})
+    Path("photos/cat/broken.png").write_bytes(b"")
     words = ("fill", "photos", "--to", 10, "--out", "filled", "--size", 8, "--steps-of-training", 2)
     words = (*words, "--steps", 1, "--sampler", "euler", "--guidance", 1)
     assert call(*words, "--dry-run") == 0
     text = said(capsys)
-    assert "1. prepare: 28 training images of 2 classes at 8×8 pixels, a fifth held out, in filled-work/store" in text
+    assert "1. prepare: 29 training images of 2 classes at 8×8 pixels, a fifth held out, in filled-work/store" in text
     assert "2. train: auto-ccua, 2 steps: about 1 min" in text
     assert "4. fill: 2 images or more: about 1 min" in text
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
@@ -115,6 +116,10 @@ def test_a_bare_folder_is_prepared_trained_evaluated_and_filled(
     shown = [match[0] for row in terminal.rows if (match := re.match(r"\d\. \w+|\d/4: .*?(?=\s*━)", row))]
     assert shown[:4] == ["1. prepare", "2. train", "3. evaluate", "4. fill"]
     assert [*dict.fromkeys(shown)] == shown
+    assert (
+        sum("broken.png: not a JPEG, PNG, WebP, TIFF or BMP image but an empty file" in row for row in terminal.rows)
+        == 1
+    )
     assert shown[4:] == sorted(shown[4:], key=lambda stage: stage[0])
     assert {"1/4: decode", "2/4: training auto-ccua", "4/4: filling dog"} < {*shown}
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "filled", "filled-info", "filled-work"}
@@ -126,7 +131,9 @@ def test_a_bare_folder_is_prepared_trained_evaluated_and_filled(
     assert "1. prepare" not in text
     assert next(Path("filled-work/run/weights").glob("ema-*")).stat().st_mtime_ns == weights
     assert call(*("quiet" if word == "filled" else word for word in words), "--quiet") == 0
-    assert re.fullmatch("the originals have 12×12 pixels .* one size", said(capsys))  # a warning, and nothing else
+    assert re.fullmatch(
+        "skipped cat/.* the originals have 12×12 pixels .* one size", said(capsys)
+    )  # warnings, nothing else
     assert Path("quiet/dog").is_dir()
 
 

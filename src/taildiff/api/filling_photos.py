@@ -218,6 +218,8 @@ def train_and_evaluate(
     """Prepare, train and evaluate, as far as that was not done before; the run to fill from."""
     first, second, third = (prefixed(progress, f"{number}/4") for number in (1, 2, 3))
     store = prepare("folder", plan.photos, out=plan.store, size=plan.size, hold_out=plan.hold_out, progress=first)
+    for remark in store.meta.remarks:
+        log.warning(remark)
     run = _trained(plan, store, device, second, max_time, command)
     evaluate(run, device=device, progress=third)
     return run

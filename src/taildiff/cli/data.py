@@ -176,12 +176,8 @@ def _prepare(options: Prepare) -> None:
             **options.importer_options(),
         )
     meta = store.meta
-    for name in meta.skipped_names:
-        print_note(f"skipped {name}")
-    if meta.skipped > len(meta.skipped_names):
-        print_note(f"… and {meta.skipped - len(meta.skipped_names)} more")
-    for note in meta.notes:
-        print_note(note)
+    for remark in meta.remarks:
+        print_note(remark)
     lead = "Already prepared" if existed and not options.overwrite else "Prepared"
     skipped = f" ({meta.skipped:,} broken skipped)" if meta.skipped else ""
     print_line(

@@ -78,6 +78,13 @@ class StoreMeta(Spec):
         """(N, H, W, C)."""
         return self.count, self.height, self.width, self.channels
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What whoever prepared the images should know: which were skipped and why, then the notes."""
+        rest = self.skipped - len(self.skipped_names)
+        more = (f"… and {rest} more skipped",) if rest else ()
+        return (*(f"skipped {name}" for name in self.skipped_names), *more, *self.notes)
+
 
 class LatentMeta(Spec):
     """latents.json; the file's checksum covers everything but `pixels_path`, so that the store may be moved."""

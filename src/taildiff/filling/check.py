@@ -99,7 +99,7 @@ class CheckResult:
         """The answer in a sentence."""
         whole = self.rows[0]
         by = f"{100 * whole.gain:+.1f} points ({100 * whole.low:+.1f} to {100 * whole.high:+.1f})"
-        what = f"balanced accuracy on {whole.images} held-out photographs, beyond ordinary augmentation: {by}"
+        what = f"Balanced accuracy on {whole.images} held-out photographs, beyond ordinary augmentation: {by}"
         if self.recommended:
             return f"The generated images help. {what}. Recommended: {self.share:.0%} of them"
         if whole.high < 0:
