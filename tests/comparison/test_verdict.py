@@ -19,6 +19,7 @@ from taildiff.comparison.render import to_csv, to_markdown
 from taildiff.comparison.select import Selection, select
 from taildiff.comparison.table import Cell, ComparisonTable, Line
 from taildiff.comparison.verdict import common_grid, corrected, holm, own_guidance
+from taildiff.evaluation.best_guidance import Criterion
 from taildiff.evaluation.table import Row, Table
 from taildiff.run.layout import RunDir
 from taildiff.spec.metrics import VERDICT_GROUPS, verdict_metrics
@@ -111,12 +112,12 @@ def test_each_run_has_its_own_guidance_of_the_common_ones(tmp_path: Path, runs: 
     apart = make_run(tmp_path / "apart", guidance=(4.0, 2.5, 1.0))
     assert common_grid([(1.0, 2.0), (), (2.0, 3.0)]) == (2.0,)
     assert common_grid([(1.0,), (2.0,)]) == ()
-    assert own_guidance(lambda metric, at: {"accuracy": at}.get(metric), (1.0, 2.0)) == 2.0
+    assert own_guidance(lambda key: key[3] if key[0] == "accuracy" else None, (1.0, 2.0), Criterion()) == 2.0
     assert apart.exists()
 
 
 def test_guidance_chosen_on_the_same_images_is_said_to_be_so(tmp_path: Path, runs: tuple[RunDir, RunDir]):
-    chosen = "each guidance was chosen from 1, 2, 3 by the lowest Fréchet distance on the same images"
+    chosen = "each guidance was chosen from 1, 2, 3 by the lowest Fréchet distance over all classes, on the same images"
     table = compared(*runs)
     assert any(note.startswith(chosen) for note in table.verdict.notes), table.verdict.notes
     assert chosen in to_markdown(table)

@@ -131,7 +131,10 @@ def test_the_first_screen_has_the_findings_and_how_far_to_trust_them(text: str):
     assert "Fréchet distance over all classes (7.65 against 9.00)" in first_screen
     assert "Too close to call, Holm-corrected over all comparisons at 5 %: " in first_screen
     assert "Verdict over 12 comparisons with plain" in first_screen
-    assert "Each guidance was chosen from 1, 2, 3 by the lowest Fréchet distance on the same images" in first_screen
+    assert (
+        "Each guidance was chosen from 1, 2, 3 by the lowest Fréchet distance over all classes, on the same images"
+        in first_screen
+    )
     assert "One training run per setting" in first_screen
 
 

@@ -120,7 +120,7 @@ def test_the_default_guidance_is_the_best_of_the_newest_evaluation(tmp_path: Pat
     assert default_guidance(run).value == 2.25
     evaluated(run, "later", {1.0: 5.0, 1.75: 4.0, 3.0: 4.0}, weights_hash="later", step=900)
     assert default_guidance(run).value == 1.75  # of equal distances the lower guidance
-    assert "Fréchet distance 4 over all classes" in default_guidance(run).reason
+    assert "Fréchet distance over all classes: 4" in default_guidance(run).reason
     evaluated(run, "undefined", {3.0: None}, weights_hash="last")
     assert default_guidance(run).value == 1.75
     run.evaluation("later").table_json.write_text("{")

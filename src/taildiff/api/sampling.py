@@ -91,8 +91,8 @@ def sample(
         out: a new folder, which gets class folders and nothing else, or a new .npz file.
         per_class: images per class.
         classes: only these classes, by name.
-        guidance: g in null + g (conditional - null); 1 is none. Default: that of the lowest Fréchet distance over all
-            classes in the run's evaluations; 1.5 without one, 1 where the null label was never trained.
+        guidance: g in null + g (conditional - null); 1 is none. Default: the best of the run's evaluations;
+            1.5 without one, 1 where the null label was never trained.
         format: `png`, or `npz` with `images` (N, H, W, C), `labels` (N,) and `class_names`; default: by the suffix of
             `out`.
         vae: where the VAE of a run on latents is now, if it moved.

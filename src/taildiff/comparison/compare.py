@@ -16,10 +16,11 @@ from taildiff.comparison.equal_training import CLOSE, At, Training, amount, unev
 from taildiff.comparison.table import Cell, ComparisonTable, Line, Verdict
 from taildiff.comparison.verdict import at_own, common_grid, judged, own_guidance
 from taildiff.errors import RunError
+from taildiff.evaluation.best_guidance import criterion
 from taildiff.evaluation.replicates import Floats, Key, key_of, read_replicates
 from taildiff.evaluation.table import Row, Table, superseded
 from taildiff.run.layout import EvalDir, RunDir, in_order
-from taildiff.spec import METRICS, MetricName
+from taildiff.spec import METRICS
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ def verdict_on(subjects: Sequence[Subject]) -> Verdict:
     """The verdict on evaluations by one definition: `verdict.py`."""
     numbers = [_Numbers.of(subject) for subject in subjects]
     grid = common_grid(subject.table.guidances for subject in subjects)
-    guidances = [own_guidance(own.value, grid) for own in numbers]  # None for existing images
-    return judged([s.name for s in subjects], grid, guidances, partial(_line, numbers))
+    rule = criterion(subject.table for subject in subjects)
+    guidances = [own_guidance(own.value, grid, rule) for own in numbers]  # None for existing images
+    return judged([s.name for s in subjects], grid, guidances, partial(_line, numbers), rule)
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,8 @@ class _Numbers:
         rows = subject.table.rows
         return cls({key_of(row): row for row in rows}, read_replicates(subject.folder, rows))
 
-    def value(self, metric: MetricName, guidance: float) -> float | None:
-        """Over all classes."""
-        row = self.rows.get((metric, "all", "", guidance))
+    def value(self, key: Key) -> float | None:
+        row = self.rows.get(key)
         return row.value if row else None
 
 

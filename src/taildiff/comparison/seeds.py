@@ -23,9 +23,10 @@ from taildiff.comparison.settings import TrainedRun, check_seeds, grouped, read_
 from taildiff.comparison.table import Cell, ComparisonTable, Line, Verdict
 from taildiff.comparison.verdict import at_own, common_grid, judged, own_guidance
 from taildiff.errors import RunError
+from taildiff.evaluation.best_guidance import criterion
 from taildiff.evaluation.replicates import Key, key_of
 from taildiff.evaluation.table import Row
-from taildiff.spec import METRICS, MetricName
+from taildiff.spec import METRICS
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Setting:
         by_seed = ((seed, rows.get(key)) for seed, rows in zip(self.seeds, self.rows, strict=True))
         return {seed: row for seed, row in by_seed if row is not None and row.value is not None}
 
-    def value(self, metric: MetricName, guidance: float) -> float | None:
-        """The mean over all classes; None where a seed lacks it."""
-        rows = self.measured((metric, "all", "", guidance))
+    def value(self, key: Key) -> float | None:
+        """The mean of a number; None where a seed lacks it."""
+        rows = self.measured(key)
         return mean(row.value or 0.0 for row in rows.values()) if len(rows) == len(self.seeds) else None
 
 
@@ -82,8 +83,9 @@ def compare_seeds(paths: Sequence[Path], at: At | None = None) -> ComparisonTabl
 def verdict_over(settings: Sequence[Setting]) -> Verdict:
     """The verdict on means over training seeds, with Student's or Welch's p-values."""
     grid = common_grid(subject.table.guidances for setting in settings for subject in setting.subjects)
-    guidances = [own_guidance(setting.value, grid) for setting in settings]
-    return judged([setting.name for setting in settings], grid, guidances, partial(_line, settings))
+    rule = criterion(subject.table for setting in settings for subject in setting.subjects)
+    guidances = [own_guidance(setting.value, grid, rule) for setting in settings]
+    return judged([setting.name for setting in settings], grid, guidances, partial(_line, settings), rule)
 
 
 def student(values: Sequence[float]) -> Difference:

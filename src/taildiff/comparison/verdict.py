@@ -1,8 +1,8 @@
 """The verdict: a stated family of comparisons with the first subject, corrected for their number; imports no torch.
 
 The family is every metric whose record has `verdict` over `VERDICT_GROUPS` (`spec/metrics.py`), for every further
-subject, each subject at its own guidance of the values that all were swept over: the one of the lowest Fréchet distance
-over all classes. Holm (1979) keeps the probability of any false "clear" at 5 %: the i-th smallest of m p-values times
+subject, each subject at its own guidance of the values that all were swept over (`evaluation/best_guidance.py`).
+Holm (1979) keeps the probability of any false "clear" at 5 %: the i-th smallest of m p-values times
 m - i + 1, as a running maximum. All other numbers are description. One rule for bold, wherever a comparison is shown:
 clear, and the better of the two; the first subject's value where it is clearly better than every other.
 """
@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from taildiff.comparison.difference import LEVEL, Difference
 from taildiff.comparison.table import Line, Verdict
+from taildiff.evaluation.best_guidance import Criterion
 from taildiff.evaluation.replicates import Key
-from taildiff.spec import METRICS, MetricName
+from taildiff.spec import METRICS
 from taildiff.spec.metrics import VERDICT_GROUPS, verdict_metrics
 
 
@@ -23,15 +24,13 @@ def common_grid(swept: Iterable[Sequence[float]]) -> tuple[float, ...]:
     return tuple(sorted(set.intersection(*known))) if known else ()
 
 
-def own_guidance(value: Callable[[MetricName, float], float | None], grid: Iterable[float]) -> float | None:
-    """The guidance of the lowest Fréchet distance over all classes, else of the highest accuracy; ties: the lower."""
+def own_guidance(value: Callable[[Key], float | None], grid: Iterable[float], rule: Criterion) -> float | None:
+    """The guidance where the criterion is lowest, else that of the highest accuracy; ties: the lower."""
     grid = sorted(grid)
-    for metric in ("frechet", "accuracy"):
-        known = [(at, found) for at in grid if (found := value(metric, at)) is not None]
-        if known:
-            best = METRICS[metric].best(found for _, found in known)
-            return next(at for at, found in known if found == best)
-    return None
+    if lowest := [(found, at) for at in grid if (found := rule.of(value, at)) is not None]:
+        return min(lowest)[1]
+    accuracy = [(-found, at) for at in grid if (found := value(("accuracy", "all", "", at))) is not None]
+    return min(accuracy)[1] if accuracy else None
 
 
 def judged(
@@ -39,15 +38,16 @@ def judged(
     grid: Sequence[float],
     guidances: Sequence[float | None],
     line: Callable[[Sequence[Key]], Line | None],
+    rule: Criterion,
 ) -> Verdict:
-    """The verdict on named subjects at their guidances, given the line of one number of each."""
+    """The verdict on named subjects at their guidances by a criterion, given the line of one number of each."""
     keys: list[list[Key]] = [
         [(metric, group, "", guidance) for guidance in guidances]
         for metric in verdict_metrics()
         for group in VERDICT_GROUPS
     ]
     lines = tuple(map(marked, corrected([found for each in keys if (found := line(each)) is not None])))
-    return Verdict(tuple(names), lines, tuple(guidances), tuple(_notes(lines, names, grid)))
+    return Verdict(tuple(names), lines, tuple(guidances), tuple(_notes(lines, names, grid, rule)))
 
 
 def at_own(
@@ -96,7 +96,7 @@ def marked(line: Line) -> Line:
     return replace(line, cells=(replace(first, bold=ahead), *others))
 
 
-def _notes(lines: Sequence[Line], names: Sequence[str], grid: Sequence[float]) -> Iterator[str]:
+def _notes(lines: Sequence[Line], names: Sequence[str], grid: Sequence[float], rule: Criterion) -> Iterator[str]:
     tested = sum(cell.difference is not None and cell.difference.p is not None for line in lines for cell in line.cells)
     if len(names) < 2:
         return
@@ -111,7 +111,7 @@ def _notes(lines: Sequence[Line], names: Sequence[str], grid: Sequence[float]) -
     )
     if len(grid) > 1:
         yield (
-            f"each guidance was chosen from {', '.join(f'{value:g}' for value in grid)} by the lowest Fréchet distance "
+            f"each guidance was chosen from {', '.join(f'{value:g}' for value in grid)} by the lowest {rule.title}, "
             "on the same images that are compared, so these distances are a little low. For numbers free of the "
             "choice, evaluate the chosen guidance with another --seed"
         )

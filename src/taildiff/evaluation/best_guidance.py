@@ -1,15 +1,65 @@
-"""The guidance that a run's evaluations found best: the default of `taildiff sample`; imports no torch."""
+"""How the best guidance of an evaluation is found, and the default of `taildiff sample`; imports no torch.
 
-from collections.abc import Iterator
+The best has the lowest Fréchet distance over all classes. Where the real images are a long tail themselves, as in most
+folders of photographs, that distance compares equally many generated images per class with mostly common real ones: it
+would prefer a model that draws rare classes like common ones. There the mean of the kernel distances (MMD²) per class
+is taken instead, over the classes with enough real images; it counts classes equally, and few images do not raise it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from statistics import mean
 
+from taildiff.data.longtail import NEARLY_EQUAL
 from taildiff.errors import RunError
+from taildiff.evaluation.replicates import Key, key_of
 from taildiff.evaluation.table import Table
 from taildiff.run.layout import RunDir
 from taildiff.run.null_label import UNTRAINED, has_null
+from taildiff.spec import MetricName
 
 UNKNOWN = 1.5
 """Without an evaluation."""
+BY_CLASS: MetricName = "kernel_distance"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What is lowest at the best guidance."""
+
+    classes: tuple[str, ...] = ()
+    """Whose kernel distances are averaged; none: the Fréchet distance over all classes."""
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        if not self.classes:
+            return "Fréchet distance over all classes"
+        return f"mean kernel distance per class, over {len(self.classes)} with enough real images"
+
+    def of(self, value: Callable[[Key], float | None], guidance: float) -> float | None:
+        """Its value at a guidance, given every number's; None if it lacks any."""
+        if not self.classes:
+            return value(("frechet", "all", "", guidance))
+        values = [value((BY_CLASS, "class", name, guidance)) for name in self.classes]
+        known = [each for each in values if each is not None]
+        return mean(known) if len(known) == len(values) else None
+
+
+def criterion(tables: Iterable[Table]) -> Criterion:
+    """The criterion for evaluations with the same real images, by what all of them have."""
+    shared = [_measured_in_a_tail(table) for table in tables]
+    return Criterion(tuple(name for name in shared[0] if all(name in each for each in shared)) if shared else ())
+
+
+def _measured_in_a_tail(table: Table) -> list[str]:
+    """The classes with a kernel distance at every guidance, if the real images are a long tail."""
+    rows = table.select(BY_CLASS, "class")
+    counts = {row.class_name: row.n_real for row in rows}
+    if not counts or max(counts.values()) <= NEARLY_EQUAL * min(counts.values()):
+        return []
+    missing = {row.class_name for row in rows if row.value is None}
+    return [name for name in counts if name not in missing]
 
 
 @dataclass(frozen=True)
@@ -21,26 +71,25 @@ class DefaultGuidance:
 
 
 def default_guidance(run: RunDir) -> DefaultGuidance:
-    """The guidance of the lowest Fréchet distance over all classes; 1.5 without an evaluation, 1 without a null label.
+    """The best guidance by `criterion`; 1.5 without an evaluation, 1 without a null label.
 
-    Distances of the newest evaluation that has one are compared, and of others of the same weights and settings; of
-    equal ones the lowest guidance is best.
+    The newest evaluation that tells one is compared with others of the same weights and settings; of equally good
+    values the lowest is best.
     """
     if not has_null(run):
         return DefaultGuidance(1.0, UNTRAINED)
-    tables = [table for table in _tables(run) if _distances(table)]
+    tables = [table for table in _tables(run) if _values(table, criterion([table]))]
     if not tables:
         return DefaultGuidance(UNKNOWN, f"not evaluated yet; taildiff evaluate {run.root} finds the best one")
     newest = tables[-1].definition
-    same = (
+    same = [
         table
         for table in tables
         if (table.definition.weights_hash, table.definition.method) == (newest.weights_hash, newest.method)
-    )
-    distance, guidance = min(pair for table in same for pair in _distances(table))
-    return DefaultGuidance(
-        guidance, f"the best of its evaluation at step {newest.step}, Fréchet distance {distance:.3g} over all classes"
-    )
+    ]
+    rule = criterion(same)
+    lowest, guidance = min(pair for table in same for pair in _values(table, rule))
+    return DefaultGuidance(guidance, f"the best of its evaluation at step {newest.step}, {rule.title}: {lowest:.3g}")
 
 
 def _tables(run: RunDir) -> Iterator[Table]:
@@ -52,6 +101,8 @@ def _tables(run: RunDir) -> Iterator[Table]:
             continue
 
 
-def _distances(table: Table) -> list[tuple[float, float]]:
-    rows = table.select("frechet", "all")
-    return [(row.value, row.guidance) for row in rows if row.value is not None and row.guidance is not None]
+def _values(table: Table, rule: Criterion) -> list[tuple[float, float]]:
+    """The criterion at each guidance, with the guidance."""
+    known = {key_of(row): row.value for row in table.rows}
+    pairs = ((rule.of(known.get, guidance), guidance) for guidance in table.guidances)
+    return [(value, guidance) for value, guidance in pairs if value is not None]

@@ -75,7 +75,7 @@ class Accuracy:
         """For a terminal."""
         shares = f"real {self.real:.1%}, augmented {self.augmented:.1%}, with generated {self.generated:.1%}"
         gain = f"{100 * self.gain:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
-        return f"{self.name} ({self.images} held out): {shares}: {gain}"
+        return f"{self.name} ({self.images:,} held out): {shares}: {gain}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class CheckResult:
         """The answer in a sentence."""
         whole = self.rows[0]
         by = f"{100 * whole.gain:+.1f} points ({100 * whole.low:+.1f} to {100 * whole.high:+.1f})"
-        what = f"Balanced accuracy on {whole.images} held-out photographs, beyond ordinary augmentation: {by}"
+        what = f"Balanced accuracy on {whole.images:,} held-out photographs, beyond ordinary augmentation: {by}"
         if self.recommended:
             return f"The generated images help. {what}. Recommended: {self.share:.0%} of them"
         if whole.high < 0:

@@ -17,6 +17,7 @@ from taildiff.comparison.compare import names_of
 from taildiff.comparison.verdict import common_grid
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
+from taildiff.evaluation.best_guidance import Criterion, criterion
 from taildiff.evaluation.table import Group, Row, Table, superseded
 from taildiff.io.npz import NpzError, map_array, read_arrays
 from taildiff.io.paths import reason
@@ -68,6 +69,11 @@ class Evaluation:
     def method(self) -> str:
         """Equal for evaluations whose numbers are comparable: the definition without the model."""
         return repr(sorted(self.table.definition.method.items()))
+
+    @property
+    def criterion(self) -> Criterion:
+        """What is lowest at its best guidance."""
+        return criterion([self.table])
 
     def find(self, metric: str, group: Group, guidance: float) -> Row | None:
         """The row of one group at one guidance."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from taildiff.errors import InputError
+from taildiff.evaluation.best_guidance import criterion
 from taildiff.io.atomic import write_atomic
 from taildiff.reporting import displays
 from taildiff.reporting.copies import FoundCopies, run_copies
@@ -21,7 +22,6 @@ from taildiff.reporting.provenance import provenance
 from taildiff.reporting.samples import TILES, SampleRow, SampleSheet, sample_sheet
 from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import (
-    RULE,
     Column,
     Summary,
     SummaryRow,
@@ -135,7 +135,7 @@ def render(
         headings=Counter(column.heading for column in summary.columns),  # of neighbouring columns
         columns=summary.columns,
         lines=_summary_lines(summary),
-        rule=RULE,
+        rule=f"Best guidance: the lowest {criterion(run.evaluation.table for run in each if run.evaluation).title}.",
         unshown=_unshown(each, metrics),
         quality=_quality(each, metrics),
         sheet=sheet,

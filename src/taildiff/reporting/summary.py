@@ -1,7 +1,7 @@
 """The summary: one row per run (or mean over training seeds) at its best guidance, one column per metric and group.
 
-A run's best guidance has the lowest Fréchet distance over all classes (ties: the lower guidance). Whether its samples
-are legible is decided at the guidance of its highest accuracy (`legibility.py`).
+A run's best guidance is found by `evaluation/best_guidance.py` (ties: the lower guidance). Whether its samples are
+legible is decided at the guidance of its highest accuracy (`legibility.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from taildiff.comparison.table import Verdict
 from taildiff.comparison.verdict import own_guidance
 from taildiff.errors import InputError, unknown
+from taildiff.evaluation.replicates import key_of
 from taildiff.evaluation.table import Row
 from taildiff.reporting.judge import verdict_of
 from taildiff.reporting.legibility import LEGIBLE_ALL, LEGIBLE_CLASS, furthest, real_accuracy
@@ -19,7 +20,6 @@ from taildiff.reporting.load import Comparison, Evaluation, RunData, record_of
 from taildiff.reporting.settings import settings_of
 from taildiff.spec.metrics import METRICS, Better, Metric
 
-RULE = "Best guidance: the lowest Fréchet distance over all classes."
 HEADLINE = ("frechet", "accuracy", "recall")
 """Metrics that every report shows."""
 ON_REQUEST = ("kernel_distance", "precision", "density", "coverage")
@@ -212,10 +212,10 @@ def capitalised(text: str) -> str:
 
 
 def best_guidance(evaluation: Evaluation) -> float | None:
-    """The guidance of the lowest overall Fréchet distance, else of the highest accuracy, among the common values."""
-    known = {(r.metric, r.guidance): r.value for r in evaluation.table.select(group="all") if r.guidance is not None}
-    grid = evaluation.grid or {guidance for _, guidance in known}
-    return own_guidance(lambda metric, guidance: known.get((metric, guidance)), grid)
+    """The best among the common values, else that of the highest accuracy."""
+    known = {key_of(row): row.value for row in evaluation.table.rows}
+    grid = evaluation.grid or {guidance for *_, guidance in known if guidance is not None}
+    return own_guidance(known.get, grid, evaluation.criterion)
 
 
 def best_accuracy_guidance(evaluation: Evaluation) -> float | None:
