@@ -60,6 +60,8 @@ class Run:
     """The study."""
     out: Path | None = None
     """The folder of its runs and results. [default: beside the file, with the file's hash in its name]"""
+    reuse: tuple[Path, ...] = ()
+    """Folders of earlier studies: cells with the same settings, data and seed are copied and not trained again."""
     device: DeviceOption = None
     retry_failed: bool = False
     """Try failed cells again."""
@@ -125,6 +127,7 @@ def _run(options: Run, args: list[str]) -> int:
         known = study.run(
             options.file,
             options.out,
+            reuse=options.reuse,
             retry_failed=options.retry_failed,
             dry_run=options.dry_run,
             device=options.device,
@@ -136,6 +139,7 @@ def _run(options: Run, args: list[str]) -> int:
         return 128 + (interrupted.outcome.signal or 0)
     show(known, cells=not options.dry_run)
     where = ("--out", options.out) if options.out else ()
+    where += ("--reuse", *options.reuse) if options.reuse else ()
     if options.dry_run:
         next_steps(command_line("study", "run", options.file, *where))
     return 0

@@ -9,7 +9,7 @@ result is kept in steps.json beside the runs, and all later calls, on whatever m
 import math
 from collections.abc import Mapping
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -51,6 +51,20 @@ class Plan(Spec):
     machine: dict[str, Any] = Field(default_factory=dict)
     """Where the times were measured."""
     arms: dict[str, ArmCost]
+    reused: dict[str, str] = Field(default_factory=dict)
+    """Arms whose cost is that of an earlier study, and which (`reuse.py`)."""
+
+
+class Known(NamedTuple):
+    """What an earlier study measured."""
+
+    costs: Mapping[str, ArmCost]
+    """By arm."""
+    origins: Mapping[str, str]
+    """Where they are from."""
+
+
+NOTHING = Known({}, {})
 
 
 def read_plan(folder: StudyDir) -> Plan | None:
@@ -64,11 +78,12 @@ def plan_of(
     stores: Mapping[str, Store | LatentStore],
     progress: Progress = silent,
     device: str | None = None,
+    known: Known = NOTHING,
 ) -> Plan:
-    """The plan beside the study, measured by the first process that needs it."""
+    """The plan beside the study, measured by the first process that needs it as far as it is not known."""
     with waiting(folder.root / ".steps.lock", "is measuring step times"):
         if (plan := read_plan(folder)) is None:
-            plan = measure(study, stores, study.spec.budget.rounds, progress, device)
+            plan = measure(study, stores, study.spec.budget.rounds, progress, device, known)
             write_json(folder.steps, plan.model_dump(mode="json"))
     return plan
 
@@ -79,8 +94,9 @@ def measure(
     rounds: int,
     progress: Progress = silent,
     device: str | None = None,
+    known: Known = NOTHING,
 ) -> Plan:
-    """Measure what each arm's steps cost, dataset by dataset."""
+    """Measure what each arm's steps cost, dataset by dataset, but for those that are known."""
     import torch
 
     from taildiff.training.cost import counted, in_turns
@@ -90,9 +106,14 @@ def measure(
     arms: dict[str, ArmCost] = {}
     for dataset in study.spec.datasets:
         store, own = stores[dataset.name], [arm for arm in arms_of(study) if arm.dataset == dataset]
-        times = in_turns({arm.key: arm.spec(store) for arm in own}, store, rounds, progress, device)
-        steps = steps_of(study.spec.budget, [arm.key for arm in own], times)
+        new = [arm for arm in own if arm.key not in known.costs]
+        timed = new if own[0] in new or not new else [own[0], *new]
+        times = in_turns({arm.key: arm.spec(store) for arm in timed}, store, rounds, progress, device) if timed else []
+        steps = steps_of(study.spec.budget, [arm.key for arm in own], times, known.costs)
         for arm in own:
+            if arm not in new:
+                arms[arm.key] = known.costs[arm.key].model_copy(update={"steps": steps[arm.key]})
+                continue
             spec = arm.spec(store)
             seconds = median(own_times[arm.key] for own_times in times)
             arms[arm.key] = ArmCost(
@@ -101,17 +122,24 @@ def measure(
                 images=spec.batch_size,
                 steps=steps[arm.key],
             )
-    return Plan(hash=study.hash, machine=machine(on), arms=arms)
+    return Plan(hash=study.hash, machine=machine(on), arms=arms, reused=dict(known.origins))
 
 
-def steps_of(budget: BudgetSpec, arms: list[str], times: list[dict[str, float]]) -> dict[str, dict[At, int]]:
-    """Steps of each arm at equal time and at equal steps, given seconds per step by round; the first arm leads."""
+def steps_of(
+    budget: BudgetSpec, arms: list[str], times: list[dict[str, float]], known: Mapping[str, ArmCost] = NOTHING.costs
+) -> dict[str, dict[At, int]]:
+    """Steps of each arm at equal time and at equal steps; the first arm leads.
+
+    Those at equal time are the known ones, else from seconds per step by round, which the first arm has too.
+    """
     first = arms[0]
     if budget.steps is not None and budget.equal == ("steps",):
         return {arm: {"steps": budget.steps} for arm in arms}
-    leading = budget.steps or (budget.seconds or 0.0) / median(own[first] for own in times)
-    ratio = {arm: median(own[first] / own[arm] for own in times) for arm in arms}
-    at_time = {arm: max(1, math.floor(leading * ratio[arm] + 0.5)) for arm in arms}
+    at_time = {arm: known[arm].steps["time"] for arm in arms if arm in known}
+    leading = at_time.get(first) or budget.steps or (budget.seconds or 0.0) / median(own[first] for own in times)
+    for arm in (arm for arm in arms if arm not in known):
+        ratio = median(own[first] / own[arm] for own in times)
+        at_time[arm] = max(1, math.floor(leading * ratio + 0.5))
     at_steps = min(at_time.values())
     every: dict[str, dict[At, int]] = {arm: {"time": at_time[arm], "steps": at_steps} for arm in arms}
     return {arm: {at: steps for at, steps in own.items() if at in budget.equal} for arm, own in every.items()}

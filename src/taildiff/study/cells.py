@@ -158,6 +158,11 @@ def stores_of(study: Study) -> dict[str, Store | LatentStore]:
     return {dataset.name: _store_of(study, dataset) for dataset in study.spec.datasets}
 
 
+def data_hash(store: Store | LatentStore) -> str:
+    """Of the images or latents that a run is trained on."""
+    return store.info.hash if isinstance(store, LatentStore) else store.meta.hash
+
+
 def _store_of(study: Study, dataset: DatasetSpec) -> Store | LatentStore:
     try:
         store = open_data(dataset.data) if dataset.data else None

@@ -96,8 +96,15 @@ def _lead(progressed: Progressed, blocks: Sequence[Block]) -> str:
     return (
         f"{len(spec.datasets)} dataset{'s' * (len(spec.datasets) > 1)}, {len(spec.methods)} methods, "
         f"{len(spec.seeds.training)} training seed{'s' * (len(spec.seeds.training) > 1)}, {budget} per run. "
-        f"Of {len(cells)} cells, {', '.join(counted)}."
+        f"Of {len(cells)} cells, {', '.join(counted)}.{_reused(progressed)}"
     )
+
+
+def _reused(progressed: Progressed) -> str:
+    """Which step times another study measured."""
+    reused = progressed.plan.reused
+    theirs = ", ".join(f"{key} ({origin})" for key, origin in reused.items())
+    return f" Step times of an earlier study, and runs where they were trained there: {theirs}." if reused else ""
 
 
 def _part(block: Block, table: ComparisonTable, progressed: Progressed) -> Part:

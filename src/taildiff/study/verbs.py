@@ -21,6 +21,7 @@ from taildiff.study.choose import Progressed, holder
 from taildiff.study.file import Study
 from taildiff.study.predict import Prediction, before, predict
 from taildiff.study.results import collect, comparison, to_csv
+from taildiff.study.reuse import known_costs, read_earlier, take, takeable
 from taildiff.study.statistics import aggregates
 from taildiff.study.tables import tables_of
 from taildiff.study.work import How, check_same, start, work
@@ -78,6 +79,7 @@ def run(
     path: AnyPath,
     out: AnyPath | None = None,
     *,
+    reuse: Sequence[AnyPath] = (),
     retry_failed: bool = False,
     dry_run: bool = False,
     device: str | None = None,
@@ -89,6 +91,7 @@ def run(
     Args:
         path: the study's file.
         out: the folder of its runs and results; default: beside the file, with the file's hash in its name.
+        reuse: folders of earlier studies: cells with the same settings, data and seed are copied and not trained again.
         retry_failed: try cells again that failed.
         dry_run: check everything, predict the time from a few steps of each method, and write nothing.
         device: `cpu`, `cuda` or `mps`; default: `cuda` where there is one, else `cpu`.
@@ -104,26 +107,36 @@ def run(
     check_same(study, folder)
     if device is not None:
         chosen_device(device)  # refused before anything is written
+    places = [Path(text_path(each, "--reuse")) for each in reuse]
     if dry_run:
-        return _dry(study, folder, progress, device)
+        return _dry(study, folder, progress, device, places)
     stores = stores_of(study)
     check(study, stores)
+    earlier = read_earlier(places, study, folder, stores)
     start(study, folder, stores)
     with reporting(progress) as report:
-        progressed = Progressed(study, folder, plan_of(study, folder, stores, report, device))
+        known = known_costs(study, stores, earlier)
+        progressed = Progressed(study, folder, plan_of(study, folder, stores, report, device, known))
+        take(takeable(progressed, stores, earlier))
         log.info(f"{study.title} ({study.short_hash}): {predict(progressed, stores).text}")
         work(progressed, stores, How(report, tuple(command), device), retry_failed)
     return _status(progressed, predict(progressed, stores))
 
 
-def _dry(study: Study, folder: StudyDir, progress: bool | Progress, device: str | None) -> Status:
+def _dry(
+    study: Study, folder: StudyDir, progress: bool | Progress, device: str | None, places: Sequence[Path]
+) -> Status:
     """What the study would do, checked and measured without writing."""
     check(study, {})  # mistakes in the file are reported before missing data
     stores = stores_of(study)
     check(study, stores)
+    earlier = read_earlier(places, study, folder, stores)
     with reporting(progress) as report:
-        plan = read_plan(folder) or measure(study, stores, QUICK_ROUNDS, report, device)
+        known = known_costs(study, stores, earlier)
+        plan = read_plan(folder) or measure(study, stores, QUICK_ROUNDS, report, device, known)
     progressed = Progressed(study, folder, plan)
+    if found := takeable(progressed, stores, earlier):
+        log.info(f"{len(found)} cells would be taken from earlier studies, and are counted as if they were not")
     return _status(progressed, predict(progressed, stores))
 
 

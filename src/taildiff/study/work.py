@@ -22,7 +22,7 @@ from taildiff.io.json_files import read_json
 from taildiff.io.lock import BusyError, locked
 from taildiff.io.staging import lock_of
 from taildiff.log import Progress, log, prefixed, silent
-from taildiff.study.cells import Cell, StudyDir, cells_of, report_spec, search_spec
+from taildiff.study.cells import Cell, StudyDir, cells_of, data_hash, report_spec, search_spec
 from taildiff.study.choose import Missing, Progressed
 from taildiff.study.file import Study
 
@@ -42,7 +42,7 @@ class How:
 
 def start(study: Study, folder: StudyDir, stores: Stores) -> None:
     """Write study.toml and study.json of a new study; `RunError` where the folder holds another study or other data."""
-    hashes = {name: _data_hash(store) for name, store in stores.items()}
+    hashes = {name: data_hash(store) for name, store in stores.items()}
     if folder.record.is_file():
         check_same(study, folder)
         recorded = read_json(folder.record)["data"]
@@ -65,10 +65,6 @@ def check_same(study: Study, folder: StudyDir) -> None:
             f"{folder.root} holds another study ({str(other)[:10]}; {study.path} has {study.short_hash}): a changed "
             f"file is another study. Give another --out, or restore the file from {folder.file}"
         )
-
-
-def _data_hash(store: Store | LatentStore) -> str:
-    return store.info.hash if isinstance(store, LatentStore) else store.meta.hash
 
 
 def work(progressed: Progressed, stores: Stores, how: How, retry: bool = False) -> None:
