@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from taildiff.cli.main import main
 from taildiff.data.store import Store
 from taildiff.errors import NonFiniteError, RunError
 from taildiff.evaluation import classifier_network
+from taildiff.evaluation.table import Table
 from taildiff.io.lock import BusyError, locked
 from taildiff.io.staging import lock_of
 from taildiff.study import budget, verbs, work
@@ -276,3 +278,15 @@ def test_a_margin_waits_for_the_last_cell(tiny_store: Store, tmp_path: Path):
 def test_a_study_that_was_not_started_has_no_report(tiny_store: Store, tmp_path: Path):
     with pytest.raises(RunError, match="has no results yet: taildiff study run"):
         verbs.report(tiny_study.write(tmp_path, tiny_store))
+
+
+def test_cells_with_other_features_are_not_compared(done: Path, tmp_path: Path):
+    """As when they were evaluated on two machines, each with a classifier of its own."""
+    shutil.copytree(Study.read(done).folder, tmp_path / "study")
+    cell = next(cell for cell in cells_of(Study.read(done), StudyDir(tmp_path / "study")) if cell.arm.name == "al@2")
+    for folder in cell.run.evaluations():
+        table = Table.read(folder)
+        extractor = table.definition.extractor.model_copy(update={"hash": "ab" * 32})
+        replace(table, definition=table.definition.model_copy(update={"extractor": extractor})).write(folder)
+    with pytest.raises(RunError, match=r"noise/plain@1/seed4 and noise/al@2/seed\d were evaluated .*extractor: "):
+        verbs.report(done, tmp_path / "study")

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from taildiff.api.training import data_of, starting_spec, with_changes
+from taildiff.comparison.compare import differing
 from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.store import Store
 from taildiff.errors import InputError, RunError, SpecError
@@ -212,6 +213,21 @@ def find(run: RunDir, step: int, spec: EvalSpec) -> Table | None:
         if table.definition.step == step and table.definition.spec == spec:
             return table
     return None
+
+
+def check_alike(evaluations: Mapping[str, Table]) -> None:
+    """`RunError` where evaluations, by cell, have other features or real images: their numbers are not comparable.
+
+    So it is with the domain classifiers of two machines, which round differently.
+    """
+    for name, table in evaluations.items():
+        first = next(iter(evaluations))
+        if differ := differing(evaluations[first], table):
+            what = "; ".join(f"{part}: {mine} and {theirs}" for part, mine, theirs in differ)
+            raise RunError(
+                f"the cells {first} and {name} were evaluated in different ways ({what}). Remove the folder evals of "
+                "those that were evaluated elsewhere, and run the study again"
+            )
 
 
 @lru_cache(maxsize=4096)

@@ -16,7 +16,7 @@ from taildiff.evaluation.replicates import Key, key_of
 from taildiff.evaluation.table import Row, Table
 from taildiff.run.layout import seconds_at
 from taildiff.spec import METRICS
-from taildiff.study.cells import Cell, cells_of
+from taildiff.study.cells import Cell, cells_of, check_alike
 from taildiff.study.choose import Choice, Progressed, Status
 from taildiff.study.file import FEWEST_SEEDS, At, Study
 from taildiff.study.statistics import PRIMARY, SMALLEST_FRECHET, Measured, described, judged
@@ -117,6 +117,8 @@ def collect(progressed: Progressed) -> list[Block]:
 
     def block(dataset: str, at: At) -> Block:
         outcomes = tuple(_outcome(progressed, cell, at, choices) for cell in cells if cell.arm.dataset.name == dataset)
+        check_alike({each.cell.name: each.search for each in outcomes if each.search})
+        check_alike({each.cell.name: each.report for each in outcomes if each.report})
         made, so_far = (
             {method: choice for (name, method, when), choice in each.items() if (name, when) == (dataset, at)}
             for each in (choices, leading)
