@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comparison.test_seeds import changed
 from reporting.fake_runs import make_run, write_errors
 from taildiff.comparison.compare import choose, compare
 from taildiff.evaluation.best_guidance import Criterion, criterion, default_guidance
@@ -16,6 +17,7 @@ from taildiff.metrics.frechet import frechet_distance
 from taildiff.metrics.kernel import kernel_distance
 from taildiff.reporting.load import load
 from taildiff.reporting.report import write_page
+from taildiff.reporting.settings import settings_of
 from taildiff.reporting.summary import best_guidance
 from taildiff.run.layout import RunDir
 
@@ -57,7 +59,7 @@ def test_of_long_tailed_real_images_each_class_counts_alike(tmp_path: Path):
     with_distances(run, REAL, {"many": (0.1, 0.3, 0.2), "some": (0.9, 0.5, 0.2), "few": (None, None, None)})
     found = default_guidance(run)
     assert found.value == 3.0  # means .5, .4, .2
-    assert "mean kernel distance per class, over 2 with enough real images: 0.2" in found.reason
+    assert "mean kernel distance per class, over 2 with enough images: 0.2" in found.reason
     with_distances(run, REAL, {"many": (0.4, 0.4, 0.4), "some": (0.2, 0.3, 0.2), "few": (None, 0.1, -9.0)})
     assert default_guidance(run).value == 1.0  # few is not known everywhere; of equal ones the lower guidance
 
@@ -86,7 +88,7 @@ def test_sample_report_and_compare_agree(tmp_path: Path):
     table = compare(choose([run.root for run in runs]))
     assert table.verdict.guidances == (1.0, 3.0)
     assert any(
-        "chosen from 1, 2, 3 by the lowest mean kernel distance per class, over 2 with enough real images, on the same"
+        "chosen from 1, 2, 3 by the lowest mean kernel distance per class, over 2 with enough images, on the same"
         in note
         for note in table.verdict.notes
     )
@@ -95,6 +97,35 @@ def test_sample_report_and_compare_agree(tmp_path: Path):
     assert [default_guidance(run).value for run in runs] == [1.0, 3.0]
     write_page(loaded, tmp_path / "report.html")
     assert "Best guidance: the lowest mean kernel distance per class" in (tmp_path / "report.html").read_text()
+
+
+def test_runs_of_which_one_lacks_the_distances_are_shown_at_the_guidance_of_the_verdict(tmp_path: Path):
+    runs = [run_of(tmp_path / name) for name in ("a", "b")]
+    with_distances(runs[0], REAL, {"many": (0.5, 0.5, 0.1), "some": (0.5, 0.5, 0.1), "few": (None, None, None)})
+    for run in runs:
+        write_errors(run)
+    assert default_guidance(runs[0]).value == 3.0
+    assert compare(choose([run.root for run in runs])).verdict.guidances == (2.0, 2.0)
+    assert [best_guidance(each.evaluation) for each in load(runs).runs if each.evaluation] == [2.0, 2.0]
+
+
+def test_means_over_training_seeds_know_that_the_real_images_are_a_tail(tmp_path: Path):
+    real = {"many": 60, "some": 40, "few": 8}  # the classes with distances are nearly equal
+    runs = [run_of(tmp_path / name) for name in ("a", "b")]
+    for seed, run in enumerate(runs):
+        changed(run, seed=seed)
+        with_distances(run, real, {"many": (0.5, 0.5, 0.1), "some": (0.5, 0.5, 0.1), "few": (None, None, None)})
+        write_errors(run)
+    (mean,) = settings_of(load(runs).runs)
+    assert mean.evaluation
+    assert best_guidance(mean.evaluation) == 3.0
+
+
+def test_one_class_alone_does_not_decide(tmp_path: Path):
+    table = with_distances(
+        run_of(tmp_path / "run"), REAL, {"many": (0.1, 0.3, 0.2), "some": (None,) * 3, "few": (None,) * 3}
+    )
+    assert criterion([table]) == Criterion()
 
 
 def test_the_frechet_distance_over_a_tail_prefers_drawing_rare_classes_as_common_ones():

@@ -288,5 +288,5 @@ def test_cells_with_other_features_are_not_compared(done: Path, tmp_path: Path):
         table = Table.read(folder)
         extractor = table.definition.extractor.model_copy(update={"hash": "ab" * 32})
         replace(table, definition=table.definition.model_copy(update={"extractor": extractor})).write(folder)
-    with pytest.raises(RunError, match=r"noise/plain@1/seed4 and noise/al@2/seed\d were evaluated .*extractor: "):
+    with pytest.raises(RunError, match=r"noise/al@2/seed4 were evaluated in another way than noise/.*extractor: "):
         verbs.report(done, tmp_path / "study")

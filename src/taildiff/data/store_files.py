@@ -80,7 +80,7 @@ class StoreMeta(Spec):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What whoever prepared the images should know: which were skipped and why, then the notes."""
+        """Notes for the person who prepared the images: which were skipped and why, then `notes`."""
         rest = self.skipped - len(self.skipped_names)
         more = (f"… and {rest} more skipped",) if rest else ()
         return (*(f"skipped {name}" for name in self.skipped_names), *more, *self.notes)

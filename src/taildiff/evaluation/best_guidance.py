@@ -3,7 +3,8 @@
 The best has the lowest Fréchet distance over all classes. Where the real images are a long tail themselves, as in most
 folders of photographs, that distance compares equally many generated images per class with mostly common real ones: it
 would prefer a model that draws rare classes like common ones. There the mean of the kernel distances (MMD²) per class
-is taken instead, over the classes with enough real images; it counts classes equally, and few images do not raise it.
+is taken instead, over the classes with enough images, at least two; it counts classes equally, and few images do not
+raise it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +36,7 @@ class Criterion:
         """In words."""
         if not self.classes:
             return "Fréchet distance over all classes"
-        return f"mean kernel distance per class, over {len(self.classes)} with enough real images"
+        return f"mean kernel distance per class, over {len(self.classes)} with enough images"
 
     def of(self, value: Callable[[Key], float | None], guidance: float) -> float | None:
         """Its value at a guidance, given every number's; None if it lacks any."""
@@ -46,10 +47,15 @@ class Criterion:
         return mean(known) if len(known) == len(values) else None
 
 
+OVERALL = Criterion()
+"""The Fréchet distance over all classes."""
+
+
 def criterion(tables: Iterable[Table]) -> Criterion:
     """The criterion for evaluations with the same real images, by what all of them have."""
     shared = [_measured_in_a_tail(table) for table in tables]
-    return Criterion(tuple(name for name in shared[0] if all(name in each for each in shared)) if shared else ())
+    classes = tuple(name for name in shared[0] if all(name in each for each in shared)) if shared else ()
+    return Criterion(classes if len(classes) > 1 else ())  # one class alone, the commonest, says nothing on the others
 
 
 def _measured_in_a_tail(table: Table) -> list[str]:

@@ -17,7 +17,7 @@ from taildiff.comparison.compare import names_of
 from taildiff.comparison.verdict import common_grid
 from taildiff.data.longtail import Groups, Split, rank
 from taildiff.errors import DataError, RunError
-from taildiff.evaluation.best_guidance import Criterion, criterion
+from taildiff.evaluation.best_guidance import OVERALL, Criterion, criterion
 from taildiff.evaluation.table import Group, Row, Table, superseded
 from taildiff.io.npz import NpzError, map_array, read_arrays
 from taildiff.io.paths import reason
@@ -64,16 +64,13 @@ class Evaluation:
     table: Table
     grid: tuple[float, ...] = ()
     """The guidance values that all evaluations of the report were swept over; empty: all of its own."""
+    criterion: Criterion = OVERALL
+    """What is lowest at the best guidance, by what all evaluations of the report have that are comparable."""
 
     @property
     def method(self) -> str:
         """Equal for evaluations whose numbers are comparable: the definition without the model."""
         return repr(sorted(self.table.definition.method.items()))
-
-    @property
-    def criterion(self) -> Criterion:
-        """What is lowest at its best guidance."""
-        return criterion([self.table])
 
     def find(self, metric: str, group: Group, guidance: float) -> Row | None:
         """The row of one group at one guidance."""
@@ -178,6 +175,7 @@ def load(runs: Sequence[RunDir]) -> Comparison:
     if not runs:
         raise RunError("no run to report on; name one or more run directories: taildiff report RUN [RUN …]")
     chosen, warnings = _choose([_evaluations(run) for run in runs])
+    chosen = _with_criterion(chosen)
     names = names_of([run.root for run in runs])
     data = [_load(run, name, evaluation) for run, name, evaluation in zip(runs, names, chosen, strict=True)]
     if len({run.info.store.hash for run in data}) > 1:
@@ -212,6 +210,15 @@ def _choose(evaluations: list[list[Evaluation]]) -> tuple[list[Evaluation | None
         return chosen, [warning + "they have none in common, so there is no verdict, and more values favour the best."]
     warning += f"each has its best of the common ones ({', '.join(f'{value:g}' for value in grid)})."
     return [e and replace(e, grid=grid) for e in chosen], [warning]
+
+
+def _with_criterion(chosen: Sequence[Evaluation | None]) -> list[Evaluation | None]:
+    evaluations = [each for each in chosen if each]
+    rules = {
+        method: criterion(each.table for each in evaluations if each.method == method)
+        for method in {each.method for each in evaluations}
+    }
+    return [each and replace(each, criterion=rules[each.method]) for each in chosen]
 
 
 def _load(run: RunDir, name: str, evaluation: Evaluation | None) -> RunData:

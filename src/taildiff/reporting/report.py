@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from taildiff.errors import InputError
-from taildiff.evaluation.best_guidance import criterion
+from taildiff.evaluation.best_guidance import OVERALL, Criterion
 from taildiff.io.atomic import write_atomic
 from taildiff.reporting import displays
 from taildiff.reporting.copies import FoundCopies, run_copies
@@ -135,7 +135,7 @@ def render(
         headings=Counter(column.heading for column in summary.columns),  # of neighbouring columns
         columns=summary.columns,
         lines=_summary_lines(summary),
-        rule=f"Best guidance: the lowest {criterion(run.evaluation.table for run in each if run.evaluation).title}.",
+        rule=f"Best guidance: the lowest {_criterion(runs).title}.",
         unshown=_unshown(each, metrics),
         quality=_quality(each, metrics),
         sheet=sheet,
@@ -178,6 +178,11 @@ def _proof(runs: Sequence[RunData], sheet: SampleSheet | None) -> tuple[SampleRo
     value = {row.class_name: row.value or 0.0 for row in rows}
     known = [row for row in sheet.rows if row.name in value]
     return (min(known, key=lambda row: value[row.name]), "the worst recognised class") if known else None
+
+
+def _criterion(runs: Sequence[RunData]) -> Criterion:
+    """By which the best guidance is found."""
+    return next((run.evaluation.criterion for run in runs if run.evaluation), OVERALL)
 
 
 def _title(runs: Sequence[RunData]) -> str:

@@ -62,9 +62,11 @@ class Known(NamedTuple):
     """By arm."""
     origins: Mapping[str, str]
     """Where they are from."""
+    machine: Mapping[str, Any]
+    """Where they were measured; empty without any."""
 
 
-NOTHING = Known({}, {})
+NOTHING = Known({}, {}, {})
 
 
 def read_plan(folder: StudyDir) -> Plan | None:
@@ -110,19 +112,24 @@ def measure(
         timed = new if own[0] in new or not new else [own[0], *new]
         times = in_turns({arm.key: arm.spec(store) for arm in timed}, store, rounds, progress, device) if timed else []
         steps = steps_of(study.spec.budget, [arm.key for arm in own], times, known.costs)
+        first = own[0].key
         for arm in own:
             if arm not in new:
                 arms[arm.key] = known.costs[arm.key].model_copy(update={"steps": steps[arm.key]})
                 continue
             spec = arm.spec(store)
             seconds = median(own_times[arm.key] for own_times in times)
+            if first in known.costs:  # the machine may be slower or faster now
+                ratio = median(own_times[arm.key] / own_times[first] for own_times in times)
+                seconds = known.costs[first].milliseconds / 1000 * ratio
             arms[arm.key] = ArmCost(
                 milliseconds=round(1000 * seconds, 2),
                 flop=float(counted(spec, store.facts, spec.batch_size, on)),
                 images=spec.batch_size,
                 steps=steps[arm.key],
             )
-    return Plan(hash=study.hash, machine=machine(on), arms=arms, reused=dict(known.origins))
+    where = dict(known.machine) or machine(on)
+    return Plan(hash=study.hash, machine=where, arms=arms, reused=dict(known.origins))
 
 
 def steps_of(

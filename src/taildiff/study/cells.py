@@ -4,6 +4,7 @@
     FOLDER/steps.json                  step times, and the steps that they allow (`budget.py`)
     FOLDER/cells/DATASET/METHOD[@K]/seedN/            the run of a cell, with its evaluations
     FOLDER/cells/DATASET/METHOD[@K]/seedN.failed.json  why a cell has no numbers
+    FOLDER/cells/DATASET/METHOD[@K]/seedN.reused.json  the study that a cell was copied from (`reuse.py`)
     FOLDER/report.html, cells.csv, …   written by `taildiff study report`
 
 Imports no torch.
@@ -18,13 +19,16 @@ from taildiff.api.training import data_of, starting_spec, with_changes
 from taildiff.comparison.compare import differing
 from taildiff.data.latents import LatentStore, open_data
 from taildiff.data.store import Store
-from taildiff.errors import InputError, RunError, SpecError
+from taildiff.errors import InputError, RunError, SpecError, first_few
 from taildiff.evaluation.table import Table
 from taildiff.io.json_files import read_json
 from taildiff.recipes import FOR_DATA
 from taildiff.run.layout import EvalDir, RunDir
 from taildiff.spec import EvalSpec, IntervalSpec, RunSpec
 from taildiff.study.file import Changes, DatasetSpec, MethodSpec, Study
+
+Stores = Mapping[str, Store | LatentStore]
+"""The data by dataset."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,17 @@ class Cell:
     def failure(self) -> Path:
         """Says why it failed."""
         return self.root.with_name(f"{self.root.name}.failed.json")
+
+    @property
+    def origin(self) -> Path:
+        """Names the study that it was copied from."""
+        return self.root.with_name(f"{self.root.name}.reused.json")
+
+    @property
+    def reused(self) -> str:
+        """The short hash of the study that it was copied from; empty if it was not."""
+        values = read_json(self.origin) if self.origin.is_file() else None
+        return str(values.get("study"))[:10] if isinstance(values, dict) else ""
 
     @property
     def failed(self) -> str:
@@ -220,14 +235,18 @@ def check_alike(evaluations: Mapping[str, Table]) -> None:
 
     So it is with the domain classifiers of two machines, which round differently.
     """
+    by_method: dict[str, list[str]] = {}
     for name, table in evaluations.items():
-        first = next(iter(evaluations))
-        if differ := differing(evaluations[first], table):
-            what = "; ".join(f"{part}: {mine} and {theirs}" for part, mine, theirs in differ)
-            raise RunError(
-                f"the cells {first} and {name} were evaluated in different ways ({what}). Remove the folder evals of "
-                "those that were evaluated elsewhere, and run the study again"
-            )
+        by_method.setdefault(str(table.definition.method), []).append(name)
+    if len(by_method) > 1:
+        most, *_, fewest = sorted(by_method.values(), key=len, reverse=True)
+        differ = differing(evaluations[fewest[0]], evaluations[most[0]])
+        what = "; ".join(f"{part}: {mine} and {theirs}" for part, mine, theirs in differ)
+        few = first_few(fewest, 5)
+        raise RunError(
+            f"{few} were evaluated in another way than {first_few(most, 1)} ({what}). Remove the folder evals of {few} "
+            "and run the study again"
+        )
 
 
 @lru_cache(maxsize=4096)

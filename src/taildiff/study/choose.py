@@ -15,8 +15,8 @@ from taildiff.io.lock import BusyError, locked
 from taildiff.io.staging import lock_of
 from taildiff.spec import METRICS
 from taildiff.study.budget import Plan
-from taildiff.study.cells import Cell, StudyDir, arms_of, cells_of, find, report_spec, search_spec
-from taildiff.study.file import At, Study
+from taildiff.study.cells import Cell, StudyDir, arms_of, cells_of, check_alike, find, report_spec, search_spec
+from taildiff.study.file import At, SelectionSpec, Study
 
 Swept = Mapping[float, float]
 """The number that decides, by guidance."""
@@ -43,6 +43,17 @@ def best(settings: Sequence[Sequence[Swept | None]], metric: str) -> Choice | No
             value = fmean(sweep[guidance] for sweep in sweeps)
             candidates.append((len(seeds) - len(sweeps), sign * value, Choice(place, guidance, value)))
     return min(candidates, key=lambda each: each[:2])[2] if candidates else None
+
+
+def swept(table: Table, selection: SelectionSpec) -> Swept:
+    """The number that decides, by guidance; of `class`, the mean over the classes that have it at every guidance."""
+    rows = [row for row in table.select(selection.metric, selection.group) if row.guidance is not None]
+    missing = {row.class_name for row in rows if row.value is None}
+    values: dict[float, list[float]] = {}
+    for row in rows:
+        if row.value is not None and row.guidance is not None and (row.class_name not in missing or not row.class_name):
+            values.setdefault(row.guidance, []).append(row.value)
+    return {guidance: fmean(each) for guidance, each in values.items()}
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,9 @@ class Progressed:
                 if whole:
                     return None
                 continue
-            settings[cell.arm.setting].append(table and self._swept(table))
+            settings[cell.arm.setting].append(table and swept(table, self.study.spec.selection))
+        if whole:
+            check_alike({cell.name: table for cell in cells if (table := self.search(cell, at))})
         selection = self.study.spec.selection
         chosen = best(settings, selection.metric)
         if whole and chosen is None and any(not cell.failed for cell in cells):
@@ -106,11 +119,6 @@ class Progressed:
                 "choose by; give another selection, or a larger evaluation.per_class"
             )
         return chosen
-
-    def _swept(self, table: Table) -> Swept:
-        selection = self.study.spec.selection
-        rows = table.select(selection.metric, selection.group)
-        return {row.guidance: row.value for row in rows if row.guidance is not None and row.value is not None}
 
     def status(self, cell: Cell, choices: Mapping[tuple[str, str, At], Choice]) -> Status:
         """How far a cell is; `complete` once it has every number that the report wants of it."""

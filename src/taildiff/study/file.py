@@ -107,7 +107,8 @@ class SelectionSpec(Spec):
     """By which number, the mean over training seeds on sampling seed A, guidance and setting are chosen."""
 
     metric: MetricName = "frechet"
-    group: Literal["all", "head", "body", "tail"] = "all"
+    group: Literal["all", "head", "body", "tail", "class"] = "all"
+    """`class`: the mean over the classes that have a value, for data whose real images are a long tail themselves."""
 
     @field_validator("metric")
     @classmethod

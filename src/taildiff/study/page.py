@@ -1,6 +1,7 @@
 """The report of a study: one self-contained HTML page; no script, no external link. Imports no torch."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,6 +15,7 @@ from taildiff.reporting.page import environment
 from taildiff.reporting.plots import COLOURS, Chart, draw, short
 from taildiff.spec import METRICS
 from taildiff.study import margin
+from taildiff.study.cells import cells_of
 from taildiff.study.choose import Progressed
 from taildiff.study.results import Block
 from taildiff.study.statistics import Aggregate, Spread, spreads
@@ -101,10 +103,12 @@ def _lead(progressed: Progressed, blocks: Sequence[Block]) -> str:
 
 
 def _reused(progressed: Progressed) -> str:
-    """Which step times another study measured."""
-    reused = progressed.plan.reused
-    theirs = ", ".join(f"{key} ({origin})" for key, origin in reused.items())
-    return f" Step times of an earlier study, and runs where they were trained there: {theirs}." if reused else ""
+    """Which cells and step times are of earlier studies."""
+    cells = Counter(cell.reused for cell in cells_of(progressed.study, progressed.folder) if cell.reused)
+    copied = ", ".join(f"{count} of study {study}" for study, count in cells.items())
+    times = ", ".join(f"{key} ({origin})" for key, origin in progressed.plan.reused.items())
+    text = f" Cells copied from earlier studies: {copied}." if cells else ""
+    return text + (f" Step times taken from earlier studies: {times}." if times else "")
 
 
 def _part(block: Block, table: ComparisonTable, progressed: Progressed) -> Part:

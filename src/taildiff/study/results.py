@@ -217,7 +217,8 @@ def _verdict_notes(block: Block, verdict: Verdict, tested: bool) -> Iterator[str
 def notes_of(block: Block) -> Iterator[str]:
     """What a reader has to know: seeds, choices, missing and failed cells, training times apart."""
     spec = block.study.spec
-    selection = f"{METRICS[spec.selection.metric].title} ({spec.selection.group})"
+    group = "mean over classes" if spec.selection.group == "class" else spec.selection.group
+    selection = f"{METRICS[spec.selection.metric].title} ({group})"
     yield (
         f"means over training seeds {', '.join(map(str, spec.seeds.training))} ± half of Student's 95 % interval; "
         f"guidance and setting chosen by {selection} on sampling seed {spec.seeds.choose}, reported on "

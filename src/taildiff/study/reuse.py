@@ -3,19 +3,23 @@
 A cell is taken if its run has the same settings, data and training seed, and has the weights that the study compares or
 can be continued to them: under a constant learning rate, a longer run is the same run. It is copied with its
 evaluations. Where both studies have the same budget, the steps of methods that both have are taken as well, and only
-those of the others are measured, in turns with the first method. Imports no torch.
+those of the others are measured, in turns with the first method, and put on the scale of its earlier time. Imports no
+torch.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from taildiff.data.latents import LatentStore
 from taildiff.data.store import Store
-from taildiff.errors import InputError
+from taildiff.errors import InputError, RunError
+from taildiff.io.atomic import write_json
 from taildiff.io.lock import BusyError, check_free, locked
 from taildiff.io.staging import lock_of, partial, replace
 from taildiff.log import log
@@ -23,11 +27,9 @@ from taildiff.run.info import MAY_CHANGE, RunInfo, changed
 from taildiff.run.layout import RunDir
 from taildiff.spec import RunSpec
 from taildiff.study.budget import ArmCost, Known, Plan, read_plan
-from taildiff.study.cells import Arm, Cell, StudyDir, arms_of, cells_of, data_hash
+from taildiff.study.cells import Arm, Cell, Stores, StudyDir, arms_of, cells_of, data_hash
 from taildiff.study.choose import Progressed
 from taildiff.study.file import Study
-
-Stores = Mapping[str, Store | LatentStore]
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,22 @@ class Earlier:
         None where the budget is another one, and of a dataset whose first arm it does not know as the first one.
         """
         mine, wanted = self.study.spec.budget, study.spec.budget
-        if (mine.seconds, mine.steps) != (wanted.seconds, wanted.steps) or "time" in {*wanted.equal} - {*mine.equal}:
+        at_time = wanted.steps is None or wanted.equal != ("steps",)
+        if (mine.seconds, mine.steps) != (wanted.seconds, wanted.steps) or (at_time and "time" not in mine.equal):
             return {}
         found: dict[str, tuple[str, ArmCost]] = {}
         for dataset in study.spec.datasets:
             arms = [arm for arm in arms_of(study) if arm.dataset == dataset]
-            known = {arm.key: keys[0] for arm in arms if (keys := self._keys_of(arm, stores[dataset.name]))}
-            if known.get(arms[0].key) in {self._first_of(key) for key in known.values()}:
-                found |= {key: (theirs, self.plan.arms[theirs]) for key, theirs in known.items()}
+            known = {arm.key: keys for arm in arms if (keys := self._keys_of(arm, stores[dataset.name]))}
+            leading = [key for key in known.get(arms[0].key, ()) if key == self._first_of(key)]
+            if leading:
+                theirs = {key: key if key in keys else keys[0] for key, keys in known.items()}
+                theirs[arms[0].key] = leading[0]
+                found |= {key: (own, self.plan.arms[own]) for key, own in theirs.items()}
         return found
 
     def _keys_of(self, arm: Arm, store: Store | LatentStore) -> list[str]:
-        """Its own names of an arm, whatever the seeds."""
+        """Its own names of an arm, whatever the seeds: several where it has one method under two names."""
         wanted = arm.spec(store)
         return [key for key, _, info in self.runs if key in self.plan.arms and _same(info, wanted, store, "seed")]
 
@@ -83,10 +89,11 @@ class Earlier:
 
 
 def _same(info: RunInfo, wanted: RunSpec, store: Store | LatentStore, *free: str) -> bool:
-    """Whether a run was trained as wanted; one with a user's own term, which may have changed, was not."""
+    """Whether a run was trained as wanted; one with a term or list of the user's, which may have changed, was not."""
     data = info.latents.hash if info.latents else info.store.hash
-    own_term = info.custom_sha256 is not None
-    return data == data_hash(store) and not own_term and not changed(info.spec, wanted, (*MAY_CHANGE, "steps", *free))
+    own = info.custom_sha256 or info.start_from or info.spec.data.tail == "list"
+    same = data == data_hash(store) and info.spec.processes == wanted.processes
+    return same and not own and not changed(info.spec, wanted, (*MAY_CHANGE, "steps", *free))
 
 
 def read_earlier(roots: Sequence[Path], study: Study, folder: StudyDir, stores: Stores) -> list[Earlier]:
@@ -111,48 +118,94 @@ def known_costs(study: Study, stores: Stores, earlier: Sequence[Earlier]) -> Kno
         for key, (theirs, cost) in each.costs(study, stores).items():
             if key.split("/")[0] not in known:
                 costs[key], origins[key] = cost, f"{theirs} of {each.study.short_hash}"
-    return Known(costs, origins)
+    machines = [
+        each.plan.machine for each in earlier if any(each.study.short_hash in text for text in origins.values())
+    ]
+    return Known(costs, origins, machines[0] if machines else {})
 
 
 @dataclass(frozen=True)
-class Taken:
+class Found:
     """A cell and the run that it can be."""
 
     cell: Cell
     run: RunDir
+    study: str
+    """The hash of the run's study."""
 
 
-def takeable(progressed: Progressed, stores: Stores, earlier: Sequence[Earlier]) -> list[Taken]:
-    """The cells without a run that need not be trained from the beginning."""
-    found: list[Taken] = []
+def takeable(progressed: Progressed, stores: Stores, earlier: Sequence[Earlier]) -> list[Found]:
+    """The cells without a run that need not be trained from the beginning; logs which weights others lack."""
+    found: list[Found] = []
+    lacking = Counter[int]()
     for cell in cells_of(progressed.study, progressed.folder):
+        if cell.root.exists():
+            continue
         wanted = {progressed.step(cell, at) for at in progressed.ats(cell)}
-        runs = (run for each in earlier for run in each.runs_of(cell, stores[cell.arm.dataset.name]))
-        usable = [run for run in runs if _reaches(run, wanted)]
-        if usable and not cell.root.exists():
-            found.append(Taken(cell, usable[0]))
+        store = stores[cell.arm.dataset.name]
+        runs = [
+            Found(cell, run, each.study.hash) for each in earlier for run in each.runs_of(cell, store) if _free(run)
+        ]
+        usable = [each for each in runs if _reaches(each.run, wanted)]
+        if usable:
+            found.append(max(usable, key=lambda each: _nearness(each.run, wanted)))
+        elif runs:
+            lacking.update(wanted - {*runs[0].run.weight_steps()})
+    for step, count in lacking.items():
+        log.warning(f"{count} cells are trained again: what was kept of them has no weights of step {step}")
     return found
 
 
-def _reaches(run: RunDir, wanted: set[int]) -> bool:
-    """Whether a run has the weights of these steps, or can be continued to them; none on which a process works."""
+def _free(run: RunDir) -> bool:
+    """Whether no process works on a run."""
     try:
         check_free(lock_of(run.root), BusyError)
     except BusyError as holder:
-        log.info(f"{run.root} is not taken: {holder} works on it")
+        log.info(f"{run.root} is not copied: {holder} works on it")
         return False
+    return True
+
+
+def _reaches(run: RunDir, wanted: set[int]) -> bool:
+    """Whether a run has the weights of these steps, or can be continued to them."""
     newest, kept = max(run.checkpoint_steps(), default=0), {*run.weight_steps()}
-    return bool(newest) and all(step in kept or step >= newest for step in wanted)
+    return all(step in kept or 0 < newest <= step for step in wanted)
 
 
-def take(found: Sequence[Taken]) -> None:
-    """Copy the runs into the study; other processes that share it may do the same."""
-    for cell, run in ((each.cell, each.run) for each in found):
-        with suppress(BusyError), locked(lock_of(cell.root), BusyError):
-            if cell.root.exists():
-                continue
-            half = partial(cell.root)
-            shutil.rmtree(half, ignore_errors=True)
-            shutil.copytree(run.root, half, ignore=shutil.ignore_patterns(".*"))
-            replace(half, cell.root)
-            log.info(f"{cell.name} is taken from {run.root}")
+def _nearness(run: RunDir, wanted: set[int]) -> tuple[int, int]:
+    return len(wanted & {*run.weight_steps()}), max(run.checkpoint_steps(), default=0)
+
+
+def take(found: Sequence[Found], progressed: Progressed) -> None:
+    """Copy the runs into the study, each under its lock and the cell's; other processes may do the same."""
+    for each in found:
+        with suppress(BusyError), ExitStack() as held:
+            held.enter_context(locked(lock_of(each.cell.root), BusyError))
+            with suppress(OSError):  # where the earlier study cannot be written, nobody trains it either
+                held.enter_context(locked(lock_of(each.run.root), BusyError))
+            wanted = {progressed.step(each.cell, at) for at in progressed.ats(each.cell)}
+            if not each.cell.root.exists() and _reaches(each.run, wanted):
+                _copy(each)
+
+
+def _copy(found: Found) -> None:
+    cell, half = found.cell, partial(found.cell.root)
+    _make_writable(half)
+    shutil.rmtree(half, ignore_errors=True)
+    try:
+        shutil.copytree(found.run.root, half, ignore=shutil.ignore_patterns(".*"), copy_function=shutil.copyfile)
+    except shutil.Error as error:
+        raise RunError(
+            f"{found.run.root} cannot be copied: {error.args[0][0][2]}. Mend that, and rerun the command"
+        ) from None
+    _make_writable(half)
+    write_json(cell.origin, {"study": found.study, "run": str(found.run.root.absolute())})
+    replace(half, cell.root)
+    log.info(f"{cell.name} is copied from {found.run.root}")
+
+
+def _make_writable(folder: Path) -> None:
+    """Folders of an archive may not be."""
+    for place in (folder, *folder.rglob("*")):
+        if place.is_dir():
+            place.chmod(place.stat().st_mode | stat.S_IRWXU)

@@ -117,7 +117,7 @@ def run(
     with reporting(progress) as report:
         known = known_costs(study, stores, earlier)
         progressed = Progressed(study, folder, plan_of(study, folder, stores, report, device, known))
-        take(takeable(progressed, stores, earlier))
+        take(takeable(progressed, stores, earlier), progressed)
         log.info(f"{study.title} ({study.short_hash}): {predict(progressed, stores).text}")
         work(progressed, stores, How(report, tuple(command), device), retry_failed)
     return _status(progressed, predict(progressed, stores))
@@ -136,7 +136,7 @@ def _dry(
         plan = read_plan(folder) or measure(study, stores, QUICK_ROUNDS, report, device, known)
     progressed = Progressed(study, folder, plan)
     if found := takeable(progressed, stores, earlier):
-        log.info(f"{len(found)} cells would be taken from earlier studies, and are counted as if they were not")
+        log.info(f"{len(found)} cells would be copied from earlier studies; the prediction does not subtract them")
     return _status(progressed, predict(progressed, stores))
 
 

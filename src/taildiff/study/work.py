@@ -7,27 +7,23 @@ sampled images, and the same call resumes.
 
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from taildiff.api.evaluation import evaluate
 from taildiff.api.training import train
-from taildiff.data.latents import LatentStore
-from taildiff.data.store import Store
 from taildiff.errors import NonFiniteError, RunError
 from taildiff.io.atomic import write_atomic, write_json
 from taildiff.io.json_files import read_json
 from taildiff.io.lock import BusyError, locked
 from taildiff.io.staging import lock_of
 from taildiff.log import Progress, log, prefixed, silent
-from taildiff.study.cells import Cell, StudyDir, cells_of, data_hash, report_spec, search_spec
+from taildiff.study.cells import Cell, Stores, StudyDir, cells_of, data_hash, report_spec, search_spec
 from taildiff.study.choose import Missing, Progressed
 from taildiff.study.file import Study
 
 POLL_SECONDS = 5.0
-Stores = Mapping[str, Store | LatentStore]
 
 
 @dataclass(frozen=True)
