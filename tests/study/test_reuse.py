@@ -127,6 +127,7 @@ def test_one_more_method_trains_nothing_else_again(
     assert not trained
 
 
+@pytest.mark.slow
 def test_a_cell_of_more_steps_is_continued_and_equals_one_that_was_not(
     tmp_path: Path, store: Store, done: Path, timed: list[list[str]], trained: list[str]
 ):
@@ -140,6 +141,7 @@ def test_a_cell_of_more_steps_is_continued_and_equals_one_that_was_not(
         assert weights(tmp_path / "taken", cell) == weights(tmp_path / "anew", cell)
 
 
+@pytest.mark.slow
 def test_a_cell_without_the_weights_that_are_compared_is_trained_again(
     tmp_path: Path, store: Store, done: Path, timed: list[list[str]], trained: list[str]
 ):
