@@ -61,7 +61,8 @@ class Run:
     out: Path | None = None
     """The folder of its runs and results. [default: beside the file, with the file's hash in its name]"""
     reuse: tuple[Path, ...] = ()
-    """Folders of earlier studies: cells with the same settings, data and seed are copied and not trained again."""
+    """Folders of earlier studies: cells with the same settings, data and seed are copied and not trained again.
+    [default: none]"""
     device: DeviceOption = None
     retry_failed: bool = False
     """Try failed cells again."""
