@@ -53,6 +53,7 @@ def test_sighup_saves_and_exits_with_129(tiny_store, tiny_spec, tmp_path):
     assert run.weight_steps() == run.checkpoint_steps() != []
 
 
+@pytest.mark.slow  # starts a process; test_sighup_… does so in every run
 def test_a_closed_terminal_saves_and_exits_with_129(tiny_store, tiny_spec, tmp_path):
     """Every later write to it fails."""
     run = RunDir(tmp_path / "run")
@@ -67,6 +68,7 @@ def test_a_closed_terminal_saves_and_exits_with_129(tiny_store, tiny_spec, tmp_p
     assert run.weight_steps() == run.checkpoint_steps() != []
 
 
+@pytest.mark.slow  # starts a process; test_sighup_… does so in every run
 def test_output_that_nobody_reads_any_more_does_not_end_training(tiny_store, tiny_spec, tmp_path):
     run = RunDir(tmp_path / "run")
     process = subprocess.Popen(
@@ -150,8 +152,9 @@ def test_weights_that_diverged_are_not_saved(tiny_store, tiny_spec, tmp_path, mo
     assert run.checkpoint_steps() == run.weight_steps() == [4]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("file", ["model", "ema", "optimizer"])
+@pytest.mark.parametrize(
+    ("file", "value"), [("model", float("nan")), ("ema", float("inf")), ("optimizer", float("nan"))]
+)
 def test_a_checkpoint_that_is_not_finite_is_passed_over(
     tiny_store, tiny_spec, tmp_path, monkeypatch, caplog, file, value
 ):
