@@ -10,11 +10,11 @@ torch.
 import shutil
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from taildiff.data.latents import LatentStore
 from taildiff.data.store import Store
@@ -113,15 +113,14 @@ def known_costs(study: Study, stores: Stores, earlier: Sequence[Earlier]) -> Kno
     """Costs of arms by name, each dataset's from the first study that knows it, and where each is from."""
     costs: dict[str, ArmCost] = {}
     origins: dict[str, str] = {}
+    machine: Mapping[str, Any] = {}
     for each in earlier:
         known = {key.split("/")[0] for key in costs}
         for key, (theirs, cost) in each.costs(study, stores).items():
             if key.split("/")[0] not in known:
                 costs[key], origins[key] = cost, f"{theirs} of {each.study.short_hash}"
-    machines = [
-        each.plan.machine for each in earlier if any(each.study.short_hash in text for text in origins.values())
-    ]
-    return Known(costs, origins, machines[0] if machines else {})
+                machine = machine or each.plan.machine
+    return Known(costs, origins, machine)
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,19 @@ class Found:
     run: RunDir
     study: str
     """The hash of the run's study."""
+    wanted: frozenset[int]
+    """The steps of the weights that the cell compares."""
+
+    @property
+    def reaches(self) -> bool:
+        """Whether the run has the weights of these steps, or can be continued to them."""
+        newest, kept = max(self.run.checkpoint_steps(), default=0), {*self.run.weight_steps()}
+        return all(step in kept or 0 < newest <= step for step in self.wanted)
+
+    @property
+    def nearness(self) -> tuple[int, int]:
+        """Larger for the run that needs less."""
+        return len(self.wanted & {*self.run.weight_steps()}), max(self.run.checkpoint_steps(), default=0)
 
 
 def takeable(progressed: Progressed, stores: Stores, earlier: Sequence[Earlier]) -> list[Found]:
@@ -141,14 +153,17 @@ def takeable(progressed: Progressed, stores: Stores, earlier: Sequence[Earlier])
     for cell in cells_of(progressed.study, progressed.folder):
         if cell.root.exists():
             continue
-        wanted = {progressed.step(cell, at) for at in progressed.ats(cell)}
+        wanted = frozenset(progressed.step(cell, at) for at in progressed.ats(cell))
         store = stores[cell.arm.dataset.name]
         runs = [
-            Found(cell, run, each.study.hash) for each in earlier for run in each.runs_of(cell, store) if _free(run)
+            Found(cell, run, each.study.hash, wanted)
+            for each in earlier
+            for run in each.runs_of(cell, store)
+            if _free(run)
         ]
-        usable = [each for each in runs if _reaches(each.run, wanted)]
+        usable = [each for each in runs if each.reaches]
         if usable:
-            found.append(max(usable, key=lambda each: _nearness(each.run, wanted)))
+            found.append(max(usable, key=lambda each: each.nearness))
         elif runs:
             lacking.update(wanted - {*runs[0].run.weight_steps()})
     for step, count in lacking.items():
@@ -166,25 +181,14 @@ def _free(run: RunDir) -> bool:
     return True
 
 
-def _reaches(run: RunDir, wanted: set[int]) -> bool:
-    """Whether a run has the weights of these steps, or can be continued to them."""
-    newest, kept = max(run.checkpoint_steps(), default=0), {*run.weight_steps()}
-    return all(step in kept or 0 < newest <= step for step in wanted)
-
-
-def _nearness(run: RunDir, wanted: set[int]) -> tuple[int, int]:
-    return len(wanted & {*run.weight_steps()}), max(run.checkpoint_steps(), default=0)
-
-
-def take(found: Sequence[Found], progressed: Progressed) -> None:
+def take(found: Sequence[Found]) -> None:
     """Copy the runs into the study, each under its lock and the cell's; other processes may do the same."""
     for each in found:
         with suppress(BusyError), ExitStack() as held:
             held.enter_context(locked(lock_of(each.cell.root), BusyError))
             with suppress(OSError):  # where the earlier study cannot be written, nobody trains it either
                 held.enter_context(locked(lock_of(each.run.root), BusyError))
-            wanted = {progressed.step(each.cell, at) for at in progressed.ats(each.cell)}
-            if not each.cell.root.exists() and _reaches(each.run, wanted):
+            if not each.cell.root.exists() and each.reaches:
                 _copy(each)
 
 

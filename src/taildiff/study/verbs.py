@@ -117,7 +117,7 @@ def run(
     with reporting(progress) as report:
         known = known_costs(study, stores, earlier)
         progressed = Progressed(study, folder, plan_of(study, folder, stores, report, device, known))
-        take(takeable(progressed, stores, earlier), progressed)
+        take(takeable(progressed, stores, earlier))
         log.info(f"{study.title} ({study.short_hash}): {predict(progressed, stores).text}")
         work(progressed, stores, How(report, tuple(command), device), retry_failed)
     return _status(progressed, predict(progressed, stores))
