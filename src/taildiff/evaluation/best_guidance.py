@@ -53,19 +53,15 @@ OVERALL = Criterion()
 
 def criterion(tables: Iterable[Table]) -> Criterion:
     """The criterion for evaluations with the same real images, by what all of them have."""
-    shared = [_measured_in_a_tail(table) for table in tables]
+    shared = [table.measured_classes(BY_CLASS) if _in_a_tail(table) else () for table in tables]
     classes = tuple(name for name in shared[0] if all(name in each for each in shared)) if shared else ()
     return Criterion(classes if len(classes) > 1 else ())  # one class alone, the commonest, says nothing on the others
 
 
-def _measured_in_a_tail(table: Table) -> list[str]:
-    """The classes with a kernel distance at every guidance, if the real images are a long tail."""
-    rows = table.select(BY_CLASS, "class")
-    counts = {row.class_name: row.n_real for row in rows}
-    if not counts or max(counts.values()) <= NEARLY_EQUAL * min(counts.values()):
-        return []
-    missing = {row.class_name for row in rows if row.value is None}
-    return [name for name in counts if name not in missing]
+def _in_a_tail(table: Table) -> bool:
+    """Whether the real images of an evaluation are a long tail."""
+    counts = {row.class_name: row.n_real for row in table.select(BY_CLASS, "class")}
+    return bool(counts) and max(counts.values()) > NEARLY_EQUAL * min(counts.values())
 
 
 @dataclass(frozen=True)

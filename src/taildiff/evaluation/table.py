@@ -192,6 +192,12 @@ class Table:
         """Swept values in their order; none for existing images."""
         return self.definition.spec.guidance
 
+    def measured_classes(self, metric: MetricName) -> tuple[str, ...]:
+        """The classes that have a value of a metric at every guidance, in the table's order."""
+        rows = self.select(metric, "class")
+        missing = {row.class_name for row in rows if row.value is None}
+        return tuple(dict.fromkeys(row.class_name for row in rows if row.class_name not in missing))
+
     @property
     def metrics(self) -> tuple[MetricName, ...]:
         """Metrics that have rows, in the table's order."""

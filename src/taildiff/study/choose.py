@@ -47,11 +47,10 @@ def best(settings: Sequence[Sequence[Swept | None]], metric: str) -> Choice | No
 
 def swept(table: Table, selection: SelectionSpec) -> Swept:
     """The number that decides, by guidance; of `class`, the mean over the classes that have it at every guidance."""
-    rows = [row for row in table.select(selection.metric, selection.group) if row.guidance is not None]
-    missing = {row.class_name for row in rows if row.value is None}
+    whole = ("", *table.measured_classes(selection.metric))
     values: dict[float, list[float]] = {}
-    for row in rows:
-        if row.value is not None and row.guidance is not None and (row.class_name not in missing or not row.class_name):
+    for row in table.select(selection.metric, selection.group):
+        if row.value is not None and row.guidance is not None and row.class_name in whole:
             values.setdefault(row.guidance, []).append(row.value)
     return {guidance: fmean(each) for guidance, each in values.items()}
 
